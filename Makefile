@@ -1,0 +1,49 @@
+# Every target sets up what it needs. Without make: README.md says what stands behind `make book` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BOOK := _build/html/index.html
+
+# The same values as in tools/nb.py: what a kernel must find so that it prints the same on every machine.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export HF_HUB_OFFLINE ?= 1
+export PYDEVD_DISABLE_FILE_VALIDATION ?= 1
+export MEMLAB_CACHE ?= $(CURDIR)/.cache
+export MEMLAB_PROFILE := quick
+export IPYTHONDIR := $(CURDIR)/.cache/ipython
+unexport MPLBACKEND
+$(shell mkdir -p .cache/ipython)
+
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
+
+.PHONY: help setup book test lint notebooks check serve clean
+help:       ## this list
+	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
+setup: $(VENV)/.complete  ## .venv with everything in it
+book: setup  ## the site, in _build/html
+	$(BIN)/jupyter-book build -W -n --keep-going -q .
+test: setup lint check  ## everything that must hold: lint, types, notebooks, package, site, chapters
+	$(MAKE) --no-print-directory book
+	$(BIN)/pytest -q tests
+	notebooks=$$($(BIN)/python tools/nb.py list) && $(BIN)/pytest -q $(NBVAL) $$notebooks
+lint: setup  ## style, types and workflows
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+notebooks: setup  ## execute the chapters whose code changed and write their .ipynb
+	$(BIN)/python tools/nb.py build
+check: setup  ## fast, no kernel: every .ipynb is its .md, executed; every place names the same repository
+	$(BIN)/python tools/nb.py check
+	$(BIN)/python tools/repository.py check
+serve: book  ## the site at http://localhost:8000
+	$(BIN)/python -m http.server -d _build/html 8000
+clean:  ## what `make book` and `make test` left, but not .venv
+	rm -rf _build .cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.complete: requirements.txt constraints.txt pkg/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, got " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -r requirements.txt -c constraints.txt -e ./pkg
+	@touch $@

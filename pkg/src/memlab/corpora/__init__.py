@@ -1,0 +1,6 @@
+"""Everything the book's models read: pure functions of (parameters, seed), no global random state.
+
+poems     poems whose entropy is known in bits, and real ones where they are installed
+text      generic sentences for training, and real English from the documentation that every Python has
+tasks     passkeys and needles in a haystack: prompt, answer, depth
+"""

@@ -1,0 +1,277 @@
+"""A decoder that reads an external memory: encoder → memory → decoder, behind the Hugging Face contract.
+
+A segment of text (a sentence, at most `segment_tokens` tokens) becomes one latent vector and one unit key. The
+memory, which is not part of the model, stores both (`memlab.memories.KeyValue`, in ordinary RAM). A cue becomes a
+query key; the latent that the memory returns is turned into a short prefix of the decoder, any stock causal language
+model, which then writes the segment out. This is Larimar's plan (Das et al., arXiv 2403.11901) with three changes:
+keys and values are separate, the address is the nearest key, and a latent keeps the order of its tokens.
+
+    latents, keys = model.encode(segment_ids)          # (batch, latent), (batch, key)
+    queries = model.encode_keys(cue_ids)               # (batch, key)
+    tokens = model.generate(cue_ids, latents=latents)  # stock `generate` of the decoder
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+
+class MemoryDecoderConfig(PreTrainedConfig):
+    """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal language model.
+
+    `latent_width` numbers per segment, split over `slots` prefix positions that each see
+    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one.
+    """
+
+    model_type = "memory-decoder"
+    sub_configs = {"text_config": AutoConfig}
+
+    def __init__(self, text_config: Any = None, latent_width: int = 768, key_width: int = 128, slots: int = 48,
+                 segment_tokens: int = 48, encoder_layers: int = 2, encoder_heads: int = 4, **kwargs: Any) -> None:
+        if isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config if text_config is not None else tiny_text_config()
+        self.latent_width, self.key_width, self.slots = latent_width, key_width, slots
+        self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
+        for name in ("latent_width", "key_width", "slots", "segment_tokens", "encoder_layers", "encoder_heads"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)!r}")
+        for big in ("latent_width", "segment_tokens"):
+            if getattr(self, big) % slots:
+                raise ValueError(f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}")
+        kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
+        super().__init__(**kwargs)
+
+
+def tiny_text_config(vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4,
+                     positions: int = 192) -> GPT2Config:
+    """The stock GPT-2 config that the book's decoder uses by default."""
+    return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions,
+                      resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="relu",
+                      initializer_range=0.06, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                      attn_implementation="eager")
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block without a causal mask."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Float[Tensor, "batch seq width"], keep: Bool[Tensor, "batch seq"]) -> Tensor:
+        q, k, v = rearrange(self.qkv(self.norm1(x)), "b t (n h d) -> n b h t d", n=3, h=self.heads)
+        # Written out: the fused kernel's backward pass in bfloat16 is many times slower on CPUs.
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~keep[:, None, None], -1e4)
+        x = x + self.out(rearrange(scores.softmax(-1).to(v.dtype) @ v, "b h t d -> b t (h d)"))
+        return x + self.down(F.relu(self.up(self.norm2(x))))
+
+
+class SegmentEncoder(nn.Module):
+    """Token embeddings of a segment → a latent that keeps their order, and a unit key that does not need to."""
+
+    def __init__(self, config: MemoryDecoderConfig, width: int) -> None:
+        super().__init__()
+        self.slots, self.segment_tokens = config.slots, config.segment_tokens
+        span = config.segment_tokens // config.slots
+        self.positions = nn.Parameter(torch.randn(config.segment_tokens, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, config.encoder_heads) for _ in range(config.encoder_layers))
+        self.norm = nn.LayerNorm(width)
+        self.to_latent = nn.Linear(span * width, config.latent_width // config.slots)
+        self.to_weight = nn.Linear(width, 1)
+        self.to_key = nn.Linear(2 * width, config.key_width)
+
+    def states(self, embedded: Tensor, keep: Tensor) -> Tensor:
+        if embedded.shape[1] > self.segment_tokens:
+            raise ValueError(f"a segment holds at most {self.segment_tokens} tokens, got {embedded.shape[1]}")
+        x = embedded + self.positions[: embedded.shape[1]]
+        for block in self.blocks:
+            x = block(x, keep)
+        return self.norm(x)
+
+    def keys(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
+        """A learned weighting of the tokens, of what they are in context and of what they are alone."""
+        weight = self.to_weight(states).float().masked_fill(~keep[..., None], -1e4).softmax(1).to(states.dtype)
+        # Embeddings have length one and states sqrt(width); the factor 5 lets both speak at the start.
+        pooled = torch.cat([(weight * states).sum(1), 5 * (weight * embedded.to(states.dtype)).sum(1)], -1)
+        return F.normalize(self.to_key(pooled).float(), dim=-1)
+
+    def latents(self, states: Tensor, keep: Tensor) -> Float[Tensor, "batch latent"]:
+        """Slot j sees tokens j·span … (j+1)·span − 1; the whole vector is normalised to unit variance."""
+        states = states * keep[..., None]
+        states = F.pad(states, (0, 0, 0, self.segment_tokens - states.shape[1]))
+        latent = self.to_latent(rearrange(states, "b (slot span) d -> b slot (span d)", slot=self.slots))
+        flat = rearrange(latent.float(), "b slot c -> b (slot c)")
+        return F.layer_norm(flat, (flat.shape[-1],))
+
+
+@dataclass
+class MemoryDecoderOutput(ModelOutput):
+    """Loss (if labels came), logits of the text positions, and the two parts of the loss."""
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    reading_loss: Tensor | None = None
+    address_loss: Tensor | None = None
+
+
+class MemoryDecoder(PreTrainedModel):
+    """Encoder and decoder; the memory between them is passed in as tensors (`latents`) and owned by the caller."""
+
+    config_class = MemoryDecoderConfig
+    base_model_prefix = "memory_decoder"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: MemoryDecoderConfig) -> None:
+        super().__init__(config)
+        self.decoder = AutoModelForCausalLM.from_config(
+            config.text_config, attn_implementation=config.text_config._attn_implementation)
+        width = self.decoder.get_input_embeddings().weight.shape[1]
+        self.encoder = SegmentEncoder(config, width)
+        self.to_prefix = nn.Linear(config.latent_width // config.slots, width, bias=False)
+        self.prefix_positions = nn.Parameter(torch.randn(config.slots, width) * 0.02)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Keep torch's own start for the encoder; the decoder starts as its class says."""
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The one token table: encoder, decoder and (where the decoder ties it) output layer share it."""
+        return self.decoder.get_input_embeddings()
+
+    def _embed(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        padding = self.config.text_config.pad_token_id
+        keep = mask.bool() if mask is not None else torch.ones_like(ids, dtype=torch.bool)
+        if mask is None and padding is not None:
+            keep = ids != padding
+        return self.get_input_embeddings()(ids), keep
+
+    def encode(self, segment_ids: Int[Tensor, "batch seq"], attention_mask: Tensor | None = None,
+               ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch key"]]:
+        """What the memory stores for each segment: its latent and its unit key. Padding is skipped."""
+        embedded, keep = self._embed(segment_ids, attention_mask)
+        states = self.encoder.states(embedded, keep)
+        return self.encoder.latents(states, keep), self.encoder.keys(embedded, states, keep)
+
+    def encode_keys(self, cue_ids: Int[Tensor, "batch seq"], attention_mask: Tensor | None = None,
+                    ) -> Float[Tensor, "batch key"]:
+        """Unit query keys of cues, made by the same encoder as the stored keys."""
+        embedded, keep = self._embed(cue_ids, attention_mask)
+        return self.encoder.keys(embedded, self.encoder.states(embedded, keep), keep)
+
+    def prefix(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch slot width"]:
+        """Larimar's W_M: a read-out becomes input embeddings in front of the text."""
+        if latents.shape[-1] != self.config.latent_width:
+            raise ValueError(f"expected latents of width {self.config.latent_width}, got {latents.shape[-1]}")
+        parts = rearrange(latents.to(self.to_prefix.weight.dtype), "b (slot c) -> b slot c", slot=self.config.slots)
+        return self.to_prefix(parts) + self.prefix_positions
+
+    def _with_prefix(self, ids: Tensor, latents: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+        mask = torch.ones_like(ids) if mask is None else mask
+        embeds = self.get_input_embeddings()(ids)
+        prefix = self.prefix(latents).to(embeds.dtype)
+        ones = mask.new_ones(prefix.shape[:2])
+        return {"inputs_embeds": torch.cat([prefix, embeds], 1), "attention_mask": torch.cat([ones, mask], 1)}
+
+    def forward(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch latent"] | None = None,
+                attention_mask: Tensor | None = None, labels: Int[Tensor, "batch seq"] | None = None,
+                segment_ids: Tensor | None = None, cue_ids: Tensor | None = None, noise: Tensor | None = None,
+                context_ids: Tensor | None = None, **_: Any) -> MemoryDecoderOutput:
+        """Logits of the text; with `segment_ids` and `cue_ids` (training) the loss of reading and of addressing.
+
+        Without `latents` and `segment_ids` the output is that of the bare decoder. labels: −100 is ignored.
+        """
+        address = None
+        if segment_ids is not None:
+            latents, keys = self.encode(segment_ids)
+            if cue_ids is not None:
+                address = self.address_loss(self.encode_keys(cue_ids), keys, context_ids)
+            if noise is not None:
+                latents = latents + noise.to(latents.dtype)
+        if latents is None:
+            logits = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        else:
+            inputs = self._with_prefix(input_ids, latents, attention_mask)
+            logits = self.decoder(**inputs, use_cache=False).logits[:, self.config.slots:]
+        reading = None
+        if labels is not None:
+            reading = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        loss = reading if reading is None or address is None else reading + 0.4 * address
+        return MemoryDecoderOutput(loss=loss, logits=logits, reading_loss=reading, address_loss=address)
+
+    def address_loss(self, queries: Tensor, keys: Tensor, context_ids: Tensor | None = None) -> Tensor:
+        """Cross-entropy of finding the own key among the keys of the same context (InfoNCE), learned sharpness.
+
+        Without `context_ids` the whole batch is one context.
+        """
+        scores = (queries @ keys.t() * self.log_sharpness.exp().clamp(max=100)).float()
+        if context_ids is not None:
+            scores = scores.masked_fill(context_ids[:, None] != context_ids[None], -1e4)
+        return F.cross_entropy(scores, torch.arange(len(keys), device=keys.device))
+
+    @torch.no_grad()
+    def generate(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch latent"] | None = None,
+                 attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and new tokens.
+
+        Prompts of unequal length are padded on the left, as for every causal model. Beams and several returned
+        sequences work because the prefix travels as plain input embeddings.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if latents is None:
+            return self.decoder.generate(input_ids=input_ids, attention_mask=mask, **kwargs)
+        new = self.decoder.generate(**self._with_prefix(input_ids, latents, mask), **kwargs)
+        if not isinstance(new, Tensor):
+            return new
+        return torch.cat([input_ids.repeat_interleave(len(new) // len(input_ids), 0), new], 1)
+
+
+def align_positions(model: MemoryDecoder) -> None:
+    """Start a decoder with learned absolute positions so that prefix slot j sits where its tokens will be written.
+
+    Sinusoids of the same clock for slots and text, and equal query and key maps in the first layer: attention
+    then begins near the slot that holds the next token instead of having to discover it. All weights stay trainable;
+    decoders without such positions (RoPE, ALiBi) are left as they are.
+    """
+    transformer = getattr(model.decoder, "transformer", None)
+    if not hasattr(transformer, "wpe") or not hasattr(transformer, "wte"):
+        return
+    table, slots = transformer.wpe.weight, model.config.slots
+    width, span = table.shape[1], model.config.segment_tokens / slots
+    clock = torch.exp(-torch.arange(0, width, 2) / width * math.log(200.0))
+    centres = torch.arange(slots) * span + (span - 1) / 2
+    times = torch.cat([centres, torch.arange(len(table) - slots, dtype=torch.float)])[:, None] * clock
+    with torch.no_grad():
+        table.copy_(0.3 * torch.cat([times.sin(), times.cos()], 1))
+        first = transformer.h[0].attn.c_attn.weight
+        first[:, width : 2 * width] = first[:, :width]
+        transformer.wte.weight.normal_(std=width**-0.5)
+        model.to_prefix.weight.mul_(0.5)
+
+
+def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> MemoryDecoder:
+    """An untrained model whose start depends on `seed` alone; the global random state is left untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MemoryDecoder(config if config is not None else MemoryDecoderConfig())
+        align_positions(model)
+    return model
+
+
+AutoConfig.register(MemoryDecoderConfig.model_type, MemoryDecoderConfig, exist_ok=True)

@@ -1,0 +1,120 @@
+"""Chapter 11: how far can it look? Passkeys and needles in real text from 1K to 1M tokens, every reader on the very
+same prompts: the memory decoder, the same decoder with an oracle address, with BM25's and with a linear read-out, and
+a causal transformer of equal size."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pandas as pd
+
+from memlab import baselines, needle_bench, pretrained, weights
+from memlab.needle_bench import Cell
+from memlab.results import Record, Verdict, wilson
+
+K = 1024
+# The causal transformer joins up to a length of its own: its cost grows with the square of it.
+PLANS = {
+    "quick": {"lengths": (384, K, 4 * K, 16 * K, 64 * K, 256 * K, K * K), "trials": 20, "causal": K,
+              "causal_trials": 10},
+    "full": {"lengths": (128, 256, 384, K, 2 * K, 4 * K, 8 * K, 16 * K, 64 * K, 256 * K, K * K), "trials": 50,
+             "causal": 8 * K, "causal_trials": 20},
+    "gpu": {"lengths": (128, 384, K, 4 * K, 16 * K, 64 * K, 256 * K, K * K), "trials": 200, "causal": 8 * K,
+            "causal_trials": 100},
+}
+WINDOW = 384
+
+
+def model_for(profile: str, seed: int):  # type: ignore[no-untyped-def]
+    """Quick: the model that this machine trained in minutes. Otherwise the weights that travel with the package."""
+    return pretrained.trained("quick", seed) if profile == "quick" else pretrained.shipped()
+
+
+def run(profile: str, seed: int = 0) -> Iterator[Record]:
+    """Every reader on every cell; one record a trial, and three of cost for every length."""
+    plan, model, causal = PLANS[profile], model_for(profile, seed), baselines.load_causal()
+    windowed = baselines.variant(causal, window=WINDOW)
+    for length in plan["lengths"]:
+        shared: dict = {}
+        for kind in ("passkey", "needle"):
+            cell = Cell(model, kind, length, trials=plan["trials"], seed=seed, shared=shared)
+            readers = {"memory": cell.memory(), "oracle": cell.oracle(), "linear": cell.linear(), "bm25": cell.bm25()}
+            if length <= plan["causal"]:
+                readers["causal"] = _causal(causal, cell, plan["causal_trials"])
+                if length > WINDOW:
+                    readers["causal-window"] = _causal(windowed, cell, plan["causal_trials"])
+            for name, outcomes in readers.items():
+                yield from _records(name, kind, length, cell, outcomes, seed)
+            for metric, values in zip(("own score", "rival score"), cell.scores, strict=True):
+                for trial, value in enumerate(values):
+                    yield Record("needles", "memory", kind, metric, value, seed, trial, {"tokens": length})
+            if kind == "needle":
+                yield from _costs(cell, length, seed)
+            print(f"needles: {length:>9,} tokens, {kind}", file=sys.stderr)
+
+
+def _causal(model, cell: Cell, trials: int) -> list[needle_bench.Outcome]:  # type: ignore[no-untyped-def]
+    """The first trials of the cell, the very same prompts, as one context of a causal model."""
+    asked = cell.prompts[:trials]
+    said = [baselines.answer(model, prompt, weights.tokenizer()) for prompt in asked]
+    return [needle_bench.Outcome(needle_bench.correct(p.fact, one), None, one)
+            for p, one in zip(asked, said, strict=True)]
+
+
+def _records(name: str, kind: str, length: int, cell: Cell, outcomes: list, seed: int) -> Iterator[Record]:
+    for trial, outcome in enumerate(outcomes):
+        meta = {"tokens": length, "depth": round(cell.prompts[trial].depth, 2)}
+        yield Record("needles", name, kind, "recall", float(outcome.right), seed, trial, meta)
+        if outcome.address is not None:
+            yield Record("needles", name, kind, "address", float(outcome.address), seed, trial, meta)
+
+
+def _costs(cell: Cell, length: int, seed: int) -> Iterator[Record]:
+    state, meta = cell.bases[0], {"tokens": length}
+    read = sorted(cell.read_seconds)[len(cell.read_seconds) // 2]
+    for metric, value in (("write_seconds", cell.write_seconds), ("read_ms", 1e3 * read),
+                          ("bytes_per_token", state.nbytes / sum(map(len, cell.prompts[0].segments)))):
+        yield Record("needles", "memory", "cost", metric, value, seed, 0, meta)
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """By length: recall of passkey and needle, seconds to encode and write, milliseconds to look up, bytes a token."""
+    own = data[data["model"] == "memory"]
+    recall = own[own["metric"] == "recall"].pivot_table(index="tokens", columns="task", values="value")
+    cost = own[own["task"] == "cost"].pivot_table(index="tokens", columns="metric", values="value")
+    joined = recall.join(cost)[["passkey", "needle", "write_seconds", "read_ms", "bytes_per_token"]]
+    return joined.round({"passkey": 2, "needle": 2, "write_seconds": 1, "read_ms": 1, "bytes_per_token": 0}
+                        ).reset_index()
+
+
+def readers(data: pd.DataFrame) -> pd.DataFrame:
+    """Recall by length (mean of both tasks) for every reader; NaN where a reader was not run."""
+    recall = data[data["metric"] == "recall"]
+    wide = recall.pivot_table(index="tokens", columns="model", values="value").round(2)
+    order = ["memory", "oracle", "bm25", "linear", "causal", "causal-window"]
+    return wide[[name for name in order if name in wide]].reset_index()
+
+
+more_tables = (readers,)
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """N1: recall far beyond the trained length; N2: a store whose size and look-up do not touch the decoder's
+    context; N4: the linear read-out, dropped in untrained."""
+    recall = data[data["metric"] == "recall"]
+    own = recall[recall["model"] == "memory"].groupby(["task", "tokens"])["value"]
+    worst, trials, longest = own.mean().min(), int(own.size().min()), int(recall["tokens"].max())
+    low = wilson(own.sum().min(), trials)[0]
+    far = recall[(recall["model"] == "linear") & (recall["tokens"] > 384)]["value"].mean()
+    cost = data[data["task"] == "cost"].set_index(["metric", "tokens"])["value"]
+    spread = cost["bytes_per_token"].max() / cost["bytes_per_token"].min()
+    return [
+        Verdict("N1", "supported" if worst >= 0.95 else "qualified",
+                f"worst cell to {longest:,} tokens: recall {worst:.2f} (n={trials}, Wilson from {low:.2f})"),
+        Verdict("N2", "supported" if spread < 1.2 else "qualified",
+                f"bytes a token between {cost['bytes_per_token'].min():.0f} and {cost['bytes_per_token'].max():.0f} "
+                f"at all lengths; one look-up in {longest:,} tokens {cost['read_ms'][longest]:.1f} ms"),
+        Verdict("N4", "refuted" if far <= 0.1 else "qualified",
+                f"linear read-out of the same keys, untrained for it, beyond 384 tokens: recall {far:.2f}"),
+    ]

@@ -1,0 +1,27 @@
+"""Associative memories: what is stored is a state, a memory is the rule that writes and reads it.
+
+    memory = KeyValue(top_k=1)
+    state = memory.empty(key_dim=128, value_dim=768)
+    state = memory.write(state, keys, values)          # a new state; the old one still holds what it held
+    latents = memory.read(state, queries)              # (qry, value)
+
+Axes: `pat` stored pairs or patterns, `val` stored values, `qry` queries; `key` and `value` are the widths of
+the two halves of a pair, `dim` that of a pattern that is its own key; `slot` counts a memory matrix's rows.
+
+| memory | keeps | reads |
+|---|---|---|
+| `KeyValue` (slots.py) | every row: grows with what is written | the value of the nearest key, exactly |
+| `PseudoInverse` (linear.py) | one matrix of fixed size, by least squares | a linear map of the query |
+| `Larimar` (linear.py) | one matrix, addressed through itself | the query's projection on what was written |
+| `Hopfield` (hopfield.py) | a sum of outer products | the fixed point that the cue runs into |
+| `DenseHopfield` (hopfield.py) | every pattern | softmax attention over the patterns |
+
+Nothing here draws a random number, except with a generator that the caller gives.
+"""
+
+from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
+from memlab.memories.linear import Larimar, LarimarState, LinearState, PseudoInverse
+from memlab.memories.slots import KeyValue, KeyValueState
+
+__all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "KeyValue", "KeyValueState", "Larimar",
+           "LarimarState", "LinearState", "PseudoInverse"]

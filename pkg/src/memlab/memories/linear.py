@@ -1,0 +1,197 @@
+"""Linear memories: all pairs in one matrix of fixed size, by exact least squares.
+
+`PseudoInverse` solves min ‖K M − V‖² + ridge ‖M‖², M = K⁺V for ridge → 0, and reads q M. `Larimar` (Das et
+al., arXiv 2403.11901) has no keys: it writes M = W₀⁺Z with addresses W₀ = Z M₀⁺ and reads (z M⁺) M. Both are
+solved by Cholesky factors in float64; the original's fixed number of Newton–Schulz steps is neither needed
+nor exact (benchmarks/memories.py runs it beside this).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from memlab.memories.checks import check_pairs, check_rows, check_written
+
+# A Cholesky pivot so much smaller than the largest is rounding: the rows depend on each other.
+SMALLEST_PIVOT = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class LinearState:
+    """`count` pairs: the pairs themselves while they are at most `key`, two sums of products after that."""
+
+    keys: Float[Tensor, "row key"]
+    values: Float[Tensor, "row value"]
+    gram: Float[Tensor, "key key"] | None = None  # KᵀK in float64, None while the pairs are kept
+    cross: Float[Tensor, "key value"] | None = None  # KᵀV in float64
+    count: int = 0
+    solved: dict[float, Tensor] = field(default_factory=dict, repr=False)  # ridge → M, by the first read
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what a further write needs; reading alone needs M, key · value numbers."""
+        parts = (self.keys, self.values, self.gram, self.cross)
+        return sum(part.nbytes for part in parts if part is not None)
+
+
+@dataclass(frozen=True)
+class PseudoInverse:
+    """Hetero-associative linear memory M = K⁺V. Keys of length one; a larger `ridge` stands more cue noise.
+
+    Exact keys read without error up to `key` independent pairs; for random pairs beyond that the relative
+    error is √(1 − key/count). ridge=0 is the true pseudo-inverse and asks for independent keys.
+    """
+
+    ridge: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ridge < float("inf"):
+            raise ValueError(f"ridge must be a finite number >= 0, got {self.ridge}")
+
+    def empty(self, key_dim: int, value_dim: int, *, dtype: torch.dtype = torch.float32,
+              device: torch.device | str = "cpu") -> LinearState:
+        """A state without pairs; what is read comes back in `dtype`."""
+        return LinearState(torch.empty(0, key_dim, dtype=dtype, device=device),
+                           torch.empty(0, value_dim, dtype=dtype, device=device))
+
+    def write(self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+              ) -> LinearState:
+        """The state with these pairs too: the same, to float64 rounding, in one write or in many."""
+        keys, values = keys.to(state.keys), values.to(state.values)
+        check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
+        count = state.count + len(keys)
+        keys, values = torch.cat([state.keys, keys]), torch.cat([state.values, values])
+        if state.gram is None and count <= keys.shape[1]:
+            return LinearState(keys, values, count=count)
+        gram, cross = _products(keys, values)
+        if state.gram is not None and state.cross is not None:
+            gram, cross = state.gram + gram, state.cross + cross
+        return LinearState(keys[:0], values[:0], gram, cross, count)
+
+    def forget(self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+               ) -> LinearState:
+        """The state as if these pairs, which must have been written, had never been.
+
+        Once the pairs are merged into sums nobody can tell what was written: forgetting a pair that was not
+        leaves its negative behind. ValueError where it shows: an unknown pair, or more pairs than are stored.
+        """
+        keys, values = keys.to(state.keys), values.to(state.values)
+        check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
+        if len(keys) > state.count:
+            raise ValueError(f"expected at most {state.count} stored pairs to forget, got {len(keys)}")
+        if state.gram is not None and state.cross is not None:
+            gram, cross = _products(keys, values)
+            return LinearState(state.keys, state.values, state.gram - gram, state.cross - cross,
+                               state.count - len(keys))
+        kept = torch.ones(state.count, dtype=torch.bool, device=state.keys.device)
+        for key, value in zip(keys, values, strict=True):
+            same = kept & (state.keys == key).all(1) & (state.values == value).all(1)
+            if not same.any():
+                raise ValueError("expected a pair that was written, got one that is not stored")
+            kept[same.nonzero()[0]] = False
+        return LinearState(state.keys[kept], state.values[kept], count=int(kept.sum()))
+
+    def solve(self, state: LinearState) -> Float[Tensor, "key value"]:
+        """M in the state's dtype; computed once per state. The smaller of both normal equations is solved."""
+        check_written(state.count)
+        if self.ridge not in state.solved:
+            if state.gram is None or state.cross is None:  # count ≤ key: M = Kᵀ (K Kᵀ + ridge)⁻¹ V
+                wide = state.keys.double()
+                matrix = wide.T @ self._divide(wide @ wide.T, state.values.double())
+            else:  # M = (KᵀK + ridge)⁻¹ KᵀV
+                matrix = self._divide(state.gram, state.cross)
+            state.solved[self.ridge] = matrix.to(state.values.dtype)
+        return state.solved[self.ridge]
+
+    def _divide(self, gram: Tensor, right: Tensor) -> Tensor:
+        factor = _cholesky(gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+        if factor is None:
+            raise ValueError(f"expected linearly independent keys or a larger ridge, got ridge={self.ridge}")
+        return torch.cholesky_solve(right, factor)
+
+    def read(self, state: LinearState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, "qry value"]:
+        """q M, in the state's dtype. A query unlike every key is not rejected: it returns a mixture."""
+        queries = queries.to(state.keys)
+        check_rows("queries", queries, state.keys.shape[1])
+        return queries @ self.solve(state)
+
+
+@dataclass(frozen=True, eq=False)
+class LarimarState:
+    """The memory matrix M = W₀⁺ Z. Z and W₀ are kept where no row of W₀ depends on others, as a short cut."""
+
+    memory: Float[Tensor, "slot dim"]
+    patterns: Float[Tensor, "pat dim"] | None = None
+    addresses: Float[Tensor, "pat slot"] | None = None
+
+    @cached_property
+    def inverse(self) -> Float[Tensor, "dim slot"]:
+        """M⁺, which turns a query into an address; computed by the first read."""
+        if self.patterns is None or self.addresses is None:
+            return _pseudo_inverse(self.memory).to(self.memory.dtype)
+        # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺ then implies.
+        return (_pseudo_inverse(self.patterns) @ self.addresses).to(self.memory.dtype)
+
+
+@dataclass(frozen=True)
+class Larimar:
+    """Larimar's auto-associative memory, one-shot and without its noise terms.
+
+    While the patterns are no more than the slots the read-out does not depend on M₀: it is the orthogonal
+    projection of the query on the span of what was written. An unrelated query keeps about √(count/dim) of
+    its length.
+    """
+
+    def start(self, initial: Float[Tensor, "slot dim"]) -> LarimarState:
+        """The state before any write, M₀: learned, random or the identity; it only makes the addresses."""
+        check_rows("initial", initial)
+        return LarimarState(initial)
+
+    def write(self, state: LarimarState, patterns: Float[Tensor, "pat dim"]) -> LarimarState:
+        """M = W₀⁺ Z with W₀ = Z M₀⁺, where M₀ is the state's matrix: one write replaces what was there."""
+        check_rows("patterns", patterns, state.memory.shape[1])
+        check_written(len(patterns))
+        wide = patterns.double()
+        addresses = wide @ state.inverse.double()
+        factor = _cholesky(addresses @ addresses.T) if len(patterns) <= len(state.memory) else None
+        if factor is None:
+            return LarimarState((_pseudo_inverse(addresses) @ wide).to(patterns.dtype))
+        memory = addresses.T @ torch.cholesky_solve(wide, factor)
+        return LarimarState(memory.to(patterns.dtype), patterns, addresses)
+
+    def address(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry slot"]:
+        """The weights w = z M⁺ over the slots."""
+        check_rows("queries", queries, state.memory.shape[1])
+        return queries @ state.inverse
+
+    def read(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry dim"]:
+        """w M: the query seen through the memory."""
+        return self.address(state, queries) @ state.memory
+
+
+def _products(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    wide = keys.double()
+    return wide.T @ wide, wide.T @ values.double()
+
+
+def _cholesky(gram: Tensor) -> Tensor | None:
+    """The lower factor, or None where a pivot is nothing but rounding."""
+    factor, failed = torch.linalg.cholesky_ex(gram)
+    pivots = factor.diagonal()
+    good = not failed and bool(pivots.min() > SMALLEST_PIVOT * pivots.max())
+    return factor if good else None
+
+
+def _pseudo_inverse(matrix: Tensor) -> Tensor:
+    """Moore–Penrose inverse in float64: by Cholesky on the shorter side, by eigenvalues if rows depend."""
+    rows = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().T
+    gram = rows @ rows.T
+    factor = _cholesky(gram)
+    inverse = (rows.T @ torch.linalg.pinv(gram, hermitian=True, rtol=1e-12) if factor is None
+               else torch.cholesky_solve(rows, factor).T)
+    return inverse if rows.shape == matrix.shape else inverse.T

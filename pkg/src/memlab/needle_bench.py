@@ -1,0 +1,173 @@
+"""One cell of the needle test, read in several ways: the same prompts, segments, latents and decoder for all.
+
+    cell = Cell(model, "needle", 65536, trials=20)
+    cell.memory(), cell.oracle(), cell.bm25(), cell.linear()      # outcomes, one a trial
+
+A haystack is encoded once; each trial adds the rows of its own fact. That is exact, not a shortcut: segments are
+encoded independently of each other (tests/test_needle_bench.py compares with prompts that are read whole).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memlab import evaluation, reader, runtime, weights
+from memlab.corpora import tasks, tokens
+from memlab.decoder import MemoryDecoder
+from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse
+
+SHORT = 1024  # up to this length every trial has a haystack of its own; beyond it the trials of a cell share one
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One trial: was the answer right, was the address right (None where there is no address), what was said."""
+
+    right: bool
+    address: bool | None
+    said: str
+
+
+def correct(fact: tasks.Fact, said: str) -> bool:
+    """Passkey: the first number in the output is the answer. Needle: all content words of the answer are there."""
+    if fact.kind == "passkey":
+        numbers = re.findall(r"\d+", said)
+        return bool(numbers) and numbers[0] == fact.answer
+    return evaluation.content_words(said, fact.answer) == 1.0
+
+
+def prompt(kind: str, length: int, trial: int, *, seed: int = 0, split: str = "test",
+           hay: tasks.Haystack | None = None) -> tasks.Prompt:
+    """The prompt of a trial, at most `length` tokens with its cue: a pure function of (kind, length, trial, seed)."""
+    encode = tokens.encoder(weights.tokenizer())
+    hidden = tasks.fact(kind, runtime.derive_seed(seed, kind, length, trial), split=split)
+    hay = hay or haystack(length, trial, seed=seed, split=split)
+    return tasks.hide(hay, hidden, trial % 10 / 10 + 0.05, length, encode, limit=48)
+
+
+def haystack(length: int, trial: int, *, seed: int = 0, split: str = "test") -> tasks.Haystack:
+    """Real documentation for a trial; above `SHORT` tokens all trials of one length get the same."""
+    number = trial if length <= SHORT else 0
+    encode = tokens.encoder(weights.tokenizer())
+    return tasks.haystack(length, encode, limit=48, split=split, seed=runtime.derive_seed(seed, "hay", length, number))
+
+
+class Cell:
+    """All trials of one (kind, length), encoded; each reader returns one `Outcome` a trial."""
+
+    def __init__(self, model: MemoryDecoder, kind: str, length: int, *, trials: int, seed: int = 0,
+                 split: str = "test", shared: dict[int, tuple[tasks.Haystack, KeyValueState, float]] | None = None,
+                 ) -> None:
+        self.model, self.kind, self.length, self.memory_rule = model, kind, length, KeyValue()
+        known = shared if shared is not None else {}
+        self.write_seconds: float = 0.0
+        self.read_seconds: list[float] = []
+        self.prompts: list[tasks.Prompt] = []
+        self.bases: list[KeyValueState] = []
+        for trial in range(trials):
+            number = trial if length <= SHORT else 0
+            if number not in known:
+                known[number] = self._store(haystack(length, trial, seed=seed, split=split))
+            hay, state, self.write_seconds = known[number]
+            self.prompts.append(prompt(kind, length, trial, seed=seed, split=split, hay=hay))
+            self.bases.append(_first(state, len(self.prompts[-1].segments) - len(self.prompts[-1].rows)))
+        facts = [[p.segments[row] for row in p.rows] for p in self.prompts]
+        latents, keys = reader.encode(model, [segment for fact in facts for segment in fact])
+        sizes = [len(fact) for fact in facts]
+        self.facts = list(zip(keys.split(sizes), latents.split(sizes), strict=True))
+        self.queries = reader.query_keys(model, [p.cue for p in self.prompts])
+
+    def _store(self, hay: tasks.Haystack) -> tuple[tasks.Haystack, KeyValueState, float]:
+        with runtime.Stopwatch() as watch:
+            state = reader.memorise(self.model, hay.segments, self.memory_rule)
+        return hay, state, watch.seconds
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """The row that each query finds: nearest key among all of its own memory, the fact behind the haystack.
+
+        Every look-up is timed on its own. Only keys are laid side by side; values stay where they are.
+        """
+        found = []
+        for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
+            keys = torch.cat([base.keys, own])
+            state = KeyValueState(keys, keys.new_empty(len(keys), 0), torch.arange(len(keys)))
+            with runtime.Stopwatch() as watch:
+                found.append(int(self.memory_rule.address(state, query[None])[1]))
+            self.read_seconds.append(watch.seconds)
+        return found
+
+    @cached_property
+    def scores(self) -> tuple[list[float], list[float]]:
+        """For each trial the best score among the fact's own rows, and the best among the rows of the haystack."""
+        own = [float((keys @ query).max()) for (keys, _), query in zip(self.facts, self.queries, strict=True)]
+        rivals = [float((base.keys @ query).max()) for base, query in zip(self.bases, self.queries, strict=True)]
+        return own, rivals
+
+    def _latents(self, rows: list[int]) -> Tensor:
+        """Stored latents by row: rows of the haystack first, then those of the trial's fact."""
+        picked = []
+        for base, (_, own), row in zip(self.bases, self.facts, rows, strict=False):
+            size = len(base.values)
+            picked.append(base.values[row] if row < size else own[row - size])
+        return torch.stack(picked)
+
+    def _outcomes(self, latents: Tensor, address: list[bool] | None) -> list[Outcome]:
+        """The decoder writes each latent out, whole; the answer is looked for in what it wrote."""
+        said = reader.write_out(self.model, latents, [()] * len(latents), weights.tokenizer())
+        return [Outcome(correct(p.fact, one), address[i] if address is not None else None, one)
+                for i, (p, one) in enumerate(zip(self.prompts, said, strict=False))]
+
+    def memory(self) -> list[Outcome]:
+        """Nearest key, its latent, the decoder."""
+        hits = [row >= len(base.values) for row, base in zip(self.rows, self.bases, strict=True)]
+        return self._outcomes(self._latents(self.rows), hits)
+
+    def oracle(self) -> list[Outcome]:
+        """The right row by decree: what is lost here is lost by encoder and decoder, not by the address."""
+        return self._outcomes(self._latents([len(base.values) for base in self.bases]), None)
+
+    def linear(self, trials: int = 10, ridge: float = 1e-3) -> list[Outcome]:
+        """Larimar's linear read-out M = K⁺V over the same keys and latents, untrained for it; the read-out is
+        normalised as every latent is."""
+        memory, config, out = PseudoInverse(ridge), self.model.config, []
+        sums: dict[int, tuple[int, LinearState]] = {}  # rows that all trials of a haystack share, summed once
+        for base, (keys, latents), query in list(zip(self.bases, self.facts, self.queries, strict=True))[:trials]:
+            place = base.keys.data_ptr()
+            if place not in sums:
+                count = max(len(base.keys) - 64, 0)
+                empty = memory.empty(config.key_width, config.latent_width)
+                sums[place] = count, memory.write(empty, base.keys[:count], base.values[:count])
+            count, state = sums[place]
+            rest = torch.cat([base.keys[count:], keys]), torch.cat([base.values[count:], latents])
+            out.append(memory.read(memory.write(state, *rest), query[None])[0])
+        return self._outcomes(functional.layer_norm(torch.stack(out), (config.latent_width,)), None)
+
+    def bm25(self) -> list[Outcome]:
+        """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten trials, four above
+        64K tokens: every trial indexes its own text."""
+        try:
+            import bm25s
+        except ImportError:
+            raise ModuleNotFoundError("the BM25 baseline needs bm25s: pip install bm25s") from None
+        trials, rows = 10 if self.length <= 65536 else 4, []
+        for p in self.prompts[:trials]:
+            own = set(p.rows)
+            segments = [s for i, s in enumerate(p.segments) if i not in own] + [p.segments[i] for i in p.rows]
+            words = bm25s.tokenize(weights.tokenizer().batch_decode(segments), stopwords=None, show_progress=False)
+            index = bm25s.BM25()
+            index.index(words, show_progress=False)
+            asked = bm25s.tokenize([weights.tokenizer().decode(p.cue)], stopwords=None, show_progress=False)
+            rows.append(int(index.retrieve(asked, k=1, show_progress=False)[0][0, 0]))
+        hits = [row >= len(base.values) for row, base in zip(rows, self.bases, strict=False)]
+        return self._outcomes(self._latents(rows), hits)
+
+
+def _first(state: KeyValueState, count: int) -> KeyValueState:
+    return KeyValueState(state.keys[:count], state.values[:count], state.slot[:count], state.longest)

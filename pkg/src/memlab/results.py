@@ -1,0 +1,202 @@
+"""Flat records of measurements: one JSON object a line, written by appending, read into a DataFrame.
+
+A file starts with a provenance line and may hold several: every session that appends puts its own before its
+records, and closes with a line that says how long it took. A process that is killed leaves no such line, and at most
+one incomplete last line; `load` names that one, `append` sets it aside.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import pandas as pd
+
+HEADERS = ("provenance", "finished")  # lines that are no records
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement. `index` numbers repeats within a cell of the grid; `meta` holds the grid's coordinates."""
+
+    experiment: str
+    model: str
+    task: str
+    metric: str
+    value: float
+    seed: int = 0
+    index: int = 0
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def key(self) -> tuple[Any, ...]:
+        """What identifies the measurement apart from its value."""
+        return (self.experiment, self.model, self.task, self.metric, self.seed, self.index,
+                json.dumps(self.meta, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What an experiment says about one claim of the ledger: supported, refuted, qualified or not testable here."""
+
+    claim: str
+    verdict: str
+    evidence: str
+
+    def __str__(self) -> str:
+        return f"{self.claim} {self.verdict}  {self.evidence}"
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
+        try:
+            row = json.loads(line)
+        except ValueError:  # not JSON, or not UTF-8
+            row = None
+        if not isinstance(row, dict):
+            kind = "not a JSON object" if line.endswith(b"\n") else "cut off"
+            raise ValueError(f"{path}: line {number} is {kind}; expected one JSON object a line, got {line[:40]!r}; "
+                             f"the {number - 1} lines before it are whole (memlab.results.repair sets a tail aside)")
+        yield row
+
+
+def _records(path: Path) -> Iterator[Record]:
+    for number, row in enumerate(_lines(path), 1):
+        if not any(header in row for header in HEADERS):
+            try:
+                yield Record(**row)
+            except TypeError:
+                raise ValueError(f"{path}: line {number} is no record; expected the fields "
+                                 f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}") from None
+
+
+def repair(path: str | Path) -> Path | None:
+    """Move an incomplete last line to `<path>.cut` and return that path; None if nothing had to be moved.
+
+    A last line that is whole but lacks its line break gets one.
+    """
+    path = Path(path)
+    data = path.read_bytes() if path.exists() else b""
+    if not data or data.endswith(b"\n"):
+        return None
+    start = data.rfind(b"\n") + 1
+    try:
+        json.loads(data[start:])
+    except ValueError:
+        aside = path.with_name(path.name + ".cut")
+        with open(aside, "ab") as file:
+            file.write(data[start:] + b"\n")
+        with open(path, "r+b") as file:
+            file.truncate(start)
+        return aside
+    with open(path, "ab") as file:
+        file.write(b"\n")
+    return None
+
+
+def _json(row: Mapping[str, Any]) -> str:
+    """One line of JSON; numbers of numpy and torch become plain ones."""
+    return json.dumps(row, ensure_ascii=False, default=lambda number: number.item()) + "\n"
+
+
+def append(path: str | Path, records: Iterable[Record], provenance: Mapping[str, Any] | None = None) -> int:
+    """Append records, after a provenance line if one is given, and return how many; creates the file and its folder.
+
+    Each line is flushed on its own, so a killed run keeps everything it had measured.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if aside := repair(path):
+        warnings.warn(f"{path} ended in the middle of a line; the piece is kept in {aside}", stacklevel=2)
+    count = 0
+    with open(path, "a", encoding="utf-8", newline="\n") as file:
+        if provenance is not None:
+            file.write(_json({"provenance": dict(provenance)}))
+            file.flush()
+        for record in records:
+            file.write(_json(asdict(record)))
+            file.flush()
+            count += 1
+    return count
+
+
+def finish(path: str | Path, **facts: Any) -> None:
+    """Close a session of a file with what is known only at its end: wall seconds, memory, number of records."""
+    with open(path, "a", encoding="utf-8", newline="\n") as file:
+        file.write(_json({"finished": facts}))
+
+
+def frame(records: Iterable[Record | Mapping[str, Any]]) -> pd.DataFrame:
+    """Records as a DataFrame: one column a field, and one column a key of `meta`."""
+    rows = []
+    for record in records:
+        row = asdict(record) if isinstance(record, Record) else dict(record)
+        rows.append({**row.pop("meta", {}), **row})
+    return pd.DataFrame(rows)
+
+
+def load(path: str | Path) -> pd.DataFrame:
+    """All records of a file. Raises FileNotFoundError, or ValueError naming the first line that is not whole."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no recorded results at {path}; expected a .jsonl file written by "
+                                f"`python -m memlab run … --out {path.name}`")
+    return frame(_records(path))
+
+
+def provenances(path: str | Path) -> list[dict[str, Any]]:
+    """Who made the records of a file, one dict a session, oldest first; a session that ended says `wall_seconds`."""
+    sessions: list[dict[str, Any]] = []
+    for row in _lines(Path(path)):
+        if "provenance" in row:
+            sessions.append(row["provenance"])
+        elif "finished" in row and sessions:
+            sessions[-1].update(row["finished"])
+    return sessions
+
+
+def done(path: str | Path) -> set[tuple[Any, ...]]:
+    """Keys of the records that a file already holds (empty if there is no file): what a resumed run may skip."""
+    if not Path(path).exists():
+        return set()
+    repair(path)
+    return {record.key() for record in _records(Path(path))}
+
+
+def wilson(successes: int | float, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Wilson score interval for a proportion (Wilson 1927): it stays inside 0…1 and does not collapse at 0 or 1.
+
+    Raises ValueError unless 0 ≤ successes ≤ trials, trials ≥ 1 and 0 < level < 1.
+    """
+    if trials < 1 or not 0 <= successes <= trials:
+        raise ValueError(f"expected 0 <= successes <= trials and trials >= 1, got {successes} of {trials}")
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    p, z2 = successes / trials, z * z / trials
+    centre, half = p + z2 / 2, z * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials))
+    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+
+
+def summarise(data: pd.DataFrame, by: Sequence[str], level: float = 0.95) -> pd.DataFrame:
+    """Mean, Wilson bounds and count of the column `value` for every group of `by`, a missing coordinate included.
+
+    Raises ValueError if a value lies outside 0…1 or a column is missing.
+    """
+    by = [by] if isinstance(by, str) else list(by)
+    if missing := [name for name in (*by, "value") if name not in data]:
+        raise ValueError(f"expected columns {', '.join((*by, 'value'))}, got none named {', '.join(missing)}")
+    if not data["value"].between(0, 1).all():
+        raise ValueError(f"expected values in 0…1, got {data['value'].min()} to {data['value'].max()}, "
+                         f"{int(data['value'].isna().sum())} of them missing")
+    rows = []
+    for key, group in data.groupby(by, sort=False, dropna=False):
+        low, high = wilson(float(group["value"].sum()), len(group), level)
+        rows.append({**dict(zip(by, key, strict=True)), "mean": group["value"].mean(), "low": low, "high": high,
+                     "n": len(group)})
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])

@@ -1,0 +1,149 @@
+"""Seeds, profiles, devices, provenance: the few things every experiment needs before it starts.
+
+Nothing here touches a global random state, and importing the module does no work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+PROFILES = ("quick", "full", "gpu")
+
+
+def profile(name: str | None = None) -> str:
+    """Return `name`, or the profile that the environment variable MEMLAB_PROFILE asks for, or "quick".
+
+    Raises ValueError for anything but "quick", "full" or "gpu".
+    """
+    chosen = name if name is not None else os.environ.get("MEMLAB_PROFILE", "quick")
+    if chosen not in PROFILES:
+        raise ValueError(f"unknown profile {chosen!r}: expected one of {', '.join(PROFILES)}")
+    return chosen
+
+
+def derive_seed(seed: int, *scope: str | int) -> int:
+    """A 63-bit seed that depends on `seed` and on every part of `scope`, the same on every machine."""
+    text = "\x1f".join(str(part) for part in (seed, *scope))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, *scope: str | int) -> torch.Generator:
+    """A fresh CPU generator for one purpose: generator(0, "poems") and generator(0, "batches") are independent."""
+    return torch.Generator().manual_seed(derive_seed(seed, *scope))
+
+
+def python_random(seed: int, *scope: str | int) -> random.Random:
+    """Like `generator`, for text that is made with Python's own random module."""
+    return random.Random(derive_seed(seed, *scope))
+
+
+def device(prefer: str | None = None) -> torch.device:
+    """The device asked for, or CUDA where there is one, or the CPU. ValueError if torch knows no such device."""
+    if prefer is not None:
+        try:
+            return torch.device(prefer)
+        except RuntimeError:
+            raise ValueError(f"expected a device such as cpu or cuda:0, got {prefer!r}") from None
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies in bfloat16 faster than in float32: a GPU, or a CPU with AMX tiles.
+
+    Elsewhere (plain AVX2, for one) bfloat16 on the CPU is emulated and more than ten times slower.
+    """
+    return torch.cuda.is_available() or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def use_threads(count: int | None = None) -> int:
+    """Let torch use `count` threads (default: MEMLAB_THREADS or one) and return that number.
+
+    One is the default because results of a training run depend on the number of threads in the last digits.
+    """
+    wanted = str(count) if count is not None else os.environ.get("MEMLAB_THREADS", "1")
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise ValueError(f"expected a number of threads of at least 1, got {wanted!r}")
+    torch.set_num_threads(int(wanted))
+    return int(wanted)
+
+
+def cache_dir(*parts: str) -> Path:
+    """A folder for things that can be made again (MEMLAB_CACHE or ~/.cache/memlab); it exists on return."""
+    root = Path(os.environ.get("MEMLAB_CACHE", Path.home() / ".cache" / "memlab"))
+    folder = root.joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hex digest of a file, to name exactly which weights or which text a result used."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _commit() -> str:
+    folder = Path(__file__).resolve().parent
+    try:
+        out = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder, text=True,
+                             capture_output=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return out.stdout.strip() if out.returncode == 0 and out.stdout.strip() else "unknown"
+
+
+def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
+    """Who made a result: command, commit, date, versions, device, threads, instruction set, plus `extra`."""
+    import transformers
+
+    on_gpu = torch.cuda.is_available()
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    if command[0] == "__main__.py":
+        command = ["python", "-m", "memlab", *command[1:]]
+    return {
+        "command": " ".join(command),
+        "commit": _commit(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "device": torch.cuda.get_device_name() if on_gpu else platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        **extra,
+    }
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident set of this process so far, in bytes (0 where the system does not tell)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Stopwatch:
+    """`with Stopwatch() as watch: ...` then `watch.seconds`: wall seconds of the block."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Stopwatch:
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._start

@@ -1,0 +1,54 @@
+"""Shared by all tests. Do not import memlab here: the jaxtyping hook that checks its signatures comes later."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+for name, value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
+                    "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "MEMLAB_PROFILE": "quick",
+                    "MEMLAB_CACHE": str(Path(__file__).resolve().parents[1] / ".cache")}.items():
+    os.environ.setdefault(name, value)
+
+import hypothesis  # noqa: E402  (after the environment, which numpy reads when it is first imported)
+
+hypothesis.settings.register_profile("book", max_examples=25, deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("book")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The folder of this checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def untouched_global_random_state() -> Iterator[None]:
+    """Fails the test if it moved the global random state of numpy or torch.
+
+    Python's own cannot be watched here: the type checks of the hook draw from it. test_architecture reads the code.
+    """
+    import numpy
+    import torch
+
+    def state() -> list[object]:
+        kind, keys, *rest = numpy.random.get_state()
+        return [kind, keys.tolist(), *rest, torch.get_rng_state().tolist()]
+
+    before = state()
+    yield
+    assert state() == before, "a global random state moved"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    needing = [item for item in items if item.get_closest_marker("gpu")]
+    if needing:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in needing:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

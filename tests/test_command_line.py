@@ -1,0 +1,128 @@
+"""`python -m memlab`: what it prints where, its exit status, and one sentence for every request that makes no sense."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from memlab import __main__, experiments, results
+from memlab.results import Record, Verdict
+
+
+def tiny_run(profile: str, seed: int) -> Iterator[Record]:
+    """Three measurements that depend on the arguments alone."""
+    for index in range(3):
+        yield Record("tiny", "model", "task", "recall", float((index + seed) % 2), seed, index, {"profile": profile})
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """An experiment of the tests' own, found under the name "tiny"."""
+    module = SimpleNamespace(run=tiny_run, table=lambda data: data[["index", "value"]],
+                             verdicts=lambda data: [Verdict("T1", "supported", f"n = {len(data)}")])
+    real = experiments.find
+    monkeypatch.setattr(experiments, "find", lambda name: module if name == "tiny" else real(name))
+    monkeypatch.delenv("MEMLAB_PROFILE", raising=False)
+    before = torch.get_num_threads()
+    yield module
+    torch.set_num_threads(before)
+
+
+def test_table_and_verdicts_go_to_stdout_the_rest_to_stderr(tiny: SimpleNamespace, capsys) -> None:
+    assert __main__.main(["run", "tiny"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == "T1 supported  n = 3"
+    assert out.splitlines()[0].split() == ["index", "value"] and len(out.splitlines()) == 5
+    assert "tiny: 0 s, profile quick, seed 0" in err
+
+
+def test_records_are_appended_with_their_provenance(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "tiny.jsonl"
+    assert __main__.main(["run", "tiny", "--profile", "full", "--seed", "1", "--out", str(path)]) == 0
+    assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
+    data = results.load(path)
+    assert list(data["seed"]) == [1, 1, 1, 0, 0, 0] and list(data["profile"]) == ["full"] * 3 + ["quick"] * 3
+    first, second = results.provenances(path)
+    assert (first["profile"], first["seed"]) == ("full", 1) and (second["profile"], second["seed"]) == ("quick", 0)
+    assert first["records"] == 3 and first["wall_seconds"] >= 0 and first["peak_megabytes"] > 0
+
+
+def test_a_run_that_fails_halfway_keeps_its_records(tiny: SimpleNamespace, tmp_path: Path, capsys) -> None:
+    def run(profile: str, seed: int) -> Iterator[Record]:
+        yield from list(tiny_run(profile, seed))[:2]
+        raise ValueError("expected a longer haystack, got 3 tokens")
+
+    tiny.run, path = run, tmp_path / "tiny.jsonl"
+    assert __main__.main(["run", "tiny", "--out", str(path)]) == 2
+    assert capsys.readouterr().err == "memlab: expected a longer haystack, got 3 tokens\n"
+    assert len(results.load(path)) == 2
+    assert "wall_seconds" not in results.provenances(path)[0], "a session that did not end does not say that it did"
+
+
+def test_appending_to_a_file_that_was_cut_keeps_both(tiny: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.jsonl"
+    __main__.main(["run", "tiny", "--out", str(path)])
+    cut = path.read_bytes()[:-30]
+    path.write_bytes(cut)
+    with pytest.warns(UserWarning, match="the piece is kept in"):
+        assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
+    assert len(results.load(path)) == 6
+    assert path.with_name("tiny.jsonl.cut").read_bytes() == cut.rsplit(b"\n", 1)[1] + b"\n"
+
+
+def test_bad_requests_are_one_sentence_and_status_2(tiny: SimpleNamespace, tmp_path: Path, capsys,
+                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = {
+        ("run", "tiny", "--profile", "fast"): "unknown profile 'fast': expected one of quick, full, gpu",
+        ("run", "nothing"): "unknown experiment 'nothing': expected one of ",
+        ("run", "tiny", "--threads", "0"): "expected a number of threads of at least 1, got '0'",
+        ("run", "tiny", "--out", str(tmp_path)): "directory",
+    }
+    for request, sentence in requests.items():
+        assert __main__.main(request) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.startswith("memlab: ") and err.count("\n") == 1 and sentence in err
+    monkeypatch.setenv("MEMLAB_PROFILE", "slow")
+    assert __main__.main(["run", "tiny"]) == 2
+    assert "unknown profile 'slow'" in capsys.readouterr().err
+
+
+def test_global_random_state_is_left_alone(tiny: SimpleNamespace, untouched_global_random_state: None) -> None:
+    assert __main__.main(["run", "tiny"]) == 0
+
+
+def test_every_experiment_has_what_the_command_line_calls() -> None:
+    assert experiments.names()
+    for name in experiments.names():
+        module = experiments.find(name)
+        assert callable(module.run) and callable(module.table) and callable(module.verdicts), name
+        assert name == name.lower() and "_" not in name
+
+
+def test_run_returns_the_records_as_a_table(tiny: SimpleNamespace) -> None:
+    data = experiments.run("tiny", "quick", 0)
+    assert isinstance(data, pd.DataFrame) and list(data["value"]) == [0.0, 1.0, 0.0]
+    with pytest.raises(ValueError, match="unknown profile"):
+        experiments.run("tiny", "fast")
+
+
+def test_as_a_program(root: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(root / "pkg" / "src")}
+
+    def memlab(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-m", "memlab", *arguments], capture_output=True, text=True,
+                              env=environment)
+
+    listed = memlab("list")
+    assert listed.returncode == 0 and listed.stdout.split() == experiments.names()
+    wrong = memlab("run", "nothing")
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
+    assert memlab().returncode == 2
