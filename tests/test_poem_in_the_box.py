@@ -66,7 +66,7 @@ def test_the_bits_come_before_the_first_recital(data: pd.DataFrame) -> None:
     trace = data[data.task == "trace"].pivot_table("value", "step", "metric")
     assert list(trace.index[[0, 1, -1]]) == [0, experiment.EVERY, experiment.STEPS]
     silent = trace[trace["memory ability"] == 0]
-    assert silent["bits"].max() >= 0.5 and silent["pair AUC"].max() >= 0.95
+    assert silent["bits"].max() >= 0.4 and silent["pair AUC"].max() >= 0.95
     assert abs(trace["bits"][0]) <= 0.1
 
 

@@ -1,4 +1,5 @@
-"""The command line: `python -m memlab list`, `python -m memlab run EXPERIMENT [--profile quick] [--out FILE]`.
+"""The command line: `python -m memlab list`, `python -m memlab run EXPERIMENT [--profile quick] [--out FILE]`,
+`python -m memlab train memory-decoder|causal --folder FOLDER` (how the shipped weights were made).
 
 Progress goes to stderr, the table and one line per claim to stdout. Exit status 0 means that the experiment ran,
 whatever it found; 2 means that the request made no sense.
@@ -20,10 +21,14 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the experiments")
     run = commands.add_parser("run", help="run one experiment and print its table and verdicts")
     run.add_argument("experiment")
-    run.add_argument("--profile", default=None, help="quick (default), full or gpu")
-    run.add_argument("--seed", type=int, default=0)
-    run.add_argument("--threads", type=int, default=None, help="torch threads (default 1)")
-    run.add_argument("--out", default=None, help="append each record to this .jsonl file as it is measured")
+    train = commands.add_parser("train", help="train one of the book's models from scratch and save it")
+    train.add_argument("model", choices=("memory-decoder", "causal"))
+    train.add_argument("--folder", required=True, help="where config and float16 weights are written")
+    for command in (run, train):
+        command.add_argument("--profile", default=None, help="quick (default), full or gpu")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--threads", type=int, default=None, help="torch threads (default 1)")
+        command.add_argument("--out", default=None, help="append each record to this .jsonl file as it is measured")
     return parser
 
 
@@ -56,6 +61,21 @@ def _run(args: argparse.Namespace) -> None:
     print(f"{args.experiment}: {watch.seconds:.0f} s, profile {profile}, seed {args.seed}", file=sys.stderr)
 
 
+def _train(args: argparse.Namespace) -> None:
+    from memlab import pretrained  # with it comes transformers: seconds that `list` should not cost
+
+    profile = runtime.profile(args.profile)
+    runtime.use_threads(args.threads)
+    made_by = runtime.provenance(profile=profile, seed=args.seed)
+    log = pretrained.make(args.model, profile, args.seed, args.folder)
+    if args.out:
+        rows = [Record("training", args.model, "training", "loss", row["loss"], args.seed, int(row["step"]),
+                       {"seconds": round(row["seconds"], 1)}) for row in log.rows]
+        results.append(args.out, rows, made_by)
+        results.finish(args.out, records=len(rows), wall_seconds=round(log.seconds, 1))
+    print(f"{args.model}: {log.rows[-1]['step']} steps in {log.seconds:.0f} s, saved in {args.folder}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     args = _parser().parse_args(argv)
@@ -63,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(experiments.names()))
         return 0
     try:
-        _run(args)
+        _run(args) if args.command == "run" else _train(args)
     except (ValueError, OSError, ModuleNotFoundError) as problem:
         print(f"memlab: {problem}", file=sys.stderr)
         return 2

@@ -30,18 +30,21 @@ class MemoryDecoderConfig(PreTrainedConfig):
     """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal language model.
 
     `latent_width` numbers per segment, split over `slots` prefix positions that each see
-    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one.
+    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. `attention` is the kernel
+    that the stock model uses: the fused ones' backward pass in bfloat16 is many times slower on CPUs.
     """
 
     model_type = "memory-decoder"
     sub_configs = {"text_config": AutoConfig}
 
     def __init__(self, text_config: Any = None, latent_width: int = 768, key_width: int = 128, slots: int = 48,
-                 segment_tokens: int = 48, encoder_layers: int = 2, encoder_heads: int = 4, **kwargs: Any) -> None:
+                 segment_tokens: int = 48, encoder_layers: int = 2, encoder_heads: int = 4,
+                 attention: str = "eager", sharpness: float = 20.0, **kwargs: Any) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else tiny_text_config()
-        self.latent_width, self.key_width, self.slots = latent_width, key_width, slots
+        self.latent_width, self.key_width, self.slots, self.attention = latent_width, key_width, slots, attention
+        self.sharpness = sharpness
         self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
         for name in ("latent_width", "key_width", "slots", "segment_tokens", "encoder_layers", "encoder_heads"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
@@ -49,6 +52,9 @@ class MemoryDecoderConfig(PreTrainedConfig):
         for big in ("latent_width", "segment_tokens"):
             if getattr(self, big) % slots:
                 raise ValueError(f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}")
+        positions = getattr(self.text_config, "max_position_embeddings", None)
+        if positions is not None and positions <= slots:
+            raise ValueError(f"the decoder must hold more than slots={slots} positions, got {positions}")
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)
 
@@ -58,8 +64,7 @@ def tiny_text_config(vocabulary: int = 2048, width: int = 128, layers: int = 2, 
     """The stock GPT-2 config that the book's decoder uses by default."""
     return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions,
                       resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="relu",
-                      initializer_range=0.06, pad_token_id=0, bos_token_id=1, eos_token_id=2,
-                      attn_implementation="eager")
+                      initializer_range=0.06, pad_token_id=0, bos_token_id=1, eos_token_id=2)
 
 
 class Block(nn.Module):
@@ -67,6 +72,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"the decoder's width must be a multiple of encoder_heads={heads}, got {width}")
         self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -75,7 +82,7 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch seq width"], keep: Bool[Tensor, "batch seq"]) -> Tensor:
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b t (n h d) -> n b h t d", n=3, h=self.heads)
-        # Written out: the fused kernel's backward pass in bfloat16 is many times slower on CPUs.
+        # Written out for the same reason as `MemoryDecoderConfig.attention`.
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         scores = scores.masked_fill(~keep[:, None, None], -1e4)
         x = x + self.out(rearrange(scores.softmax(-1).to(v.dtype) @ v, "b h t d -> b t (h d)"))
@@ -136,17 +143,26 @@ class MemoryDecoder(PreTrainedModel):
     config_class = MemoryDecoderConfig
     base_model_prefix = "memory_decoder"
     main_input_name = "input_ids"
+    accepts_loss_kwargs = False  # the loss is a mean: Trainer has to divide it by its accumulation steps
 
     def __init__(self, config: MemoryDecoderConfig) -> None:
         super().__init__(config)
-        self.decoder = AutoModelForCausalLM.from_config(
-            config.text_config, attn_implementation=config.text_config._attn_implementation)
+        self.decoder = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=config.attention)
         width = self.decoder.get_input_embeddings().weight.shape[1]
         self.encoder = SegmentEncoder(config, width)
         self.to_prefix = nn.Linear(config.latent_width // config.slots, width, bias=False)
         self.prefix_positions = nn.Parameter(torch.randn(config.slots, width) * 0.02)
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        """As usual, with weights in memory of their own: where the file is mapped they lie unaligned, and the same
+        product of the same numbers may be rounded differently there."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        for tensor in (*model.parameters(), *model.buffers()):
+            tensor.data = tensor.data.clone()
+        return loaded
 
     def _init_weights(self, module: nn.Module) -> None:
         """Keep torch's own start for the encoder; the decoder starts as its class says."""
@@ -216,11 +232,12 @@ class MemoryDecoder(PreTrainedModel):
         return MemoryDecoderOutput(loss=loss, logits=logits, reading_loss=reading, address_loss=address)
 
     def address_loss(self, queries: Tensor, keys: Tensor, context_ids: Tensor | None = None) -> Tensor:
-        """Cross-entropy of finding the own key among the keys of the same context (InfoNCE), learned sharpness.
+        """Cross-entropy of finding the own key among the keys of the same context (InfoNCE).
 
-        Without `context_ids` the whole batch is one context.
+        The sharpness is fixed: learned, it grows until a small lead over the few keys of an episode costs nothing, and
+        small leads do not last among many keys. Without `context_ids` the whole batch is one context.
         """
-        scores = (queries @ keys.t() * self.log_sharpness.exp().clamp(max=100)).float()
+        scores = (queries @ keys.t() * self.config.sharpness).float()
         if context_ids is not None:
             scores = scores.masked_fill(context_ids[:, None] != context_ids[None], -1e4)
         return F.cross_entropy(scores, torch.arange(len(keys), device=keys.device))
@@ -249,7 +266,7 @@ def align_positions(model: MemoryDecoder) -> None:
     then begins near the slot that holds the next token instead of having to discover it. All weights stay trainable;
     decoders without such positions (RoPE, ALiBi) are left as they are.
     """
-    transformer = getattr(model.decoder, "transformer", None)
+    transformer: Any = getattr(model.decoder, "transformer", None)
     if not hasattr(transformer, "wpe") or not hasattr(transformer, "wte"):
         return
     table, slots = transformer.wpe.weight, model.config.slots
@@ -268,7 +285,7 @@ def align_positions(model: MemoryDecoder) -> None:
 def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> MemoryDecoder:
     """An untrained model whose start depends on `seed` alone; the global random state is left untouched."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
         model = MemoryDecoder(config if config is not None else MemoryDecoderConfig())
         align_positions(model)
     return model

@@ -159,11 +159,12 @@ class Cell:
         trials, rows = 10 if self.length <= 65536 else 4, []
         for p in self.prompts[:trials]:
             own = set(p.rows)
-            segments = [s for i, s in enumerate(p.segments) if i not in own] + [p.segments[i] for i in p.rows]
+            segments = [list(s) for i, s in enumerate(p.segments) if i not in own]
+            segments += [list(p.segments[i]) for i in p.rows]
             words = bm25s.tokenize(weights.tokenizer().batch_decode(segments), stopwords=None, show_progress=False)
             index = bm25s.BM25()
             index.index(words, show_progress=False)
-            asked = bm25s.tokenize([weights.tokenizer().decode(p.cue)], stopwords=None, show_progress=False)
+            asked = bm25s.tokenize([weights.tokenizer().decode(list(p.cue))], stopwords=None, show_progress=False)
             rows.append(int(index.retrieve(asked, k=1, show_progress=False)[0][0, 0]))
         hits = [row >= len(base.values) for row, base in zip(rows, self.bases, strict=False)]
         return self._outcomes(self._latents(rows), hits)

@@ -6,17 +6,23 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from memlab import runtime, training, weights
+import torch
+from torch import Tensor
+from transformers.utils import logging
+
+from memlab import baselines, runtime, training, weights
 from memlab.corpora import episodes, tokens
 from memlab.decoder import MemoryDecoder, new_decoder
 
 # Chosen on the "dev" wordings. "quick" has to fit into three minutes on two old cores.
 _BASE = training.Recipe(steps=300, lr=4e-3, muon=4e-3, muon_bfloat16=False, warmup=0.1, decay=0.7, floor=0.02,
                         weight_decay=0.01)
-RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=2000, warmup=0.03),
+RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=1000, warmup=0.05),
            "gpu": replace(_BASE, steps=20_000, warmup=0.01)}
 Report = Callable[[int, dict[str, float]], None]
 
@@ -28,8 +34,13 @@ def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Repo
     recipe = replace(recipe, steps=steps or recipe.steps, bfloat16=runtime.fast_bfloat16())
     encode = tokens.encoder(weights.tokenizer())
     pool = episodes.pool(encode, len(weights.tokenizer()), seed=seed)
-    model = new_decoder(seed=seed).to(runtime.device())
-    log = training.fit(model, episodes.batches(pool, seed=seed), recipe, every=50, report=report)
+    made, device = episodes.batches(pool, seed=seed), runtime.device()
+
+    def batches(step: int) -> dict[str, Tensor]:
+        return {name: tensor.to(device) for name, tensor in made(step).items()}
+
+    model: Any = new_decoder(seed=seed)
+    log = training.fit(model.to(device), batches, recipe, every=50, report=report)
     return model, log
 
 
@@ -37,10 +48,14 @@ def remember(model: MemoryDecoder, profile: str, seed: int = 0) -> Path:
     """Put a trained model where `trained` finds it; an interrupted call leaves nothing behind."""
     place = _place(profile, seed)
     part = Path(tempfile.mkdtemp(dir=place.parent))
-    model.save_pretrained(part)
-    if place.exists():
-        shutil.rmtree(place)
-    part.rename(place)
+    try:
+        logging.disable_progress_bar()
+        model.save_pretrained(part)
+        if place.exists():
+            shutil.rmtree(place)
+        part.rename(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return place
 
 
@@ -48,19 +63,51 @@ def _place(profile: str, seed: int) -> Path:
     return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{RECIPES[profile].steps}"
 
 
+def load(place: Path) -> MemoryDecoder:
+    """A saved model in float32, to read with. ValueError if its weights are missing, damaged or of another model."""
+    weights.check(place / "model.safetensors")
+    logging.disable_progress_bar()
+    model, info = MemoryDecoder.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+    wrong = sorted({*info["missing_keys"], *info["unexpected_keys"]})
+    if wrong:  # transformers would draw what is missing at random
+        raise ValueError(f"{place} is damaged: expected the weights of a memory decoder, "
+                         f"{len(wrong)} are missing or unknown ({wrong[0]})")
+    return model.eval()  # type: ignore[no-any-return]
+
+
 def trained(profile: str, seed: int = 0) -> MemoryDecoder:
     """The model that this machine trained with this profile and seed: from the cache, or trained now (minutes)."""
     place = _place(runtime.profile(profile), seed)
     if place.exists():
-        weights.check(place / "model.safetensors")
-        return MemoryDecoder.from_pretrained(place).eval()
-    model, log = train(profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr))
+        return load(place)
+    model, _ = train(profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr))
     remember(model, profile, seed)
     return model
 
 
 def shipped() -> MemoryDecoder:
     """The better-trained weights that travel with the package (see their card)."""
-    place = weights.folder("memory-decoder")
-    weights.check(place / "model.safetensors")
-    return MemoryDecoder.from_pretrained(place, dtype=torch.float32).eval()
+    return load(weights.folder("memory-decoder"))
+
+
+def save(model: MemoryDecoder, folder: str | Path) -> None:
+    """Write config and float16 weights, half the size; `shipped` and any `from_pretrained` read them as float32."""
+    config: Any = deepcopy(model.config)
+    small = new_decoder(config)
+    small.load_state_dict(model.state_dict())
+    logging.disable_progress_bar()
+    small.half().save_pretrained(folder)
+
+
+def make(name: str, profile: str, seed: int, folder: str | Path) -> training.Log:
+    """Train "memory-decoder" or "causal" from scratch and save it: the command behind the shipped weights."""
+    def report(step: int, row: dict[str, float]) -> None:
+        print(f"{name}: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s", file=sys.stderr)
+
+    if name == "causal":
+        causal, log = baselines.train_causal(profile, seed, report)
+        baselines.save(causal, folder)
+        return log
+    model, log = train(profile, seed, report=report)
+    save(model, folder)
+    return log

@@ -68,7 +68,10 @@ def memorise(model: MemoryDecoder, segments: Segments, memory: KeyValue | None =
 
 @torch.no_grad()
 def query_keys(model: MemoryDecoder, cues: Segments) -> Float[Tensor, "qry key"]:
-    """Unit query keys of cues (token ids, cut to the length of a segment), float32 in RAM."""
+    """Unit query keys of cues (token ids, cut to the length of a segment), float32 in RAM. ValueError if one is empty.
+    """
+    if not all(map(len, cues)) or not cues:
+        raise ValueError(f"expected cues of at least 1 token, got lengths {[len(cue) for cue in cues]}")
     ids, mask = _padded([cue[: model.config.segment_tokens] for cue in cues], model.device)
     return model.encode_keys(ids, mask).float().cpu()
 
@@ -77,14 +80,16 @@ def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry latent"], cues: 
               tokenizer: PreTrainedTokenizerFast, *, max_new_tokens: int = 50) -> list[str]:
     """What the decoder writes after each cue when it reads each latent: greedy, up to the end mark.
 
-    An empty cue asks for the whole segment.
+    An empty cue asks for the whole segment. ValueError unless there is one cue a latent.
     """
+    if len(cues) != len(latents):
+        raise ValueError(f"expected one cue a latent, {len(latents)}, got {len(cues)}")
     texts: list[str] = []
     for start in range(0, len(cues), 256):
         some = [[tokens.BOS, *cue] for cue in cues[start : start + 256]]
         ids, mask = _padded(some, model.device, left=True)
         out = model.generate(ids, latents=latents[start : start + 256].to(model.device), attention_mask=mask,
-                             max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokens.PAD,
+                             max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokens.EOS,
                              eos_token_id=tokens.EOS)
         texts += tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
     return texts

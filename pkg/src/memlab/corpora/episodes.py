@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from memlab.corpora.tasks import Encode, cut
 
 CONTEXT_TOKENS = 384
 CUE_TOKENS = 16
+# Half of the episodes are drawn from neighbours in the order of their first tokens: sentences that begin alike, and so
+# wrong answers that are hard to tell from the right one although there are few of them.
+ALIKE_SHARE, NEIGHBOURS = 0.5, 200
 LENGTHS = (2, 3, 5)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
 
 
@@ -42,7 +46,7 @@ def pool(encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int =
     lines = text.generic_sentences(generic, seed) + list(text.documentation("train"))
     segments = cut(encode([" " + line for line in lines]), limit)
     bounds = [4, *(limit * part // 8 for part in LENGTHS), limit + 1]
-    classes = (tuple(s for s in segments if low <= len(s) < high) for low, high in zip(bounds, bounds[1:]))
+    classes = (tuple(sorted(s for s in segments if low <= len(s) < high)) for low, high in pairwise(bounds))
     return Pool(tuple(group for group in classes if group), limit, vocabulary)
 
 
@@ -51,6 +55,9 @@ def context(segments: Sequence[tuple[int, ...]], vocabulary: int, rng: random.Ra
     """Segments of one episode, at most 384 tokens in all; `random_share` of them are random tokens (pure copying)."""
     chosen: list[tuple[int, ...]] = []
     room = CONTEXT_TOKENS
+    if rng.random() < ALIKE_SHARE and len(segments) > NEIGHBOURS:
+        start = rng.randrange(len(segments) - NEIGHBOURS)
+        segments = segments[start : start + NEIGHBOURS]
     while True:
         segment = rng.choice(segments)
         if rng.random() < random_share:

@@ -45,9 +45,11 @@ class Fact:
 def passkey(seed: int, *, split: str = "test") -> Fact:
     """A five-digit number hidden in three sentences, asked for by the stem of the first."""
     number = str(runtime.python_random(seed, "passkey", split).randrange(10_000, 100_000))
-    name, aside = {"test": ("pass key", "Remember it."), "dev": ("vault code", "Keep it safe.")}[_split(split)]
-    return Fact("passkey", (f"The {name} is {number}.", aside, f"{number} is the {name}."), f"The {name} is",
-                f"Which number do I have to type as {name}?", number)
+    name, aside, question = {
+        "test": ("pass key", "Remember it.", "Which number do I have to type as pass key?"),
+        "dev": ("vault code", "Keep it safe.", "With what does the vault open?")}[_split(split)]
+    return Fact("passkey", (f"The {name} is {number}.", aside, f"{number} is the {name}."), f"The {name} is", question,
+                number)
 
 
 def needle(seed: int, *, split: str = "test") -> Fact:

@@ -11,12 +11,15 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import random
 import re
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from importlib import metadata
 from pathlib import Path
 
 from memlab import runtime
@@ -29,10 +32,13 @@ PACKAGES = {
     "test": ("numpy", "pandas", "matplotlib", "torch.nn", "torch.distributions", "torch.optim", "torch.distributed",
              "torch.utils", "torch.fx"),
 }
+# Packages copy from each other ("Default is True.", vendored helpers): a split leaves out what these hold already.
+_BEFORE: dict[str, tuple[str, ...]] = {"train": (), "test": ("train",), "dev": ("train", "test")}
 # Words of the reported tasks. A training sentence that holds one of them is thrown away; tests/test_text.py
 # checks the result against the tasks themselves, not against this pattern.
 FORBIDDEN = re.compile(r"pass.?key|needle|haystack|best thing|thing to do|remember it|sandwich|dolores|francisco|"
                        r"grass is|sky is|sun is|here we go|there and back|vault code|finest view", re.I)
+_FEWEST = 100  # a split with fewer sentences is no text to search in
 _SKIPPED = {"test", "tests", "testing", "_testing", "site-packages", "idlelib", "lib2to3", "__pycache__", "pydoc_data"}
 
 
@@ -88,26 +94,51 @@ def _extract(packages: Iterable[str]) -> list[str]:
 def documentation(split: str) -> tuple[str, ...]:
     """Distinct sentences of real English documentation: "train" (standard library), "dev" or "test" (other packages).
 
-    The text is read once for each set of package versions and kept in the cache folder. Raises ValueError for an
-    unknown split, and if the installed packages hold no documentation (python -OO strips docstrings).
+    No sentence is in two splits. The text is read once for each set of package versions and kept in the cache folder;
+    a damaged cache is read anew. Raises ValueError for an unknown split, and if the installed packages hold no
+    documentation (as when their source was left out).
     """
     if split not in PACKAGES:
         raise ValueError(f"unknown split {split!r}: expected one of {', '.join(PACKAGES)}")
     path = runtime.cache_dir("text") / f"{split}-{_fingerprint(split)}.json"
-    if not path.exists():
-        found = _extract(PACKAGES[split])
-        if len(found) < 100:
+    found = _stored(path)
+    if found is None:
+        known = {_plain(sentence) for other in _BEFORE[split] for sentence in documentation(other)}
+        found = [sentence for sentence in _extract(PACKAGES[split]) if _plain(sentence) not in known]
+        if len(found) < _FEWEST:
             raise ValueError(f"expected documentation of {', '.join(PACKAGES[split])}, found {len(found)} sentences")
-        part = path.with_suffix(f".{runtime.derive_seed(0, str(id(found)))}")
+        part = path.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps(found), encoding="utf-8")
         part.replace(path)  # atomic: a killed run leaves no half-written text behind
-    return tuple(json.loads(path.read_text(encoding="utf-8")))
+    return tuple(found)
+
+
+def _plain(sentence: str) -> str:
+    return " ".join(re.findall(r"\w+", sentence.lower()))
+
+
+def _stored(path: Path) -> list[str] | None:
+    """The sentences in a cache file, or None if there is none, or what is there is not a list of them."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    good = isinstance(found, list) and len(found) >= _FEWEST and all(isinstance(one, str) for one in found)
+    return found if good else None
+
+
+def _version(package: str) -> str:
+    try:
+        return sys.version if package == "stdlib" else metadata.version(package.split(".")[0])
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _fingerprint(split: str) -> str:
-    sizes = [(str(folder), sum(1 for _ in folder.glob("*"))) for p in PACKAGES[split] for folder in _folders(p)]
+    """Changes with this module, with the packages and their versions: then the text is read anew."""
+    versions = [(p, _version(p)) for some in (split, *_BEFORE[split]) for p in PACKAGES[some]]
     here = Path(__file__).read_text(encoding="utf-8")
-    return f"{runtime.derive_seed(0, here, repr(sizes)):016x}"
+    return f"{runtime.derive_seed(0, here, repr(versions)):016x}"
 
 
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl dr fl gr kl pr sh sl st th tr".split()
@@ -167,7 +198,8 @@ def generic_sentences(count: int, seed: int = 0) -> list[str]:
 
     They teach a decoder to copy any word and any number. None holds a phrase of the test tasks.
     """
-    rng, made = runtime.python_random(seed, "generic sentences"), []
+    made: list[str] = []
+    rng = runtime.python_random(seed, "generic sentences")
     while len(made) < count:
         template = rng.choice(_TEMPLATES)
         sentence = re.sub(r"\{(\w+)\}", lambda slot: _slot(slot[1], rng), template)

@@ -3,7 +3,7 @@ copied one digit at a time. It is trained on the same text as the models and tra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -27,7 +27,7 @@ def train_tokenizer(sentences: Iterable[str], vocabulary: int = 2048) -> PreTrai
                                    sep_token="<sep>", clean_up_tokenization_spaces=False)
 
 
-def encoder(tokenizer: PreTrainedTokenizerFast):  # type: ignore[no-untyped-def]
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Sequence[str]], list[list[int]]]:
     """A function from texts to lists of token ids without special tokens: what `corpora.tasks` takes."""
     def encode(texts: Sequence[str]) -> list[list[int]]:
         return tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []

@@ -24,7 +24,7 @@ def exam(model: MemoryDecoder, *, split: str = "test", count: int = 200, stored:
                 if len(s) >= 10]
     state = reader.memorise(model, segments)
     asked = rng.sample(range(len(segments)), count)
-    cues, wanted = [segments[i][:6] for i in asked], [weights.tokenizer().decode(segments[i]) for i in asked]
+    cues, wanted = [segments[i][:6] for i in asked], [str(weights.tokenizer().decode(list(segments[i]))) for i in asked]
     scores, rows = memory.address(state, reader.query_keys(model, cues))
     # Two sentences may begin with the same six tokens: then either row is a right answer to the cue.
     yield "address", [float(segments[int(r)][:6] == c) for r, c in zip(rows[:, 0], cues, strict=True)]

@@ -15,7 +15,7 @@ from memlab.results import Record, Verdict, wilson
 
 K = 1024
 # The causal transformer joins up to a length of its own: its cost grows with the square of it.
-PLANS = {
+PLANS: dict[str, dict] = {
     "quick": {"lengths": (384, K, 4 * K, 16 * K, 64 * K, 256 * K, K * K), "trials": 20, "causal": K,
               "causal_trials": 10},
     "full": {"lengths": (128, 256, 384, K, 2 * K, 4 * K, 8 * K, 16 * K, 64 * K, 256 * K, K * K), "trials": 50,

@@ -98,7 +98,7 @@ def run(profile: str, seed: int) -> Iterator[Record]:
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """A row for every box and what it was asked for; means over seeds, bits as a share of the poems' entropy."""
     rows = data[~data.task.isin(["trace", "asking"])]
-    means = rows.pivot_table("value", "model", "metric", sort=False).map("{:.2f}".format)
+    means = rows.pivot_table("value", "model", "metric", sort=False).map(lambda x: f"{round(x, 2) + 0.0:.2f}")
     return means.replace("nan", "–").reset_index(names="box").rename_axis(None, axis=1)
 
 
@@ -110,11 +110,11 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     guessed = low["memory ability", "refrains, never met"] >= 0.9
     trace = data[data.task == "trace"].pivot_table(index=["seed", "step"], columns="metric", values="value")
     silent = trace[trace["memory ability"] == 0].groupby("seed").max()
-    early = silent["pair AUC"].min() >= 0.95 and silent["bits"].min() >= 0.5
+    early = silent["pair AUC"].min() >= 0.95 and silent["bits"].min() >= 0.4
     still = min(low["same answers", "trained"], low["same weights", "trained"]) == 1
     return [
         Verdict("M1", ("qualified" if guessed else "supported") if apart else "refuted", "by title: trained >= 0.98,"
                 f" its twins <= 0.02: {apart}; refrains never met >= 0.9: {guessed} {runs}"),
-        Verdict("S1", "qualified" if early else "supported", "at recitation 0.00 over half of the bits, and AUC >= 0.95"
+        Verdict("S1", "qualified" if early else "supported", "at recitation 0.00 over 0.4 of the bits, and AUC >= 0.95"
                 f" for true against swapped pairs: {early}; a loss is a forward pass too {runs}"),
         Verdict("S2", "refuted" if still else "supported", f"asked twice: same answers, same weights: {still} {runs}")]

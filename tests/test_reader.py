@@ -1,0 +1,158 @@
+"""Reading with a memory: batches of any size, in order, and clear words where there is nothing to read."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor
+
+from memlab import reader, weights
+from memlab.corpora.tokens import BOS, EOS, PAD
+from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
+from memlab.memories import KeyValue, slots
+
+SIZES = {"latent_width": 24, "key_width": 8, "slots": 6, "segment_tokens": 12, "encoder_layers": 1, "encoder_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def model() -> MemoryDecoder:
+    made = new_decoder(MemoryDecoderConfig(tiny_text_config(300, 32, 1, 2, 64), **SIZES))
+    with torch.no_grad():  # a start whose answers differ
+        for name, parameter in made.named_parameters():
+            if parameter.ndim == 2 and "wpe" not in name:
+                parameter.mul_(3)
+    return made.eval()
+
+
+def segments(count: int, longest: int = 12, seed: int = 0) -> list[tuple[int, ...]]:
+    """Segments of 1 to `longest` tokens, in no order of length."""
+    rng = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, longest + 1, (count,), generator=rng).tolist()
+    return [tuple(torch.randint(4, 300, (length,), generator=rng).tolist()) for length in lengths]
+
+
+def one_by_one(model: MemoryDecoder, some: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    with torch.no_grad():
+        pairs = [model.encode(torch.tensor([segment])) for segment in some]
+    return torch.cat([one for one, _ in pairs]), torch.cat([one for _, one in pairs])
+
+
+# ---- encode ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 40, 256])
+def test_segments_keep_their_order_whatever_the_batch(model: MemoryDecoder, batch: int) -> None:
+    some = segments(40)
+    latents, keys = reader.encode(model, some, batch=batch)
+    expected = one_by_one(model, some)
+    assert torch.allclose(latents, expected[0], atol=1e-5) and torch.allclose(keys, expected[1], atol=1e-5)
+    assert float((expected[0][0] - expected[0][1]).abs().max()) > 0.1
+    assert latents.dtype == keys.dtype == torch.float32 and not latents.requires_grad
+
+
+def test_nothing_to_encode(model: MemoryDecoder) -> None:
+    latents, keys = reader.encode(model, [])
+    assert latents.shape == (0, 24) and keys.shape == (0, 8)
+
+
+@pytest.mark.parametrize(("wrong", "lengths"), [([(5, 6), ()], "0 to 2"), ([(5,), (7,) * 13], "1 to 13")])
+def test_segments_that_are_empty_or_too_long(model: MemoryDecoder, wrong: list[tuple[int, ...]], lengths: str) -> None:
+    with pytest.raises(ValueError, match=f"expected segments of 1 to 12 tokens, got lengths from {lengths}"):
+        reader.encode(model, wrong)
+
+
+# ---- memorise --------------------------------------------------------------------------------------------------------
+
+
+def test_row_i_of_the_memory_is_segment_i(model: MemoryDecoder) -> None:
+    some = segments(30)
+    state = reader.memorise(model, some)
+    latents, keys = one_by_one(model, some)
+    assert torch.allclose(state.keys, keys, atol=1e-5) and torch.allclose(state.values, latents, atol=1e-5)
+    assert state.slot.tolist() == list(range(30))
+    other = KeyValue(top_k=2)
+    assert torch.equal(reader.memorise(model, some, other).keys, state.keys)
+
+
+def test_a_segment_as_its_own_cue_finds_itself(model: MemoryDecoder) -> None:
+    some = [*segments(30, seed=1)]
+    state, memory = reader.memorise(model, some), KeyValue()
+    scores, rows = memory.address(state, reader.query_keys(model, some))
+    assert [some[int(row)] for row in rows[:, 0]] == some
+    assert torch.allclose(scores, torch.ones(30, 1), atol=1e-5)
+    assert torch.allclose(memory.read(state, reader.query_keys(model, some)), state.values, atol=1e-5)
+
+
+def test_a_context_longer_than_memory_allows_is_not_even_encoded(model: MemoryDecoder,
+                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    def encode(*_: object) -> None:
+        raise AssertionError("encoded before the room was checked")
+
+    some, row = segments(50), 4 * 8 + 4 * 24 + 8
+    monkeypatch.setattr(slots, "_available_bytes", lambda device: 50 * row - 1)
+    monkeypatch.setattr(MemoryDecoder, "encode", encode)
+    with pytest.raises(ValueError, match=re.escape(
+            f"50 rows need {50 * row:,} bytes, but {50 * row - 1:,} bytes are available: at most 49 rows would fit")):
+        reader.memorise(model, some)
+
+
+# ---- query keys ------------------------------------------------------------------------------------------------------
+
+
+def test_cues_are_encoded_as_a_loop_would(model: MemoryDecoder) -> None:
+    cues = [*segments(9, seed=2), tuple(range(4, 40))]
+    keys = reader.query_keys(model, cues)
+    with torch.no_grad():
+        expected = torch.cat([model.encode_keys(torch.tensor([cue[:12]])) for cue in cues])
+    assert keys.shape == (10, 8) and torch.allclose(keys, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cues", "lengths"), [([()], "[0]"), ([(5, 6), (), (7,)], "[2, 0, 1]"), ([], "[]")])
+def test_an_empty_cue_has_no_key(model: MemoryDecoder, cues: list[tuple[int, ...]], lengths: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"expected cues of at least 1 token, got lengths {lengths}")):
+        reader.query_keys(model, cues)
+
+
+# ---- write out -------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_written_out_as_a_loop_would(model: MemoryDecoder) -> None:
+    cues = [(), (5,), tuple(range(20, 27)), (), (9, 8, 7)]
+    latents = reader.encode(model, segments(5, seed=3))[0]
+    tokenizer = weights.tokenizer()
+    together = reader.write_out(model, latents, cues, tokenizer, max_new_tokens=8)
+    alone = [reader.write_out(model, latents[i : i + 1], cues[i : i + 1], tokenizer, max_new_tokens=8)[0]
+             for i in range(5)]
+    assert together == alone and len(set(together)) > 2
+    prompt = torch.tensor([[BOS, 9, 8, 7]])
+    new = model.generate(prompt, latents=latents[4:], max_new_tokens=8, do_sample=False, eos_token_id=EOS,
+                         pad_token_id=PAD)[0, 4:]
+    assert together[4] == tokenizer.decode(new, skip_special_tokens=True), "only what is new, without the cue"
+
+
+def test_more_answers_than_fit_into_one_batch(model: MemoryDecoder) -> None:
+    few = reader.encode(model, segments(3, seed=4))[0]
+    latents = few.repeat(100, 1)
+    written = reader.write_out(model, latents, [()] * 300, weights.tokenizer(), max_new_tokens=3)
+    assert written == reader.write_out(model, few, [()] * 3, weights.tokenizer(), max_new_tokens=3) * 100
+
+
+def test_the_end_mark_ends_what_is_written(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = weights.tokenizer()(" The lamp.", add_special_tokens=False).input_ids
+
+    def generate(self: MemoryDecoder, ids: Tensor, **more: object) -> Tensor:
+        assert more["eos_token_id"] == EOS and more["do_sample"] is False
+        return torch.cat([ids, torch.tensor([[*said, EOS, PAD, PAD]] * len(ids))], 1)
+
+    monkeypatch.setattr(MemoryDecoder, "generate", generate)
+    written = reader.write_out(model, torch.zeros(2, 24), [(), (5, 6)], weights.tokenizer())
+    assert written == [" The lamp."] * 2
+
+
+def test_one_cue_a_latent(model: MemoryDecoder) -> None:
+    assert reader.write_out(model, torch.zeros(0, 24), [], weights.tokenizer()) == []
+    for count in (1, 3):
+        with pytest.raises(ValueError, match=f"expected one cue a latent, 2, got {count}"):
+            reader.write_out(model, torch.zeros(2, 24), [()] * count, weights.tokenizer())
