@@ -244,7 +244,7 @@ def test_losses_by_hand(gpt2: MemoryDecoder) -> None:
     out = gpt2(**made)
     latents, keys = gpt2.encode(made["segment_ids"])
     queries = gpt2.encode_keys(made["cue_ids"])
-    sharpness, reading, address = float(gpt2.log_sharpness.exp()), [], []
+    sharpness, reading, address = gpt2.config.sharpness, [], []
     for i in range(8):
         same = [j for j in range(8) if j % 2 == i % 2]
         scores = torch.stack([queries[i] @ keys[j] for j in same]).double() * sharpness
@@ -278,7 +278,7 @@ def test_the_gradient_of_reading_reaches_the_encoder_through_the_latents(model: 
     model(**made).loss.backward()
     silent = {name for name, parameter in model.named_parameters()
               if parameter.grad is None or not parameter.grad.any()}
-    addressing = {name for name in silent if name.startswith(("encoder.to_key", "encoder.to_weight", "log_sharpness"))}
+    addressing = {name for name in silent if name.startswith(("encoder.to_key", "encoder.to_weight"))}
     assert {name for name in silent - addressing if name.startswith(("encoder", "to_prefix", "prefix"))} == set()
     model.zero_grad()
     latents = model.encode(made["segment_ids"])[0].detach().requires_grad_()
@@ -287,9 +287,9 @@ def test_the_gradient_of_reading_reaches_the_encoder_through_the_latents(model: 
     assert model.encoder.to_latent.weight.grad is None, "and it is the only way"
 
 
-def test_the_gradient_of_addressing_reaches_keys_and_sharpness(gpt2: MemoryDecoder) -> None:
+def test_the_gradient_of_addressing_reaches_the_keys(gpt2: MemoryDecoder) -> None:
     gpt2(**episode()).address_loss.backward()
-    for parameter in (gpt2.encoder.to_key.weight, gpt2.encoder.to_weight.weight, gpt2.log_sharpness,
+    for parameter in (gpt2.encoder.to_key.weight, gpt2.encoder.to_weight.weight,
                       gpt2.get_input_embeddings().weight):
         assert parameter.grad is not None and bool(parameter.grad.any())
 

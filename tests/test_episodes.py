@@ -17,7 +17,7 @@ from memlab.corpora.tokens import BOS, EOS, PAD, encoder
 
 ENCODE = encoder(weights.tokenizer())
 VOCABULARY = len(weights.tokenizer())
-BATCHES = 200
+Batch = dict[str, torch.Tensor]
 # Three words in a row that any English text may hold; every four words around them are searched for all the same.
 PLAIN_ENGLISH = {("to", "do", "in")}
 
@@ -26,6 +26,12 @@ PLAIN_ENGLISH = {("to", "do", "in")}
 def pool() -> Pool:
     """The pool that models are trained on, whole."""
     return episodes.pool(ENCODE, VOCABULARY)
+
+
+@pytest.fixture(scope="module")
+def batches(pool: Pool) -> list[Batch]:
+    """The first steps of a training run."""
+    return [episodes.batch(pool, step) for step in range(200)]
 
 
 # ---- no task in the training data ------------------------------------------------------------------------------------
@@ -64,18 +70,16 @@ def decoded(rows: Iterable[Iterable[int]]) -> list[str]:
     return weights.tokenizer().batch_decode([list(row) for row in rows], skip_special_tokens=True)
 
 
-def test_no_task_is_in_what_the_generator_yields(pool: Pool) -> None:
+def test_no_task_is_in_what_the_generator_yields(pool: Pool, batches: list[Batch]) -> None:
     assert traces(decoded(pool.segments)) == set()
-    seen: list[str] = []
-    for step in range(BATCHES):
-        made = episodes.batch(pool, step)
-        seen += decoded(made["input_ids"].tolist())
+    seen = [line for made in batches for line in decoded(made["input_ids"].tolist())]
     assert len(pool.segments) > 40_000 and len(seen) > 8_000
     assert traces(seen) == set()
 
 
 @pytest.mark.parametrize("planted", [
-    "The pass key is 12345.", "so: THE PASS, key... is", "99999 is the vault code.", "The best thing to do in Rome is rest",
+    "The pass key is 12345.", "so: THE PASS, key... is", "99999 is the vault code.",
+    "The best thing to do in Rome is rest",
     "the finest  view over Oslo", "one may ride a boat across the bay", "I am in Bergen, what should I do there?",
     "The sky is blue.", "Here we go.", "There and back again.", "Which number do I have to recall?",
 ])
@@ -90,8 +94,8 @@ def test_the_search_finds_a_template_that_the_generator_was_given(monkeypatch: p
     monkeypatch.setattr(text, "FORBIDDEN", re.compile("no such phrase"))
     monkeypatch.setattr(text, "_TEMPLATES", (*text._TEMPLATES, "The vault code is {number}."))
     made = episodes.pool(ENCODE, VOCABULARY, generic=500)
-    batches = (decoded(episodes.batch(made, step)["input_ids"].tolist()) for step in range(10))
-    assert ("the", "vault", "code", "is") in traces(line for some in batches for line in some)
+    seen = [line for step in range(10) for line in decoded(episodes.batch(made, step)["input_ids"].tolist())]
+    assert ("the", "vault", "code", "is") in traces(seen)
 
 
 # ---- the pool --------------------------------------------------------------------------------------------------------
@@ -113,20 +117,19 @@ def test_the_pool_holds_every_segment_once_in_classes_of_like_length(monkeypatch
 # ---- batches ---------------------------------------------------------------------------------------------------------
 
 
-def rows_of(made: dict[str, torch.Tensor], name: str, fill: int = PAD) -> list[list[int]]:
+def rows_of(made: Batch, name: str, fill: int = PAD) -> list[list[int]]:
     return [[token for token in row if token != fill] for row in made[name].tolist()]
 
 
-def test_no_episode_is_longer_than_384_tokens(pool: Pool) -> None:
-    lengths = []
-    for step in range(BATCHES):
-        made = episodes.batch(pool, step)
+def test_no_episode_is_longer_than_384_tokens(batches: list[Batch]) -> None:
+    lengths: list[int] = []
+    for made in batches:
         sizes: Counter[int] = Counter()
         for number, segment in zip(made["context_ids"].tolist(), rows_of(made, "segment_ids"), strict=True):
             sizes[number] += len(segment)
         assert 1 <= len(sizes) <= 4 and sorted(sizes) == list(range(len(sizes)))
         lengths += sizes.values()
-    assert 384 - 48 < min(lengths) and max(lengths) <= 384 and max(lengths) > 370
+    assert min(lengths) > 384 - 48 and 370 < max(lengths) <= 384
 
 
 def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
@@ -136,10 +139,9 @@ def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
         assert sum(rows[:-1]) < 20 <= sum(rows)
 
 
-def test_labels_ask_for_all_that_follows_the_stem(pool: Pool) -> None:
-    stems = Counter()
-    for step in range(40):
-        made = episodes.batch(pool, step)
+def test_labels_ask_for_all_that_follows_the_stem(batches: list[Batch]) -> None:
+    stems: Counter[int] = Counter()
+    for made in batches[:40]:
         for segment, given, labels in zip(rows_of(made, "segment_ids"), made["input_ids"].tolist(),
                                           made["labels"].tolist(), strict=True):
             assert len(given) == len(labels) and given[: len(segment) + 2] == [BOS, *segment, EOS]
@@ -153,10 +155,9 @@ def test_labels_ask_for_all_that_follows_the_stem(pool: Pool) -> None:
     assert set(stems) == set(range(9)), "every length of a stem occurs, the empty one as well"
 
 
-def test_a_cue_is_taken_from_its_segment_in_order(pool: Pool) -> None:
+def test_a_cue_is_taken_from_its_segment_in_order(batches: list[Batch]) -> None:
     prefixes = total = 0
-    for step in range(40):
-        made = episodes.batch(pool, step)
+    for made in batches[:40]:
         for segment, cue in zip(rows_of(made, "segment_ids"), rows_of(made, "cue_ids"), strict=True):
             rest = iter(segment)
             assert all(token in rest for token in cue), "expected a subsequence"
@@ -177,10 +178,10 @@ def test_three_cues_in_five_are_the_stem() -> None:
     assert all(1 <= len(episodes.cue([7, 8, 9, 10], 0, random.Random(seed))) <= 4 for seed in range(200))
 
 
-def test_a_fifth_of_the_segments_is_random(pool: Pool) -> None:
+def test_a_fifth_of_the_segments_is_random(pool: Pool, batches: list[Batch]) -> None:
     known, total, unknown = set(pool.segments), 0, 0
-    for step in range(40):
-        for segment in rows_of(episodes.batch(pool, step), "segment_ids"):
+    for made in batches[:40]:
+        for segment in rows_of(made, "segment_ids"):
             total, unknown = total + 1, unknown + (tuple(segment) not in known)
             assert all(3 < token < VOCABULARY for token in segment)
     assert 0.15 < unknown / total < 0.25
@@ -195,7 +196,7 @@ def test_noise_has_the_strength_asked_for(pool: Pool) -> None:
 
 @pytest.mark.usefixtures("untouched_global_random_state")
 def test_a_batch_is_a_pure_function_of_pool_step_and_seed(pool: Pool) -> None:
-    def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    def same(one: Batch, two: Batch) -> bool:
         assert one.keys() == two.keys()
         return all(torch.equal(one[name], two[name]) for name in one)
 

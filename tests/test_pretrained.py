@@ -76,12 +76,9 @@ def test_a_recipe_of_another_length_is_another_model(trainings: list[tuple[str, 
 
 
 def test_an_unknown_profile(trainings: list[tuple[str, int]]) -> None:
-    for call in (pretrained.trained, pretrained.train):
-        with pytest.raises((ValueError, KeyError), match="huge"):
-            call("huge")
     with pytest.raises(ValueError, match="unknown profile 'huge': expected one of quick, full, gpu"):
         pretrained.trained("huge")
-    assert set(pretrained.RECIPES) == set(runtime.PROFILES)
+    assert trainings == [] and set(pretrained.RECIPES) == set(runtime.PROFILES)
 
 
 # ---- remember --------------------------------------------------------------------------------------------------------
@@ -149,8 +146,8 @@ def drop(path: Path) -> None:
     (cut, "damaged or cut off"),
     (flip, "damaged or cut off"),
     (lambda path: save_file({}, path), "holds no tensors"),
-    (rename, r"is damaged: expected the weights of a memory decoder, 2 are missing or unknown \(encoder.to_key.bia"),
-    (drop, r"is damaged: .* 1 are missing or unknown \(to_prefix.weight\)"),
+    (rename, r"is damaged: expected all weights of a memory decoder, 1 are missing \(encoder\.to_key\.bias\)"),
+    (drop, r"is damaged: .* 1 are missing \(to_prefix\.weight\)"),
 ])
 def test_a_damaged_cache_is_named_in_one_sentence(trainings: list[tuple[str, int]],
                                                   damage: Callable[[Path], object], message: str) -> None:
@@ -189,10 +186,16 @@ def test_training_depends_on_the_seed_and_reports() -> None:
 @pytest.mark.usefixtures("small")
 def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[training.Recipe] = []
-    monkeypatch.setattr(training, "fit", lambda model, batches, recipe, **_: seen.append(recipe))
+
+    def fit(model: MemoryDecoder, batches: object, recipe: training.Recipe, **_: object) -> training.Log:
+        seen.append(recipe)
+        return training.Log()
+
+    monkeypatch.setattr(training, "fit", fit)
     for profile in runtime.PROFILES:
         pretrained.train(profile)
-    assert [one.steps for one in seen] == [300, 2000, 20_000]
+    assert [one.steps for one in seen] == [pretrained.RECIPES[profile].steps for profile in runtime.PROFILES]
+    assert seen[0].steps < seen[1].steps < seen[2].steps
     assert {one.bfloat16 for one in seen} == {runtime.fast_bfloat16()}
 
 
@@ -204,11 +207,11 @@ def test_weights_are_shipped_at_half_the_size(tmp_path: Path) -> None:
     model = tiny(4)
     before = json.dumps(model.config.to_dict(), default=str)
     pretrained.save(model, tmp_path / "small")
+    assert model.dtype == torch.float32 and same(model, tiny(4))
+    assert json.dumps(model.config.to_dict(), default=str) == before
     model.save_pretrained(tmp_path / "whole")
     size = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "whole")}
     assert size["small"] < 0.55 * size["whole"]
-    assert model.dtype == torch.float32 and same(model, tiny(4)) and json.dumps(
-        model.config.to_dict(), default=str) == before
     again = pretrained.load(tmp_path / "small")
     assert again.dtype == torch.float32
     state: dict[str, Any] = again.state_dict()

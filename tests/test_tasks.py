@@ -145,7 +145,7 @@ def test_real_prompts_hold_the_answer_where_they_say_and_nowhere_else(kind: str,
         assert said(own) == " " + " ".join(prompt.fact.sentences)
         assert said(own).count(answer) == {"passkey": 2, "needle": 1}[kind]
         assert answer not in said(rest) and prompt.fact.cue not in said(rest)
-        assert said([prompt.cue]) == " " + prompt.fact.cue and prompt.segments[prompt.rows[0]][: len(prompt.cue)] == prompt.cue
+        assert said([prompt.cue]) == " " + prompt.fact.cue and own[0][: len(prompt.cue)] == prompt.cue
         assert length - 2 - 48 < prompt.tokens <= length - 2
         assert prompt.tokens == sum(len(segment) for segment in prompt.segments) + len(prompt.cue)
         assert all(1 <= len(segment) <= 48 for segment in prompt.segments)

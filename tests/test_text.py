@@ -89,7 +89,8 @@ def test_documentation_is_read_in_order_without_tests_and_broken_files(library: 
 
 def test_a_sentence_stays_in_one_split_only(library: Library, tmp_path: Path) -> None:
     write_package(tmp_path, "fake_train", [*library["train"], "Both packages say so.", "All three say so."])
-    write_package(tmp_path, "fake_test", ["Both packages say so!", *library["test"], "all three  say so.", "Two of them say it."])
+    write_package(tmp_path, "fake_test",
+                  ["Both packages say so!", *library["test"], "all three  say so.", "Two of them say it."])
     write_package(tmp_path, "fake_dev", ["all Three say so", "Two of them say it.", *library["dev"]])
     assert list(text.documentation("dev")) == library["dev"]
     assert list(text.documentation("test")) == [*library["test"], "Two of them say it."]

@@ -64,14 +64,14 @@ def _place(profile: str, seed: int) -> Path:
 
 
 def load(place: Path) -> MemoryDecoder:
-    """A saved model in float32, to read with. ValueError if its weights are missing, damaged or of another model."""
+    """A saved model in float32, to read with. ValueError if its weights are missing, damaged or not all there."""
     weights.check(place / "model.safetensors")
     logging.disable_progress_bar()
     model, info = MemoryDecoder.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
-    wrong = sorted({*info["missing_keys"], *info["unexpected_keys"]})
-    if wrong:  # transformers would draw what is missing at random
-        raise ValueError(f"{place} is damaged: expected the weights of a memory decoder, "
-                         f"{len(wrong)} are missing or unknown ({wrong[0]})")
+    missing = sorted(info["missing_keys"])
+    if missing:  # transformers would draw them at random
+        raise ValueError(f"{place} is damaged: expected all weights of a memory decoder, "
+                         f"{len(missing)} are missing ({missing[0]})")
     return model.eval()  # type: ignore[no-any-return]
 
 
@@ -91,7 +91,7 @@ def shipped() -> MemoryDecoder:
 
 
 def save(model: MemoryDecoder, folder: str | Path) -> None:
-    """Write config and float16 weights, half the size; `shipped` and any `from_pretrained` read them as float32."""
+    """Write config and float16 weights, half the size; `load` reads them as float32 (`from_pretrained`, as float16)."""
     config: Any = deepcopy(model.config)
     small = new_decoder(config)
     small.load_state_dict(model.state_dict())

@@ -65,6 +65,12 @@ def fast_bfloat16() -> bool:
     return torch.cuda.is_available() or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def use_threads(count: int | None = None) -> int:
     """Let torch use `count` threads (default: MEMLAB_THREADS or one) and return that number.
 

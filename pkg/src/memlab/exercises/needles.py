@@ -31,7 +31,7 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
         queries = torch.nn.functional.normalize(torch.randn(50, width, generator=rng), dim=1)
         seen, said = float((queries @ keys.T).max(1).values.mean()), rival(rows, width)
         assert said > 0, "scores of random unit vectors are positive at their best: take the square root"
-        assert abs(said - seen) < 0.06, f"rows={rows}, width={width}: measured {seen:.2f}, your law says {said:.2f}"
+        assert abs(said - seen) < 0.1, f"rows={rows}, width={width}: measured {seen:.2f}, your law says {said:.2f}"
     assert rival(10**6, 128) > rival(10**3, 128), "more rows must make the best rival better"
     print("ok")
 
