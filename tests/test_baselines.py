@@ -157,7 +157,8 @@ def test_other_configs_keep_the_weights_and_refuse_nonsense() -> None:
         baselines.variant(model, window=0)
 
 
-def test_training_is_repeatable_and_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_repeatable_and_learns(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "training_pool", lambda encode, seed: pool)  # encoding all of it takes seconds
     monkeypatch.setitem(baselines.STAGES, "quick", ((32, 8, 4), (64, 4, 4)))
     runs = [baselines.train_causal("quick", 3) for _ in range(2)]
     losses = [log.rows[-1]["loss"] for _, log in runs]

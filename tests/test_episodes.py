@@ -84,8 +84,8 @@ def test_no_task_is_in_what_the_generator_yields(pool: Pool, batches: list[Batch
     "The sky is blue.", "Here we go.", "There and back again.", "Which number do I have to recall?",
 ])
 def test_the_search_finds_what_is_planted(pool: Pool, planted: str) -> None:
-    segments = list(pool.segments[-2000:])
-    segments[1234] = tuple(ENCODE([" He says: " + planted])[0])
+    segments = list(pool.segments[-200:])
+    segments[123] = tuple(ENCODE([" He says: " + planted])[0])
     assert traces(decoded(segments)) != set()
 
 
@@ -93,8 +93,8 @@ def test_the_search_finds_a_template_that_the_generator_was_given(monkeypatch: p
     monkeypatch.setattr(text, "documentation", lambda split: ("Nothing is said here.",))
     monkeypatch.setattr(text, "FORBIDDEN", re.compile("no such phrase"))
     monkeypatch.setattr(text, "_TEMPLATES", (*text._TEMPLATES, "The vault code is {number}."))
-    made = episodes.pool(ENCODE, VOCABULARY, generic=500)
-    seen = [line for step in range(10) for line in decoded(episodes.batch(made, step)["input_ids"].tolist())]
+    made = episodes.pool(ENCODE, VOCABULARY, generic=300)
+    seen = [line for step in range(4) for line in decoded(episodes.batch(made, step)["input_ids"].tolist())]
     assert ("the", "vault", "code", "is") in traces(seen)
 
 
@@ -102,10 +102,10 @@ def test_the_search_finds_a_template_that_the_generator_was_given(monkeypatch: p
 
 
 def test_the_pool_holds_every_segment_once_in_classes_of_like_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    library = text.documentation("train")[:1500]
+    library = text.documentation("train")[:600]
     monkeypatch.setattr(text, "documentation", lambda split: {"train": library}[split])
-    made = episodes.pool(ENCODE, VOCABULARY, generic=700, seed=3)
-    lines = [*text.generic_sentences(700, 3), *library]
+    made = episodes.pool(ENCODE, VOCABULARY, generic=300, seed=3)
+    lines = [*text.generic_sentences(300, 3), *library]
     expected = [s for s in tasks.cut(ENCODE([" " + line for line in lines]), 48) if len(s) >= 4]
     assert Counter(made.segments) == Counter(expected) and made.limit == 48
     spans = [(min(map(len, group)), max(map(len, group))) for group in made.classes]
@@ -133,7 +133,7 @@ def test_no_episode_is_longer_than_384_tokens(batches: list[Batch]) -> None:
 
 
 def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
-    for step in range(30):
+    for step in range(8):
         counts = Counter(episodes.batch(pool, step, contexts=50, most=20)["context_ids"].tolist())
         rows = [counts[number] for number in range(len(counts))]
         assert sum(rows[:-1]) < 20 <= sum(rows)

@@ -57,24 +57,23 @@ def test_bytes_too_many(good: Path) -> None:
         weights.check(good)
 
 
-def test_every_flipped_bit_of_the_header_is_found_unless_it_changes_a_name(good: Path) -> None:
+def test_a_flipped_bit_of_the_header_is_found_unless_it_changes_a_name(good: Path) -> None:
     raw = good.read_bytes()
     names = [b"format", b'pt"', *(name.encode() for name in TENSORS)]
     harmless = {at for name in names for at in range(raw.index(name), raw.index(name) + len(name.rstrip(b'"')))}
     found = 0
     for at in range(header_end(raw)):
-        for bit in range(8):
-            damaged = bytearray(raw)
-            damaged[at] ^= 1 << bit
-            good.write_bytes(damaged)
-            try:
-                weights.check(good)
-            except ValueError as problem:
-                found += 1
-                assert "damaged or cut off" in str(problem) or "holds no tensors" in str(problem)
-            else:
-                assert at in harmless, f"bit {bit} of byte {at} was not noticed"
-    assert found > 1000
+        damaged = bytearray(raw)
+        damaged[at] ^= 1 << (at % 8)
+        good.write_bytes(damaged)
+        try:
+            weights.check(good)
+        except ValueError as problem:
+            found += 1
+            assert "damaged or cut off" in str(problem) or "holds no tensors" in str(problem)
+        else:
+            assert at in harmless, f"bit {at % 8} of byte {at} was not noticed"
+    assert found >= header_end(raw) - len(harmless)
 
 
 def test_a_file_without_tensors(tmp_path: Path) -> None:
