@@ -205,7 +205,7 @@ def test_shipped_weights_are_small_and_have_a_card(shipped: Qwen2ForCausalLM, ro
     assert sum(file.stat().st_size for file in folder.iterdir()) < 2_500_000
     card = (folder / "README.md").read_text("utf-8")
     assert runtime.file_sha256(folder / "model.safetensors") in card
-    for word in ("hand-set", "Licence", "python -m memlab train causal", "causal-training.jsonl"):
+    for word in ("hand-set", "licence", "python -m memlab train causal", "causal-training.jsonl"):
         assert word in card
     assert shipped.dtype == torch.float32
 

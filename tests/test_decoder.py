@@ -258,6 +258,7 @@ def test_losses_by_hand(gpt2: MemoryDecoder) -> None:
     assert float(out.loss) == pytest.approx(float(out.reading_loss) + 0.4 * float(out.address_loss), rel=1e-6)
 
 
+@torch.no_grad()
 def test_without_contexts_all_rows_are_rivals(gpt2: MemoryDecoder) -> None:
     queries, keys = (gpt2.encode_keys(drawn((6, 4), seed)) for seed in (1, 2))
     apart = torch.arange(6)

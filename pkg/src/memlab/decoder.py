@@ -81,6 +81,7 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(self, x: Float[Tensor, "batch seq width"], keep: Bool[Tensor, "batch seq"]) -> Tensor:
+        """The states after attention to the tokens of `keep` and the feed-forward layer, same shape."""
         q, k, v = rearrange(self.qkv(self.norm1(x)), "b t (n h d) -> n b h t d", n=3, h=self.heads)
         # Written out for the same reason as `MemoryDecoderConfig.attention`.
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
@@ -104,6 +105,7 @@ class SegmentEncoder(nn.Module):
         self.to_key = nn.Linear(2 * width, config.key_width)
 
     def states(self, embedded: Tensor, keep: Tensor) -> Tensor:
+        """Contextual states "batch seq width" of a segment; ValueError if it has too many tokens."""
         if embedded.shape[1] > self.segment_tokens:
             raise ValueError(f"a segment holds at most {self.segment_tokens} tokens, got {embedded.shape[1]}")
         x = embedded + self.positions[: embedded.shape[1]]

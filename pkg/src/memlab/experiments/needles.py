@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 
 import pandas as pd
+from transformers import Qwen2ForCausalLM
 
 from memlab import baselines, needle_bench, pretrained, weights
+from memlab.decoder import MemoryDecoder
 from memlab.needle_bench import Cell
 from memlab.results import Record, Verdict, wilson
 
@@ -25,7 +27,7 @@ PLANS: dict[str, dict] = {
 }
 
 
-def model_for(profile: str, seed: int):  # type: ignore[no-untyped-def]
+def model_for(profile: str, seed: int) -> MemoryDecoder:
     """Quick: the model that this machine trained in minutes. Otherwise the weights that travel with the package."""
     return pretrained.trained("quick", seed) if profile == "quick" else pretrained.shipped()
 
@@ -53,12 +55,11 @@ def run(profile: str, seed: int = 0) -> Iterator[Record]:
             print(f"needles: {length:>9,} tokens, {kind}", file=sys.stderr)
 
 
-def _causal(model, cell: Cell, trials: int) -> list[needle_bench.Outcome]:  # type: ignore[no-untyped-def]
-    """The first trials of the cell, the very same prompts, as one context of a causal model."""
-    asked = cell.prompts[:trials]
+def _causal(model: Qwen2ForCausalLM, cell: Cell, trials: int) -> list[needle_bench.Outcome]:
+    asked = cell.prompts[:trials]  # the very same prompts as the other readers'
     said = [baselines.answer(model, prompt, weights.tokenizer()) for prompt in asked]
-    return [needle_bench.Outcome(needle_bench.correct(p.fact, one), None, one)
-            for p, one in zip(asked, said, strict=True)]
+    pairs = zip(asked, said, strict=True)
+    return [needle_bench.Outcome(needle_bench.correct(p.fact, one), None, one) for p, one in pairs]
 
 
 def _records(name: str, kind: str, length: int, cell: Cell, outcomes: list, seed: int) -> Iterator[Record]:
@@ -100,8 +101,7 @@ more_tables = (readers,)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
-    """N1: recall far beyond the trained length; N2: a store whose size and look-up do not touch the decoder's
-    context; N4: the linear read-out, dropped in untrained."""
+    """N1: recall far beyond the trained length; N2: cost of the store; N4: the linear read-out, untrained."""
     recall = data[data["metric"] == "recall"]
     own = recall[recall["model"] == "memory"].groupby(["task", "tokens"])["value"]
     worst, trials, longest = own.mean().min(), int(own.size().min()), int(recall["tokens"].max())
