@@ -7,7 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,10 +25,11 @@ def tiny_run(profile: str, seed: int) -> Iterator[Record]:
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """An experiment of the tests' own, found under the name "tiny"."""
-    module = SimpleNamespace(run=tiny_run, table=lambda data: data[["index", "value"]],
-                             verdicts=lambda data: [Verdict("T1", "supported", f"n = {len(data)}")])
+    module: Any = ModuleType("tiny")
+    module.run, module.table = tiny_run, lambda data: data[["index", "value"]]
+    module.verdicts = lambda data: [Verdict("T1", "supported", f"n = {len(data)}")]
     real = experiments.find
     monkeypatch.setattr(experiments, "find", lambda name: module if name == "tiny" else real(name))
     monkeypatch.delenv("MEMLAB_PROFILE", raising=False)
@@ -36,7 +38,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     torch.set_num_threads(before)
 
 
-def test_table_and_verdicts_go_to_stdout_the_rest_to_stderr(tiny: SimpleNamespace, capsys) -> None:
+def test_table_and_verdicts_go_to_stdout_the_rest_to_stderr(tiny: ModuleType, capsys) -> None:
     assert __main__.main(["run", "tiny"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1] == "T1 supported  n = 3"
@@ -44,7 +46,7 @@ def test_table_and_verdicts_go_to_stdout_the_rest_to_stderr(tiny: SimpleNamespac
     assert "tiny: 0 s, profile quick, seed 0" in err
 
 
-def test_records_are_appended_with_their_provenance(tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_records_are_appended_with_their_provenance(tiny: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "new" / "tiny.jsonl"
     assert __main__.main(["run", "tiny", "--profile", "full", "--seed", "1", "--out", str(path)]) == 0
     assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
@@ -55,7 +57,7 @@ def test_records_are_appended_with_their_provenance(tiny: SimpleNamespace, tmp_p
     assert first["records"] == 3 and first["wall_seconds"] >= 0 and first["peak_megabytes"] > 0
 
 
-def test_a_run_that_fails_halfway_keeps_its_records(tiny: SimpleNamespace, tmp_path: Path, capsys) -> None:
+def test_a_run_that_fails_halfway_keeps_its_records(tiny: ModuleType, tmp_path: Path, capsys) -> None:
     def run(profile: str, seed: int) -> Iterator[Record]:
         yield from list(tiny_run(profile, seed))[:2]
         raise ValueError("expected a longer haystack, got 3 tokens")
@@ -67,7 +69,7 @@ def test_a_run_that_fails_halfway_keeps_its_records(tiny: SimpleNamespace, tmp_p
     assert "wall_seconds" not in results.provenances(path)[0], "a session that did not end does not say that it did"
 
 
-def test_appending_to_a_file_that_was_cut_keeps_both(tiny: SimpleNamespace, tmp_path: Path) -> None:
+def test_appending_to_a_file_that_was_cut_keeps_both(tiny: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "tiny.jsonl"
     __main__.main(["run", "tiny", "--out", str(path)])
     cut = path.read_bytes()[:-30]
@@ -78,7 +80,7 @@ def test_appending_to_a_file_that_was_cut_keeps_both(tiny: SimpleNamespace, tmp_
     assert path.with_name("tiny.jsonl.cut").read_bytes() == cut.rsplit(b"\n", 1)[1] + b"\n"
 
 
-def test_bad_requests_are_one_sentence_and_status_2(tiny: SimpleNamespace, tmp_path: Path, capsys,
+def test_bad_requests_are_one_sentence_and_status_2(tiny: ModuleType, tmp_path: Path, capsys,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     requests = {
         ("run", "tiny", "--profile", "fast"): "unknown profile 'fast': expected one of quick, full, gpu",
@@ -95,7 +97,7 @@ def test_bad_requests_are_one_sentence_and_status_2(tiny: SimpleNamespace, tmp_p
     assert "unknown profile 'slow'" in capsys.readouterr().err
 
 
-def test_global_random_state_is_left_alone(tiny: SimpleNamespace, untouched_global_random_state: None) -> None:
+def test_global_random_state_is_left_alone(tiny: ModuleType, untouched_global_random_state: None) -> None:
     assert __main__.main(["run", "tiny"]) == 0
 
 
@@ -107,7 +109,7 @@ def test_every_experiment_has_what_the_command_line_calls() -> None:
         assert name == name.lower() and "_" not in name
 
 
-def test_run_returns_the_records_as_a_table(tiny: SimpleNamespace) -> None:
+def test_run_returns_the_records_as_a_table(tiny: ModuleType) -> None:
     data = experiments.run("tiny", "quick", 0)
     assert isinstance(data, pd.DataFrame) and list(data["value"]) == [0.0, 1.0, 0.0]
     with pytest.raises(ValueError, match="unknown profile"):
@@ -126,3 +128,53 @@ def test_as_a_program(root: Path) -> None:
     wrong = memlab("run", "nothing")
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
     assert memlab().returncode == 2
+
+
+# A run of three units; whoever asks for a kill dies inside the second one, after its first record.
+INTERRUPTED = """
+import os, signal, sys, types
+from memlab import __main__, experiments
+from memlab.experiments import Unit
+from memlab.results import Record
+
+def measure(name, kill):
+    for index in range(4):
+        if kill and name == "b" and index == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Record("tiny", name, "task", "square", float(index ** 2), 0, index)
+
+def units(profile, seed):
+    return [Unit(name, lambda name=name: measure(name, sys.argv[1] == "kill")) for name in "abc"]
+
+module = types.ModuleType("tiny")
+module.units, module.table, module.verdicts = units, lambda data: data[["model", "index", "value"]], lambda data: []
+experiments.find = lambda name: module
+sys.exit(__main__.main(["run", "tiny", *sys.argv[2:]]))
+"""
+
+
+def interrupted(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program above in a process of its own."""
+    return subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True)
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_records(tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight.jsonl", tmp_path / "killed.jsonl"
+    assert interrupted("live", "--out", str(straight)).returncode == 0
+    assert interrupted("kill", "--out", str(killed)).returncode == -9
+    assert list(results.load(killed).model) == ["a"] * 4 + ["b"], "the piece measured before the kill is kept"
+    resumed = interrupted("live", "--out", str(killed), "--resume")
+    assert resumed.returncode == 0 and "tiny: a" not in resumed.stderr, "a whole unit is not measured again"
+    pd.testing.assert_frame_equal(results.load(killed), results.load(straight))
+    assert resumed.stdout == interrupted("live").stdout
+    assert len(results.provenances(killed)) == 2
+    assert len(killed.with_name("killed.jsonl.cut").read_text("utf-8").splitlines()) == 1, "nothing is lost"
+
+
+def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.jsonl"
+    interrupted("kill", "--out", str(path))
+    before = path.read_bytes()
+    wrong = interrupted("live", "--out", str(path), "--resume", "--profile", "full")
+    assert wrong.returncode == 2 and "got profile 'quick'" in wrong.stderr and path.read_bytes() == before
+    assert "expected --out FILE" in interrupted("live", "--resume").stderr

@@ -11,6 +11,8 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+import pandas as pd
+
 from memlab import experiments, results, runtime
 from memlab.results import Record
 
@@ -21,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="name the experiments")
     run = commands.add_parser("run", help="run one experiment and print its table and verdicts")
     run.add_argument("experiment")
+    run.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     train = commands.add_parser("train", help="train one of the book's models from scratch and save it")
     train.add_argument("model", choices=("memory-decoder", "causal"))
     train.add_argument("--folder", required=True, help="where config and float16 weights are written")
@@ -39,21 +42,38 @@ def _kept(records: Iterable[Record], kept: list[Record]) -> Iterator[Record]:
         yield record
 
 
-def _run(args: argparse.Namespace) -> None:
-    profile = runtime.profile(args.profile)
-    module = experiments.find(args.experiment)
-    runtime.use_threads(args.threads)
+def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
+    """Measure all units and return their records; with --out each record is written as soon as it is measured."""
+    asked = {"experiment": args.experiment, "profile": profile, "seed": args.seed}
+    done = results.resume(args.out, **asked) if args.resume else set()
+    data = [results.load(args.out)] if done else []
+    if args.out:
+        results.append(args.out, (), runtime.provenance(**asked))
     records: list[Record] = []
     with runtime.Stopwatch() as watch:
-        if args.out:  # one by one, so that a run that is killed keeps what it had measured
-            made_by = runtime.provenance(profile=profile, seed=args.seed)
-            results.append(args.out, _kept(module.run(profile, args.seed), records), made_by)
-        else:
-            records.extend(module.run(profile, args.seed))
+        for unit in experiments.units(experiments.find(args.experiment), profile, args.seed):
+            if unit.name in done:
+                continue
+            experiments.announce(args.experiment, unit)
+            if args.out:
+                results.append(args.out, _kept(unit.measure(), records))
+                results.close_unit(args.out, unit.name, seconds=round(watch.lap(), 1))
+            else:
+                records.extend(unit.measure())
     if args.out:
         results.finish(args.out, records=len(records), wall_seconds=round(watch.seconds, 1),
                        peak_megabytes=runtime.peak_memory_bytes() >> 20)
-    data = results.frame(records)
+    return pd.concat([*data, results.frame(records)], ignore_index=True)
+
+
+def _run(args: argparse.Namespace) -> None:
+    profile = runtime.profile(args.profile)
+    module = experiments.find(args.experiment)
+    if args.resume and not args.out:
+        raise ValueError("expected --out FILE together with --resume: the file of the run to go on with")
+    runtime.use_threads(args.threads)
+    with runtime.Stopwatch() as watch:
+        data = _measure(args, profile)
     for table in (module.table, *getattr(module, "more_tables", ())):
         print(table(data).to_string(index=False))
     for verdict in module.verdicts(data):

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-HEADERS = ("provenance", "finished")  # lines that are no records
+HEADERS = ("provenance", "finished", "unit")  # lines that are no records
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,18 @@ def _records(path: Path) -> Iterator[Record]:
                                  f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}") from None
 
 
+def _set_aside(path: Path, start: int) -> Path | None:
+    """Move all from byte `start` on to `<path>.cut` (appending), then cut the file there; None if that is nothing."""
+    if not (tail := path.read_bytes()[start:]):
+        return None
+    aside = path.with_name(path.name + ".cut")
+    with open(aside, "ab") as file:
+        file.write(tail if tail.endswith(b"\n") else tail + b"\n")
+    with open(path, "r+b") as file:
+        file.truncate(start)
+    return aside
+
+
 def repair(path: str | Path) -> Path | None:
     """Move an incomplete last line to `<path>.cut` and return that path; None if nothing had to be moved.
 
@@ -88,12 +100,7 @@ def repair(path: str | Path) -> Path | None:
     try:
         json.loads(data[start:])
     except ValueError:
-        aside = path.with_name(path.name + ".cut")
-        with open(aside, "ab") as file:
-            file.write(data[start:] + b"\n")
-        with open(path, "r+b") as file:
-            file.truncate(start)
-        return aside
+        return _set_aside(path, start)
     with open(path, "ab") as file:
         file.write(b"\n")
     return None
@@ -129,6 +136,36 @@ def finish(path: str | Path, **facts: Any) -> None:
     """Close a session of a file with what is known only at its end: wall seconds, memory, number of records."""
     with open(path, "a", encoding="utf-8", newline="\n") as file:
         file.write(_json({"finished": facts}))
+
+
+def close_unit(path: str | Path, name: str, **facts: Any) -> None:
+    """Say that all records of a unit are in the file: what `resume` looks for."""
+    with open(path, "a", encoding="utf-8", newline="\n") as file:
+        file.write(_json({"unit": name, **facts}))
+
+
+def resume(path: str | Path, **asked: Any) -> set[str]:
+    """Names of the units that a file of an interrupted run holds whole (none if there is no file).
+
+    What follows the last whole unit is moved to `<path>.cut`, so that the run can go on as if it had never begun the
+    next one. ValueError if a session of the file was made with other values of `asked`, such as the profile.
+    """
+    path = Path(path)
+    if not path.exists():
+        return set()
+    repair(path)
+    for session in provenances(path):
+        if wrong := [f"{name} {session.get(name)!r}" for name in asked if session.get(name) != asked[name]]:
+            raise ValueError(f"{path}: expected a run with {asked} to go on with, got {', '.join(wrong)}")
+    names, keep, at = set(), 0, 0
+    for line in path.read_bytes().splitlines(keepends=True):
+        row, at = json.loads(line), at + len(line)
+        if "unit" in row:
+            names.add(row["unit"])
+        if any(header in row for header in HEADERS):
+            keep = at
+    _set_aside(path, keep)
+    return names
 
 
 def frame(records: Iterable[Record | Mapping[str, Any]]) -> pd.DataFrame:

@@ -153,3 +153,9 @@ class Stopwatch:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.perf_counter() - self._start
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or since the start."""
+        now, before = time.perf_counter(), getattr(self, "_lap", self._start)
+        self._lap = now
+        return now - before

@@ -1,19 +1,31 @@
 """One module per recorded experiment, named after its chapter.
 
-Each module has `run(profile, seed)`, an iterator of records; `table(data)`, the DataFrame that is printed;
-and `verdicts(data)`, one line for every claim it bears on. The command line, the chapters and the recorded
-results all call these three.
+Each module has `run(profile, seed)`, an iterator of records, or `units(profile, seed)`, an iterator of pieces that
+can be measured on their own; `table(data)`, the DataFrame that is printed; and `verdicts(data)`, one line for every
+claim it bears on. The command line, the chapters and the recorded results all call these three.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from types import ModuleType
 
 import pandas as pd
 
 from memlab import results, runtime
+from memlab.results import Record
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A piece of an experiment that depends on no other: what a killed run loses at most. Names are unique."""
+
+    name: str
+    measure: Callable[[], Iterable[Record]]
 
 
 def names() -> list[str]:
@@ -28,7 +40,25 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
+def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
+    """The pieces of an experiment; one that knows no pieces is a single one."""
+    if hasattr(module, "units"):
+        yield from module.units(profile, seed)
+    else:
+        yield Unit("all", lambda: module.run(profile, seed))
+
+
+def announce(name: str, unit: Unit) -> None:
+    """Say on stderr which piece comes next, where an experiment has pieces."""
+    if unit.name != "all":
+        print(f"{name}: {unit.name}", file=sys.stderr)
+
+
 def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
-    """Run an experiment and return its records as a DataFrame."""
+    """Run an experiment and return its records as a DataFrame; the names of its pieces go to stderr."""
     runtime.use_threads()
-    return results.frame(find(name).run(runtime.profile(profile), seed))
+    records: list[Record] = []
+    for unit in units(find(name), runtime.profile(profile), seed):
+        announce(name, unit)
+        records.extend(unit.measure())
+    return results.frame(records)

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
-import torch
 
-from memlab import evaluation, runtime
+from memlab import evaluation, reciters
 from memlab.corpora import poems as corpus
 from memlab.results import Record, Verdict
-from memlab.training import Recipe, fit
+from memlab.training import Recipe
 
 SEEDS = {"quick": 3, "full": 10, "gpu": 20}
 STEPS, EVERY, REFRAIN_STEPS, REFRAIN_WORDS = 100, 5, 60, 32
@@ -24,22 +23,12 @@ STEPS, EVERY, REFRAIN_STEPS, REFRAIN_WORDS = 100, 5, 60, 32
 
 def tiny_gpt2(poems: corpus.Poems, seed: int = 0, dim: int = 32) -> Any:
     """A stock GPT-2 of two blocks for these poems, in eval mode, its weights fixed by `seed` (30,688 by default)."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(vocab_size=poems.tokens, n_positions=poems.ids.shape[1], n_embd=dim, n_layer=2, n_head=2,
-                        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=None, eos_token_id=None)
-    with torch.random.fork_rng(devices=[]):  # the constructor draws from the global state, which is put back
-        torch.manual_seed(runtime.derive_seed(seed, "tiny_gpt2"))
-        model: Any = GPT2LMHeadModel(config).eval()
-    model.loss_type = "ForCausalLM"
-    return model.to(runtime.device())
+    return reciters.for_poems("gpt2", poems, dim=dim, seed=seed)
 
 
 def learn(model: Any, poems: corpus.Poems, steps: int = STEPS, report: Any = None) -> Any:
     """Train in place, all poems at every step, and return the model; the loss counts the words of the body only."""
-    ids = poems.ids.to(model.device)
-    labels = ids.masked_fill(torch.arange(ids.shape[1], device=ids.device) < poems.keys.shape[1], -100)
-    fit(model, lambda _: {"input_ids": ids, "labels": labels}, Recipe(steps, lr=1e-2), every=EVERY, report=report)
+    reciters.teach(model, poems, Recipe(steps, lr=1e-2), every=EVERY, report=report)
     return model
 
 
