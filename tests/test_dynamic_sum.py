@@ -16,7 +16,7 @@ from memlab.experiments import dynamic_sum, find
 def data() -> Iterator[pd.DataFrame]:
     patch = pytest.MonkeyPatch()
     patch.setitem(dynamic_sum.SEEDS, "quick", 1)
-    yield results.frame(dynamic_sum.run("quick", 0))
+    yield results.frame(record for unit in dynamic_sum.units("quick", 0) for record in unit.measure())
     patch.undo()
 
 

@@ -28,7 +28,7 @@ FREE_BETWEEN = ("The equation", "Claims of this chapter")  # sections of one's o
 COST_CARD = "| profile | time | memory | needs |"
 VERDICTS = ("supported", "refuted", "qualified", "not testable here")
 HIDING = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-MEDIAN_LINES, P90_LINES, MAX_LINES, CODE_WIDTH = 8, 25, 40, 120
+MEDIAN_LINES, P90_LINES, MAX_LINES, CODE_WIDTH = 8, 25, 40, 92
 HIDDEN_SHARE, NOTEBOOK_BYTES, WORDS, ALT_LENGTH = 0.10, 400_000, 4_500, 20
 BOOTSTRAP = '''\
 # Set-up: does nothing where the book's package is already installed (Colab: installs it, leaves torch alone).

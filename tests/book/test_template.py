@@ -235,7 +235,7 @@ BROKEN = [
     (re.escape(CODE % BY_HAND), (CODE % "\n".join(["x = 1"] * 26)) * 2, "90th percentile of at most 25 lines, got 26"),
     (re.escape(CODE % BY_HAND), (CODE % "\n".join(["x = 1"] * 9)) * 9, "a median of at most 8 lines, got 9"),
     (re.escape(BY_HAND), ":tags: [hide-cell]\n\nprint(2 + 2)", "expected at most 10% hidden cells"),
-    (re.escape(BY_HAND), "x = '" + "a" * 120 + "'", "code cell 3: expected lines of at most 120 characters"),
+    (re.escape(BY_HAND), "x = '" + "a" * 120 + "'", "code cell 3: expected lines of at most 92 characters"),
     (r"^Words\.", "word " * 4_600, "expected at most 4500 words"),
     (r"^Words\.", "```\n" + "word " * 4_600 + "\n```\n", None),
     # outputs

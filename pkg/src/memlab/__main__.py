@@ -54,7 +54,8 @@ def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
         for unit in experiments.units(experiments.find(args.experiment), profile, args.seed):
             if unit.name in done:
                 continue
-            experiments.announce(args.experiment, unit)
+            if unit.name != "all":
+                print(f"{args.experiment}: {unit.name}", file=sys.stderr)
             if args.out:
                 results.append(args.out, _kept(unit.measure(), records))
                 results.close_unit(args.out, unit.name, seconds=round(watch.lap(), 1))

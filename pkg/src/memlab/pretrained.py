@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 import tempfile
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from memlab import baselines, runtime, training, weights
-from memlab.corpora import episodes, tokens
+from memlab import baselines, decoder, runtime, training, weights
+from memlab.corpora import episodes, text, tokens
 from memlab.decoder import MemoryDecoder, new_decoder
 
 # Chosen on the "dev" wordings. "quick" has to fit into three minutes on two old cores.
@@ -60,7 +61,10 @@ def remember(model: MemoryDecoder, profile: str, seed: int = 0) -> Path:
 
 
 def _place(profile: str, seed: int) -> Path:
-    return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{RECIPES[profile].steps}"
+    """Where a model is kept: the name changes with all that it is made from, so that no stale one is ever found."""
+    sources = (Path(str(module.__file__)).read_bytes() for module in (decoder, episodes, text, training))
+    made_from = hashlib.sha256(repr(RECIPES[profile]).encode() + b"".join(sources)).hexdigest()
+    return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{made_from[:12]}"
 
 
 def load(place: Path) -> MemoryDecoder:

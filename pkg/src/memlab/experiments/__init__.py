@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import pandas as pd
@@ -40,6 +40,11 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
+def per_seed(measure: Callable[[int], Iterable[Record]], first: int, count: int) -> Iterator[Unit]:
+    """One unit a seed: `measure(seed)` for `count` seeds, beginning with `first`."""
+    return (Unit(f"seed {seed}", partial(measure, seed)) for seed in range(first, first + count))
+
+
 def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
     """The pieces of an experiment; one that knows no pieces is a single one."""
     if hasattr(module, "units"):
@@ -48,17 +53,10 @@ def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
         yield Unit("all", lambda: module.run(profile, seed))
 
 
-def announce(name: str, unit: Unit) -> None:
-    """Say on stderr which piece comes next, where an experiment has pieces."""
-    if unit.name != "all":
-        print(f"{name}: {unit.name}", file=sys.stderr)
-
-
 def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
-    """Run an experiment and return its records as a DataFrame; the names of its pieces go to stderr."""
+    """Run an experiment and return its records as a DataFrame; nothing is printed, as a page wants it."""
     runtime.use_threads()
     records: list[Record] = []
     for unit in units(find(name), runtime.profile(profile), seed):
-        announce(name, unit)
         records.extend(unit.measure())
     return results.frame(records)

@@ -1,11 +1,7 @@
-"""Chapter 3, is a Transformer such a sum? The identity, and what is left of a block when its coefficients stand still.
-
-Error of the identity; movement of the coefficients; response, and in a trained model recital, of the frozen form.
-"""
+"""Chapter 3, is a Transformer such a sum? The identity, and what is left of a block when its coefficients stand still."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from itertools import permutations
 from typing import Any
@@ -14,6 +10,7 @@ import pandas as pd
 import torch
 
 from memlab import blocks, runtime, training, uat
+from memlab.experiments import Unit, per_seed
 from memlab.results import Record, Verdict
 
 SEEDS = {"quick": 3, "full": 10, "gpu": 10}
@@ -83,25 +80,27 @@ def recital(model: Any, ids: torch.Tensor, seed: int, recipe: str) -> Iterator[R
                     for metric, found in said.items())
 
 
-def run(profile: str, seed: int) -> Iterator[Record]:
-    """Everything for SEEDS[profile] seeds, beginning with `seed`."""
-    for s in range(seed, seed + SEEDS[profile]):
-        if sys.stderr.isatty():
-            print(f"dynamic-sum: seed {s}", file=sys.stderr)
-        for architecture in blocks.ARCHITECTURES:
-            yield from identity(architecture, s)
-        for recipe in RECIPES:
-            model, ids = recitation(s, recipe)
-            yield from recital(model, ids, s, recipe)
-        yield from responses(TRAINED, s, blocks.calls(model, ids[0]))
+def one_seed(seed: int) -> Iterator[Record]:
+    """All measurements of one seed."""
+    for architecture in blocks.ARCHITECTURES:
+        yield from identity(architecture, seed)
+    for recipe in RECIPES:
+        model, ids = recitation(seed, recipe)
+        yield from recital(model, ids, seed, recipe)
+    yield from responses(TRAINED, seed, blocks.calls(model, ids[0]))
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """SEEDS[profile] seeds, beginning with `seed`."""
+    return per_seed(one_seed, seed, SEEDS[profile])
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """A row a model: worst errors, then means over seeds; the responses are those to a step of 0.01."""
     error = data[data.metric == "max error"].groupby(["model", "dtype"]).value.max().unstack().map("{:.0e}".format)
     units = data[data.metric == "units"].groupby("model").value.first().map("{:.0f}".format).rename("units")
-    rest = data[(data.task == "movement") | (data["size"] == 0.01)].groupby(["model", "metric"]).value.mean()
-    shares = rest.unstack()[["M", "W", "b", "alpha", "frozen", "unchanged", "tangent"]].map("{:.2f}".format)
+    rest = data[(data.task == "movement") | (data["size"] == 0.01)].pivot_table("value", "model", "metric")
+    shares = rest[["M", "W", "b", "alpha", "frozen", "unchanged", "tangent"]].map("{:.2f}".format)
     return pd.concat([units, error, shares], axis=1).replace("nan", None).fillna("–").reset_index(names="model")
 
 
@@ -113,8 +112,8 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     exact = worst["float64"] <= 1e-12 and worst["float32"] <= 1e-4
     lost = small.min()["frozen"] >= 0.5 and small.max()["tangent"] <= 0.05
     apart = zeros.min()["plain"] >= 0.5 and zeros.max()["folded"] <= 0.15
-    first = f"at each input, error <= 1e-12 (float64) and <= 1e-4 (float32) in all architectures: {exact}"
-    second = (f"frozen, the sum loses over half of a small response, a static tangent under 0.05: {lost}; "
-              f"fed zeros, one exact form recites, another does not: {apart}")
-    return [Verdict("U1", "supported" if exact else "refuted", f"{first} ({data.seed.nunique()} seeds)"),
-            Verdict("S4", "not testable here", f"{second} ({data.seed.nunique()} seeds)")]
+    runs = f"({data.seed.nunique()} seeds)"
+    return [Verdict("U1", "supported" if exact else "refuted", "at each input, error <= 1e-12 (float64) and <= 1e-4"
+                    f" (float32) in all architectures: {exact} {runs}"),
+            Verdict("S4", "not testable here", "frozen, the sum loses over half of a small response, a static tangent"
+                    f" under 0.05: {lost}; fed zeros, one exact form recites, another does not: {apart} {runs}")]

@@ -6,7 +6,6 @@ that repeat their titles (refrains), and asked for refrains never met.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pandas as pd
 
 from memlab import evaluation, reciters
 from memlab.corpora import poems as corpus
+from memlab.experiments import Unit, per_seed
 from memlab.results import Record, Verdict
 from memlab.training import Recipe
 
@@ -77,11 +77,9 @@ def one_seed(seed: int) -> Iterator[Record]:
         yield from note(name, "refrains", {"memory ability": evaluation.read(box, sung).memory_ability})
 
 
-def run(profile: str, seed: int) -> Iterator[Record]:
-    """All measurements for SEEDS[profile] seeds, beginning with `seed`."""
-    for s in range(seed, seed + SEEDS[profile]):
-        print(f"poem-in-the-box: seed {s}", file=sys.stderr)
-        yield from one_seed(s)
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """SEEDS[profile] seeds, beginning with `seed`."""
+    return per_seed(lambda s: one_seed(s), seed, SEEDS[profile])
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
