@@ -1,4 +1,4 @@
-"""Chapter 3, is a Transformer such a sum? The identity, and what is left of a block when its coefficients stand still."""
+"""Chapter 3, is a Transformer such a sum? The identity, and what is left of a block whose coefficients stand still."""
 
 from __future__ import annotations
 
