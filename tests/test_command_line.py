@@ -179,3 +179,11 @@ def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
     wrong = interrupted("live", "--out", str(path), "--resume", "--profile", "full")
     assert wrong.returncode == 2 and "got profile 'quick'" in wrong.stderr and path.read_bytes() == before
     assert "expected --out FILE" in interrupted("live", "--resume").stderr
+
+
+def test_a_recorded_run_says_who_made_it_and_a_missing_one_how_to_make_it(tmp_path: Path, capsys) -> None:
+    assert experiments.recorded("tiny", tmp_path).empty
+    assert "no recorded run here" in capsys.readouterr().out
+    interrupted("live", "--out", str(tmp_path / "tiny.jsonl"), "--profile", "full")
+    assert len(experiments.recorded("tiny", tmp_path)) == 12
+    assert capsys.readouterr().out.startswith("recorded 20") and not list(tmp_path.glob("*.cut"))

@@ -12,6 +12,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
@@ -60,3 +61,19 @@ def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
     for unit in units(find(name), runtime.profile(profile), seed):
         records.extend(unit.measure())
     return results.frame(records)
+
+
+def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
+    """The records of `folder`/`name`.jsonl, after one printed line a session that says who made them.
+
+    Where there is no such file (a notebook on its own, a run not made yet) it says so, and the frame is empty.
+    """
+    path = Path(folder) / f"{name}.jsonl"
+    if not path.exists():
+        print(f"no recorded run here; `python -m memlab run {name} --profile full --out {path.name}` makes one")
+        return pd.DataFrame()
+    for made in results.provenances(path):
+        minutes = made.get("wall_seconds", 0) / 60
+        print(f"recorded {made['date'][:10]}: profile {made['profile']}, {minutes:.0f} min, {made['device']}, "
+              f"{made['threads']} threads, torch {made['torch']}")
+    return results.load(path)
