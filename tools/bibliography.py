@@ -1,9 +1,10 @@
-"""Write book/references.bib: exactly the entries that the book cites, taken from a larger bibliography.
+"""Write book/references.bib: exactly the entries that the book cites, from a larger bibliography and from itself.
 
     python tools/bibliography.py MASTER.bib
 
 Entries keep the master's order and text, without its field `verification`, without notes on how something was
-checked, and without comments. Exit status 1, and nothing written, if a cited key is not in the master.
+checked, and without comments. What was added to the book's own file by hand, and is not in the master, stays at its
+end while it is cited. Exit status 1, and nothing written, if a cited key is in neither.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def main(argv: list[str]) -> int:
         print("bibliography: expected one argument, the master .bib file", file=sys.stderr)
         return 2
     keys, master = cited_keys(), entries(Path(argv[0]).read_text("utf-8"))
+    own = entries(TARGET.read_text("utf-8")) if TARGET.exists() else {}
+    master |= {key: entry for key, entry in own.items() if key not in master}
     if missing := sorted(keys - master.keys()):
         print(f"bibliography: cited but not in {argv[0]}: {', '.join(missing)}", file=sys.stderr)
         return 1
