@@ -17,7 +17,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
 EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
-              "needle_bench", "reciters"}
+              "needle_bench", "reciters", "memorisers", "approximation", "rivals", "interventions", "recital",
+              "recital_bench", "stacked", "observers", "asking", "question_bench"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
 # then what shows them, then what runs it all.
 ALLOWED: dict[str, set[str]] = {
@@ -34,6 +35,16 @@ ALLOWED: dict[str, set[str]] = {
     "baselines": {"runtime", "training", "corpora", "results", "evaluation", "weights"},
     "evaluation": {"runtime", "corpora", "memories", "results"},
     "reciters": {"runtime", "corpora", "training"},
+    "memorisers": {"runtime", "uat"},
+    "approximation": {"runtime", "training", "blocks", "uat", "memorisers"},
+    "rivals": {"runtime", "corpora", "training", "blocks", "uat", "reciters", "evaluation"},
+    "interventions": {"runtime", "blocks", "corpora", "evaluation"},
+    "recital": {"runtime", "corpora", "training", "evaluation"},
+    "recital_bench": {"corpora", "training", "results", "evaluation", "reciters", "recital"},
+    "stacked": {"runtime", "corpora", "training", "evaluation"},
+    "observers": {"runtime", "corpora", "training", "evaluation"},
+    "asking": {"corpora", "training", "evaluation", "reciters"},
+    "question_bench": {"runtime", "corpora", "training", "results", "evaluation", "reciters", "asking"},
     "reader": {"runtime", "corpora", "memories", "decoder"},
     "pretrained": {"runtime", "baselines", "corpora", "decoder", "training", "weights"},
     "needle_bench": {"runtime", "corpora", "memories", "decoder", "reader", "evaluation", "weights"},
