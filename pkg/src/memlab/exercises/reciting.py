@@ -1,0 +1,88 @@
+"""Checks for chapter 5, how well do language models recite? Every check draws its own examples from a seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from memlab import runtime
+from memlab.corpora import poems as corpus
+
+
+def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
+    """`function(said, text)`: is it the poem, runs of white space being one space, and none at the ends?"""
+    drawn = corpus.synthetic(4, seed=runtime.derive_seed(seed, "check", "same"))
+    text, other = drawn.poem(0).text, drawn.poem(1).text
+    one_line = text.replace("\n", " ")
+    cases = [(text, True, "the text itself"), (one_line, True, "the text in one line"),
+             ("  " + text.replace("\n", " \n\n\t") + "\n", True, "the text with more white space"),
+             (other, False, "another poem"), (text.rsplit(None, 1)[0], False, "the text without its last word"),
+             (text + " moon", False, "the text and one word more"), (text.capitalize(), False, "a capital letter"),
+             ("".join(text.split()), False, "the words without any space between them"), ("", False, "no answer")]
+    for said, wanted, what in cases:
+        got = function(said, text)
+        assert got is not None, "the function returned nothing: does it end in `return`?"
+        should = "should" if wanted else "should not"
+        assert bool(got) == wanted, f"{what} {should} count as the poem, got {got!r} for {said!r}"
+    print("ok")
+
+
+def check_labels(function: Callable[[list[int], list[int], int], list[int]], seed: int = 0) -> None:
+    """`function(question, answer, length)`: labels of a row filled up to `length`; −100 wherever nothing is learnt."""
+    draw = runtime.python_random(seed, "check", "labels")
+    for _ in range(20):
+        question, answer = ([draw.randrange(50) for _ in range(draw.randint(1, 6))] for _ in range(2))
+        length = len(question) + len(answer) + draw.randint(0, 4)
+        got = function(question, answer, length)
+        assert got is not None, "the function returned nothing: does it end in `return`?"
+        got = list(got)
+        assert len(got) == length, f"expected {length} labels, got {len(got)}"
+        assert got[: len(question)] == [-100] * len(question), (
+            f"the question is given and not learnt: expected -100 in the first {len(question)} places, got {got}")
+        end = len(question) + len(answer)
+        assert got[len(question) : end] == answer, (
+            f"the labels of the answer are its own ids {answer}; the model itself shifts them by one; got {got}")
+        assert got[end:] == [-100] * (length - end), f"what fills the row up is not learnt: expected -100, got {got}"
+    print("ok")
+
+
+def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> None:
+    """`function(bits, V)`: how many words, drawn evenly from V, a poem needs to have at least that many bits."""
+    draw = runtime.python_random(seed, "check", "words")
+    cases = [(48.0, 16, 12), (48.0, 256, 6), (48.0, 4096, 4), (49.0, 4096, 5), (1.0, 2, 1)]
+    for _ in range(10):
+        bits, size = float(draw.randint(2, 90)), draw.randint(3, 400)
+        words = 1
+        while words * math.log2(size) < bits - 1e-9:
+            words += 1
+        cases.append((bits, size, words))
+    for bits, size, wanted in cases:
+        got = function(bits, size)
+        assert got is not None, "the function returned nothing: does it end in `return`?"
+        assert int(got) == got, f"a poem has a whole number of words, got {got}"
+        each = f"{bits:.0f} bits of {math.log2(size):.2f} bits a word"
+        assert got == wanted, f"V = {size}: {each} take {wanted} words, got {got}"
+    print("ok")
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
+
+
+def check_rank_correlation(function: Callable[[Sequence[float], Sequence[float]], float], seed: int = 0) -> None:
+    """`function(a, b)`: Spearman's correlation, that of the ranks, equal values sharing the mean of their ranks."""
+    draw = runtime.python_random(seed, "check", "ranks")
+    up = [draw.random() for _ in range(8)]
+    cases = [(up, [x**3 + 2 for x in up], "any rising curve gives 1"), (up, [-x for x in up], "the reverse gives -1")]
+    for _ in range(5):
+        a, b = ([float(draw.randint(0, 4)) for _ in range(9)] for _ in range(2))
+        cases.append(([0.0, *a, 4.0], [0.0, *b, 4.0], "equal values share the mean of their ranks"))
+    for a, b, hint in cases:
+        ra, rb = _ranks(a), _ranks(b)
+        ma, mb = sum(ra) / len(ra), sum(rb) / len(rb)
+        over = sum((x - ma) * (y - mb) for x, y in zip(ra, rb, strict=True))
+        wanted = over / math.sqrt(sum((x - ma) ** 2 for x in ra) * sum((y - mb) ** 2 for y in rb))
+        got = function(a, b)
+        assert got is not None, "the function returned nothing: does it end in `return`?"
+        assert abs(float(got) - wanted) < 1e-6, f"expected {wanted:.4f}, got {float(got):.4f} for {a} and {b}: {hint}"
+    print("ok")
