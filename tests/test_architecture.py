@@ -18,7 +18,8 @@ SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
 EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
               "needle_bench", "reciters", "memorisers", "approximation", "rivals", "interventions", "recital",
-              "recital_bench", "stacked", "observers", "asking", "question_bench"}
+              "recital_bench", "stacked", "observers", "asking", "question_bench", "rival_bench", "capacity", "crowds",
+              "observer_bench"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
 # then what shows them, then what runs it all.
 ALLOWED: dict[str, set[str]] = {
@@ -39,10 +40,14 @@ ALLOWED: dict[str, set[str]] = {
     "approximation": {"runtime", "training", "blocks", "uat", "memorisers"},
     "rivals": {"runtime", "corpora", "training", "blocks", "uat", "reciters", "evaluation"},
     "interventions": {"runtime", "blocks", "corpora", "evaluation"},
+    "rival_bench": {"corpora", "training", "blocks", "uat", "reciters", "evaluation", "rivals", "interventions"},
     "recital": {"runtime", "corpora", "training", "evaluation"},
     "recital_bench": {"corpora", "training", "results", "evaluation", "reciters", "recital"},
     "stacked": {"runtime", "corpora", "training", "evaluation"},
+    "capacity": {"runtime", "corpora", "training", "evaluation", "reciters", "stacked"},
     "observers": {"runtime", "corpora", "training", "evaluation"},
+    "crowds": {"runtime", "corpora", "training", "evaluation"},
+    "observer_bench": {"runtime", "corpora", "evaluation", "reciters", "observers", "crowds"},
     "asking": {"corpora", "training", "evaluation", "reciters"},
     "question_bench": {"runtime", "corpora", "training", "results", "evaluation", "reciters", "asking"},
     "reader": {"runtime", "corpora", "memories", "decoder"},
