@@ -28,7 +28,8 @@ FREE_BETWEEN = ("The equation", "Claims of this chapter")  # sections of one's o
 COST_CARD = "| profile | time | memory | needs |"
 VERDICTS = ("supported", "refuted", "qualified", "not testable here")
 HIDING = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-MEDIAN_LINES, P90_LINES, MAX_LINES, CODE_WIDTH = 8, 25, 40, 92
+MEDIAN_LINES, P90_LINES, MAX_LINES = 8, 25, 40
+CODE_WIDTH, SOLUTION_WIDTH = 88, 80  # what the page shows without scrolling at 1280 pixels; a solution is indented
 HIDDEN_SHARE, NOTEBOOK_BYTES, WORDS, ALT_LENGTH = 0.10, 400_000, 4_500, 20
 BOOTSTRAP = '''\
 # Set-up: does nothing where the book's package is already installed (Colab: installs it, leaves torch alone).
@@ -293,10 +294,21 @@ def code_budget(chapter: Chapter) -> Iterator[str]:
     hidden = sum(bool(_tags(cell) & HIDING) for cell in chapter.code)
     if hidden > max(1, HIDDEN_SHARE * len(counts)):
         yield f"expected at most {HIDDEN_SHARE:.0%} hidden cells (or only the first), got {hidden} of {len(counts)}"
+    yield from _too_wide(chapter)
+
+
+def _too_wide(chapter: Chapter) -> Iterator[str]:
+    """Lines that the page cuts off: of code (but not of the set-up), of what it prints, of solutions."""
+    prose = "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")
+    found = [("solution", SOLUTION_WIDTH, body) for body in re.findall(r"^```python\n(.*?)^```", prose, re.M | re.S)]
     for number, cell in enumerate(chapter.code[1:], 2):
-        widest = max(map(len, cell.source.splitlines()), default=0)
-        if widest > CODE_WIDTH:
-            yield f"code cell {number}: expected lines of at most {CODE_WIDTH} characters, got {widest}"
+        printed = [output.text for output in cell.get("outputs", []) if output.output_type == "stream"]
+        found += [(f"code cell {number}", CODE_WIDTH, cell.source),
+                  *((f"what code cell {number} prints", CODE_WIDTH, text) for text in printed)]
+    for where, limit, text in found:
+        widest = max(map(len, text.splitlines()), default=0)
+        if widest > limit:
+            yield f"{where}: expected lines of at most {limit} characters, got {widest}"
 
 
 def _plain(markdown: str) -> str:

@@ -235,7 +235,8 @@ BROKEN = [
     (re.escape(CODE % BY_HAND), (CODE % "\n".join(["x = 1"] * 26)) * 2, "90th percentile of at most 25 lines, got 26"),
     (re.escape(CODE % BY_HAND), (CODE % "\n".join(["x = 1"] * 9)) * 9, "a median of at most 8 lines, got 9"),
     (re.escape(BY_HAND), ":tags: [hide-cell]\n\nprint(2 + 2)", "expected at most 10% hidden cells"),
-    (re.escape(BY_HAND), "x = '" + "a" * 120 + "'", "code cell 3: expected lines of at most 92 characters"),
+    (re.escape(BY_HAND), "x = '" + "a" * 120 + "'", "code cell 3: expected lines of at most 88 characters"),
+    (r"^`a \+ b`", "```python\nx = '" + "a" * 80 + "'\n```", "solution: expected lines of at most 80 characters, got 86"),
     (r"^Words\.", "word " * 4_600, "expected at most 4500 words"),
     (r"^Words\.", "```\n" + "word " * 4_600 + "\n```\n", None),
     # outputs
@@ -293,6 +294,8 @@ def with_output(folder: Path, output: dict, size: int = 0) -> list[str]:
     ({"output_type": "stream", "name": "stdout", "text": "fine"}, None),
     ({"output_type": "stream", "name": "stderr", "text": "Warning: x"}, "code cell 2 writes to stderr: 'Warning: x'"),
     ({"output_type": "stream", "name": "stdout", "text": f"saved to {ROOT}/x"}, "cell 2: the output names a folder"),
+    ({"output_type": "stream", "name": "stdout", "text": "short\n" + "x" * 89},
+     "what code cell 2 prints: expected lines of at most 88 characters, got 89"),
     ({"output_type": "error", "ename": "E", "evalue": "", "traceback": []}, "code cell 2 shows an error"),
     ({"output_type": "display_data", "data": {"image/png": base64.b64encode(b"x").decode()}},
      "code cell 2 draws: expected mystnb.image.alt"),

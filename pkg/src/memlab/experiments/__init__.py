@@ -70,7 +70,7 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
     """
     path = Path(folder) / f"{name}.jsonl"
     if not path.exists():
-        print(f"no recorded run here; `python -m memlab run {name} --profile full --out {path.name}` makes one")
+        print(f"no recorded run here; to make one:\n  python -m memlab run {name} --profile full --out {path.name}")
         return pd.DataFrame()
     for made in results.provenances(path):
         minutes = made.get("wall_seconds", 0) / 60
