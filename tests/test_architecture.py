@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "capacity": {"runtime", "corpora", "training", "evaluation", "reciters", "stacked"},
     "observers": {"runtime", "corpora", "training", "evaluation"},
     "crowds": {"runtime", "corpora", "training", "evaluation"},
-    "observer_bench": {"runtime", "corpora", "evaluation", "reciters", "observers", "crowds"},
+    "observer_bench": {"runtime", "corpora", "evaluation", "reciters", "interventions", "observers", "crowds"},
     "asking": {"corpora", "training", "evaluation", "reciters"},
     "question_bench": {"runtime", "corpora", "training", "results", "evaluation", "reciters", "asking"},
     "reader": {"runtime", "corpora", "memories", "decoder"},

@@ -69,13 +69,22 @@ def test_a_run_that_fails_halfway_keeps_its_records(tiny: ModuleType, tmp_path: 
     assert "wall_seconds" not in results.provenances(path)[0], "a session that did not end does not say that it did"
 
 
+def test_a_run_is_not_recorded_twice_in_one_file(tiny: ModuleType, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "tiny.jsonl"
+    __main__.main(["run", "tiny", "--out", str(path)])
+    before = path.read_bytes()
+    assert __main__.main(["run", "tiny", "--out", str(path)]) == 2
+    assert "already holds tiny of profile quick and seed 0: expected --resume" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_appending_to_a_file_that_was_cut_keeps_both(tiny: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "tiny.jsonl"
     __main__.main(["run", "tiny", "--out", str(path)])
     cut = path.read_bytes()[:-30]
     path.write_bytes(cut)
     with pytest.warns(UserWarning, match="the piece is kept in"):
-        assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
+        assert __main__.main(["run", "tiny", "--seed", "1", "--out", str(path)]) == 0
     assert len(results.load(path)) == 6
     assert path.with_name("tiny.jsonl.cut").read_bytes() == cut.rsplit(b"\n", 1)[1] + b"\n"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 
@@ -46,6 +47,13 @@ def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
     """Measure all units and return their records; with --out each record is written as soon as it is measured."""
     asked = {"experiment": args.experiment, "profile": profile, "seed": args.seed}
     done = results.resume(args.out, **asked) if args.resume else set()
+    old = []
+    if args.out and not args.resume and Path(args.out).is_file():
+        results.append(args.out, ())  # sets a line aside that was cut off, and says so
+        old = results.provenances(args.out)
+    if any(asked.items() <= session.items() for session in old):
+        raise ValueError(f"{args.out} already holds {args.experiment} of profile {profile} and seed {args.seed}: "
+                         f"expected --resume to go on with it, or another file")
     data = [results.load(args.out)] if done else []
     if args.out:
         results.append(args.out, (), runtime.provenance(**asked))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memlab import crowds, evaluation, observers, reciters, runtime
+from memlab import crowds, evaluation, interventions, observers, reciters, runtime
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
 from memlab.crowds import Crowd
@@ -119,11 +119,8 @@ class Watch:
         exits = [block.mlp.c_proj.weight for block in self.box.transformer.h]
         before = evaluation.read(self.box, self.poems).surprise
         for place in torch.randperm(sum(len(way) for way in exits), generator=draw)[:units].tolist():
-            row = exits[place // len(exits[0])][place % len(exits[0])]
-            kept = row.clone()
-            row.zero_()
-            after = evaluation.read(self.box, self.poems)
-            row.copy_(kept)
+            with interventions.without(exits[place // len(exits[0])], place % len(exits[0])):
+                after = evaluation.read(self.box, self.poems)
             harm = (after.surprise - before).clamp(min=0)
             found.append({"recited": after.memory_ability, "sharers": float(harm.sum() ** 2 / (harm**2).sum())})
         return found

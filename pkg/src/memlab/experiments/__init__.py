@@ -75,5 +75,5 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
     for made in results.provenances(path):
         minutes = made.get("wall_seconds", 0) / 60
         print(f"recorded {made['date'][:10]}: profile {made['profile']}, {minutes:.0f} min, {made['device']}, "
-              f"{made['threads']} threads, torch {made['torch']}")
+              f"{made['threads']} thread{'s' * (made['threads'] != 1)}, torch {made['torch']}")
     return results.load(path)

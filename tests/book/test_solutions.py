@@ -1,0 +1,69 @@
+"""The solutions that the chapters fold away pass the chapters' own checks; the stubs that readers start from do not."""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+import nb  # noqa: E402
+import template  # noqa: E402
+
+CHECK = re.compile(r"^# (\w+\.check_\w+\(.*\))$", re.M)
+
+
+def exercises(md: Path) -> list[tuple[str, str, str, str]]:
+    """Title, stub, solution and check of every exercise of a chapter whose stub ends in a check to be switched on."""
+    cells, found, title, stub = template.read(md).section("Exercises").cells, [], "", ""
+    for cell in cells:
+        if cell.cell_type == "code":
+            stub = cell.source
+            continue
+        solution = re.search(r"^```python\n(.*?)^```", cell.source, re.M | re.S)
+        checked = CHECK.findall(stub)
+        if solution and checked:
+            found.append((title, CHECK.sub("", stub), solution[1], "\n".join(checked)))
+            stub = ""
+        for heading in re.findall(r"^### (.*)$", cell.source, re.M):
+            title = heading
+    return found
+
+
+CHAPTERS = nb.chapters([])
+CASES = [(md, *case) for md in CHAPTERS for case in exercises(md)]
+IDS = [f"{md.stem}: {case[0]}" for md, *case in CASES]
+
+
+@cache
+def defined(md: Path) -> dict[str, Any]:
+    """What the section Set-up defines, but for the cell that installs the package; the exercises' imports."""
+    chapter, names = template.read(md), {}  # type: template.Chapter, dict[str, Any]
+    for cell in chapter.section("Set-up").cells:
+        if cell.cell_type == "code" and "find_spec" not in cell.source:
+            exec(cell.source, names)
+    for cell in chapter.section("Exercises").cells:
+        if cell.cell_type == "code":
+            exec("\n".join(re.findall(r"^(?:from|import) .*$", cell.source, re.M)), names)
+    return names
+
+
+def test_every_chapter_has_exercises_that_are_checked_here() -> None:
+    counted = {md: sum(case[0] == md for case in CASES) for md in CHAPTERS}
+    assert min(counted.values()) >= 2, {md.stem: n for md, n in counted.items()}
+
+
+@pytest.mark.parametrize(("md", "title", "stub", "solution", "check"), CASES, ids=IDS)
+def test_the_solution_passes_its_check_and_the_stub_does_not(md: Path, title: str, stub: str, solution: str,
+                                                             check: str) -> None:
+    names = dict(defined(md))
+    exec(stub, names)
+    with pytest.raises(Exception):  # noqa: B017  (an AssertionError, or whatever comes of nothing at all)
+        exec(check, names)
+    exec(solution, names)
+    exec(check, names)
