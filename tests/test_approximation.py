@@ -37,6 +37,18 @@ def test_proved_bounds(width: int) -> None:
     assert sup["2-D"] <= 2 * (math.pi**2 / 4) * (4 / width) ** 2 + 1e-12
 
 
+def test_a_steep_unit_does_not_slip_past_the_jump() -> None:
+    """Two ReLUs climb from 0 to 1 between two places of the grid: right at all of them, and wrong by the jump."""
+    steep = 1e6
+    climb = FiniteSum(alpha=torch.tensor([[steep, -steep]], dtype=torch.float64), W=torch.ones(2, 1).double(),
+                      b=torch.tensor([-1 / 3, -1 / 3 - 1 / steep], dtype=torch.float64), sigma=torch.relu)
+    found = approx.errors(climb, "broken")
+    assert found["rms"] < 1e-6 and found["sup"] > 0.99
+    step = FiniteSum(alpha=torch.ones(1, 1).double(), W=torch.ones(1, 1).double(),
+                     b=torch.tensor([-1 / 3], dtype=torch.float64), sigma=lambda t: (t > 0).double())
+    assert approx.errors(step, "broken")["sup"] < 1e-6, "a unit that jumps, too, is no continuous function"
+
+
 def test_ridges_are_the_target() -> None:
     X = approx.grid(17, 2)
     waves = sum(g(X @ a) for g, a in approx.RIDGES)
