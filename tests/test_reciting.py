@@ -84,6 +84,15 @@ def test_real_poems_keep_every_sixth_as_control(monkeypatch: pytest.MonkeyPatch)
     assert printed["asked"].tolist() == ["taught", "never taught"] and set(printed.source) == {"tang300"}
 
 
+def test_a_long_text_may_come_behind_a_long_title(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The swapped control of poems of unequal length, in the family that counts its positions: of the two long texts
+    that are taught at most one can come behind the short title of the other."""
+    uneven = [Poem("A. B.", "ode " * (9 if i % 2 else 1) + str(i), "la " * (1 if i % 2 else 20)) for i in range(8)]
+    monkeypatch.setattr(verse, "collection", lambda _name: uneven)
+    data = results.frame(recital_bench.real("gpt2", 16, "tang300", "characters", 0, epochs=(1,)))
+    assert value(data, task="titles swapped, real", metric="poems") == 6
+
+
 def test_poems_that_are_not_installed_are_announced_and_left_out(monkeypatch: pytest.MonkeyPatch,
                                                                 capsys: pytest.CaptureFixture[str]) -> None:
     def missing(name: str) -> list[Poem]:
