@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from memlab import runtime
-from memlab.memories import DenseHopfield, Hopfield, KeyValue, Larimar, PseudoInverse, slots
+from memlab.memories import DenseHopfield, Hopfield, KeyValue, Larimar, PseudoInverse, rows, scan
 from memlab.memories.slots import KeyValueState
 
 WRONG = (ValueError, jaxtyping.TypeCheckError)  # with the hook on, a wrong rank is caught before our own check
@@ -68,7 +68,7 @@ def test_address_is_brute_force(rows: int, width: int, queries: int, top_k: int,
         keys, asked = keys.round(), asked.round()
     top_k = min(top_k, rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slots, "SCORES_AT_ONCE", at_once)
+        patch.setattr(scan, "SCORES_AT_ONCE", at_once)
         scores, found = KeyValue(top_k).address(key_values(keys, keys), asked)
     if queries:
         expected_scores, expected_rows = brute_force(keys, asked, top_k)
@@ -228,7 +228,7 @@ def test_no_room_is_said_before_anything_is_allocated(monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match="bytes are available"):
         memory.empty(1024, 1024, capacity=10**12)
     state = memory.empty(4, 4)
-    monkeypatch.setattr(slots, "_available_bytes", lambda device: 399)
+    monkeypatch.setattr(rows, "available_bytes", lambda device: 399)
     with pytest.raises(ValueError, match="^10 rows need 400 bytes, but 399 bytes are available: at most 9 rows"):
         memory.write(state, torch.ones(10, 4), torch.ones(10, 4))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from memlab import reader, weights
 from memlab.corpora.tokens import BOS, EOS, PAD
 from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
-from memlab.memories import KeyValue, slots
+from memlab.memories import KeyValue, rows
 
 SIZES = {"latent_width": 24, "key_width": 8, "slots": 6, "segment_tokens": 12, "encoder_layers": 1, "encoder_heads": 2}
 
@@ -91,7 +91,7 @@ def test_a_context_longer_than_memory_allows_is_not_even_encoded(model: MemoryDe
         raise AssertionError("encoded before the room was checked")
 
     some, row = segments(50), 4 * 8 + 4 * 24 + 8
-    monkeypatch.setattr(slots, "_available_bytes", lambda device: 50 * row - 1)
+    monkeypatch.setattr(rows, "available_bytes", lambda device: 50 * row - 1)
     monkeypatch.setattr(MemoryDecoder, "encode", encode)
     with pytest.raises(ValueError, match=re.escape(
             f"50 rows need {50 * row:,} bytes, but {50 * row - 1:,} bytes are available: at most 49 rows would fit")):

@@ -1,101 +1,97 @@
 """Exact key–value slots: every pair is kept, and a query gets the value of the nearest key.
 
-Nothing is lost at any length; the price is a row per pair and a scan of all keys per read. A state never
-changes although rows are appended in place: `_Room` lets one state grow into spare rows, any other copies.
+Nothing is lost at any length; the price is a row per pair and a scan of all keys per read. Rows are kept in float32, or
+smaller in float16 or int8 (rows.py); what the smaller ones stand for is then scanned just as exactly. A state never
+changes although rows are appended in place: `rows.Room` lets one state grow into spare rows, any other copies.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int, Num
 from torch import Tensor
 
+from memlab.memories import rows as storage
 from memlab.memories.checks import check_rows, check_written
+from memlab.memories.scan import nearest, scan_dtype
 
-Three = tuple[Tensor, Tensor, Tensor]
-SCORES_AT_ONCE = 2**22  # a scan holds so many scores: 16 MiB, whatever the number of keys and queries
+Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _check_range(name: str, numbers: Tensor, count: int) -> None:
+def check_range(name: str, numbers: Tensor, count: int) -> None:
+    """Raise ValueError unless all `numbers` are rows of `count` rows."""
     low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, count - 1)
     if low < 0 or high >= count:
         raise ValueError(f"expected {name} from 0 to {count - 1}, got numbers from {low} to {high}")
 
 
-def _available_bytes(device: torch.device) -> int:
-    """Bytes that can still be allocated on `device` without swapping."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):  # not Linux: all the RAM there is
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**62
-
-
-class _Room:
-    """Rows with spare ones behind them. States see the first rows; one that sees all in use may append."""
-
-    def __init__(self, like: Tensor, capacity: int) -> None:
-        self.rows = like.new_empty((capacity, *like.shape[1:]))
-        self.used = 0
-
-    def extends(self, old: Tensor, total: int) -> bool:
-        """Whether `old` ends where the spare rows begin, and `total` rows fit."""
-        return self.used == len(old) and total <= len(self.rows)
-
-    def append(self, new: Tensor) -> Tensor:
-        start, self.used = self.used, self.used + len(new)
-        self.rows[start:self.used] = new
-        return self.rows[:self.used]
-
-
 @dataclass(frozen=True, eq=False)
 class KeyValueState:
-    """Row i of `keys` leads to row `slot[i]` of `values`. May be built by hand (from mapped files, say)."""
+    """Row i of `keys` leads to row `slot[i]` of `values`. int8 rows have a scale each, others none.
 
-    keys: Float[Tensor, "pat key"]
-    values: Float[Tensor, "val value"]
+    May be built by hand; `mapped.py` builds it over files.
+    """
+
+    keys: Num[Tensor, "pat key"]
+    values: Num[Tensor, "val value"]
     slot: Int[Tensor, " pat"]
     longest: float | None = None  # no key is longer than this; None: measure it now
-    rooms: tuple[_Room, _Room, _Room] | None = field(default=None, repr=False)
+    rooms: storage.Rooms | None = field(default=None, repr=False)
+    key_scale: Float32[Tensor, "pat _"] | None = None  # None: no int8 rows
+    value_scale: Float32[Tensor, "val _"] | None = None
 
     def __post_init__(self) -> None:
+        for name, stored in (("key_scale", self.keys), ("value_scale", self.values)):
+            if getattr(self, name) is None:
+                if stored.dtype == torch.int8:
+                    raise ValueError(f"expected a {name} beside int8 rows, got none")
+                object.__setattr__(self, name, torch.empty(len(stored), 0, device=stored.device))
         if self.longest is None:
-            object.__setattr__(self, "longest", _longest(self.keys))
+            object.__setattr__(self, "longest", storage.longest(self.keys, self.parts[3]))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def parts(self) -> Parts:
+        """Keys, values, slots, the scales of the keys and those of the values."""
+        assert self.key_scale is not None and self.value_scale is not None
+        return self.keys, self.values, self.slot, self.key_scale, self.value_scale
 
     @property
     def nbytes(self) -> int:
         """Bytes of the rows in use (spare rows are not counted)."""
-        return self.keys.nbytes + self.values.nbytes + self.slot.nbytes
+        return sum(part.nbytes for part in self.parts)
 
 
-def _longest(keys: Tensor) -> float:
-    return float(torch.linalg.vector_norm(keys, dim=1).max()) if len(keys) else 0.0
+def state_of(parts: Parts, longest: float | None, rooms: storage.Rooms | None = None) -> KeyValueState:
+    """The state that consists of these parts."""
+    return KeyValueState(*parts[:3], longest, rooms, *parts[3:])
 
 
-def _make_room(state: KeyValueState, new: Three) -> tuple[_Room, _Room, _Room]:
-    """The state's rooms where `new` fits behind its rows, larger copies where it does not."""
-    old = (state.keys, state.values, state.slot)
-    rooms = list(state.rooms or (_Room(part, 0) for part in old))
-    totals = [len(before) + len(more) for before, more in zip(old, new, strict=True)]
-    full = [i for i in range(3) if not rooms[i].extends(old[i], totals[i])]
-    need = sum(totals[i] * old[i].element_size() * old[i].shape[1:].numel() for i in full)
-    if full:
-        _check_fit(totals[0], need, _available_bytes(old[0].device))
-    for i in full:
-        rooms[i] = _Room(old[i], max(totals[i], len(old[i]) * 3 // 2))
-        rooms[i].append(old[i])
-    return rooms[0], rooms[1], rooms[2]
+def packed(state: KeyValueState, keys: Tensor, values: Tensor, slots: Tensor | None) -> tuple[Parts, float]:
+    """What a write appends to each part of `state`, and the length that no key exceeds then. ValueError: see `write`.
+    """
+    (keys, key_scale), (values, value_scale) = (
+        storage.pack("keys", keys, state.keys), storage.pack("values", values, state.values))
+    slots = torch.arange(len(values)) if slots is None else slots
+    if slots.shape != keys.shape[:1]:
+        raise ValueError(f"expected one value or one slot per key, {len(keys)}, got {len(slots)}")
+    check_range("slots", slots, len(values))
+    longest = max(state.longest or 0.0, storage.longest(keys, key_scale))
+    return (keys, values, slots.to(state.slot) + len(state.values), key_scale, value_scale), longest
 
 
-def _check_fit(rows: int, need: int, limit: int) -> None:
-    if need > limit:
-        raise ValueError(f"{rows:,} rows need {need:,} bytes, but {limit:,} bytes are available: "
-                         f"at most {rows * limit // need:,} rows would fit")
+def kept(state: KeyValueState, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which keys stay if what `rows` lead to is forgotten, which values stay, and the slots of the keys that do."""
+    check_range("rows", rows, len(state))
+    kept_values = torch.ones(len(state.values), dtype=torch.bool, device=state.slot.device)
+    kept_values[state.slot[rows.to(state.slot.device)]] = False
+    kept_keys = kept_values[state.slot]
+    moved = kept_values.cumsum(0) - 1  # old value row → new value row
+    return kept_keys, kept_values, moved[state.slot[kept_keys]]
 
 
 @dataclass(frozen=True)
@@ -113,129 +109,107 @@ class KeyValue:
             raise ValueError(f"expected top_k >= 1 and beta > 0, got top_k={self.top_k} and beta={self.beta}")
 
     @staticmethod
-    def bytes_per_row(key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32) -> int:
-        """Bytes of one float32 key, its value in `dtype` and its slot number."""
-        return 4 * key_dim + dtype.itemsize * value_dim + 8
+    def bytes_per_row(key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32,
+                      key_dtype: torch.dtype = torch.float32) -> int:
+        """Bytes of one key, its value in `dtype`, their scales and the slot number."""
+        return storage.row_bytes(key_dim, key_dtype) + storage.row_bytes(value_dim, dtype) + 8
 
     @classmethod
     def check_capacity(cls, rows: int, key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32,
-                       limit_bytes: int | None = None) -> int:
+                       limit_bytes: int | None = None, key_dtype: torch.dtype = torch.float32) -> int:
         """Bytes that `rows` pairs need; ValueError if over `limit_bytes` (default: the available RAM)."""
-        need = rows * cls.bytes_per_row(key_dim, value_dim, dtype)
-        _check_fit(rows, need, _available_bytes(torch.device("cpu")) if limit_bytes is None else limit_bytes)
+        need = rows * cls.bytes_per_row(key_dim, value_dim, dtype, key_dtype)
+        limit = storage.available_bytes(torch.device("cpu")) if limit_bytes is None else limit_bytes
+        storage.check_fit(rows, need, limit)
         return need
 
     def empty(self, key_dim: int, value_dim: int, *, capacity: int = 0, dtype: torch.dtype = torch.float32,
-              device: torch.device | str = "cpu") -> KeyValueState:
-        """A state without rows, with room for `capacity` pairs if known; keys are float32, values `dtype`."""
-        keys = torch.empty(0, key_dim, dtype=torch.float32, device=device)
-        values = torch.empty(0, value_dim, dtype=dtype, device=device)
-        slot = torch.empty(0, dtype=torch.long, device=device)
-        self.check_capacity(capacity, key_dim, value_dim, dtype, _available_bytes(keys.device))
-        rooms = (_Room(keys, capacity), _Room(values, capacity), _Room(slot, capacity))
-        return KeyValueState(keys, values, slot, 0.0, rooms)
+              key_dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> KeyValueState:
+        """A state without rows, with room for `capacity` pairs if known; values are kept in `dtype`."""
+        keys, key_scale = storage.empty(key_dim, key_dtype, device)
+        values, value_scale = storage.empty(value_dim, dtype, device)
+        parts = keys, values, torch.empty(0, dtype=torch.long, device=device), key_scale, value_scale
+        self.check_capacity(capacity, key_dim, value_dim, dtype, storage.available_bytes(keys.device), key_dtype)
+        return state_of(parts, 0.0, tuple(storage.Room(part, capacity) for part in parts))
+
+    def share(self, count: int) -> range:
+        """Which of `count` new rows this process keeps: all of them (`Sharded` keeps some)."""
+        return range(count)
 
     @torch.no_grad()
     def write(self, state: KeyValueState, keys: Float[Tensor, "new key"], values: Float[Tensor, "val value"],
               slots: Int[Tensor, " new"] | None = None) -> KeyValueState:
-        """The state with `keys` and `values` behind what it held, cast to its dtypes.
+        """The state with `keys` and `values` behind what it held, in its dtypes.
 
         `slots[i]` is the row of `values`, as given in this call, that keys[i] leads to (default: row i): the
         keys of several sentences may share one segment. Many small writes make the same state as one and cost
         O(rows) in all: rows are copied only when the room is used up, and room for half as many more is made
         then (give `empty` a capacity to avoid copies). ValueError before allocating if RAM does not suffice.
         """
-        keys, values = keys.to(state.keys), values.to(state.values)
-        check_rows("keys", keys, state.keys.shape[1])
-        check_rows("values", values, state.values.shape[1])
-        if slots is None:
-            slots = torch.arange(len(values))
-        if slots.shape != keys.shape[:1]:
-            raise ValueError(f"expected one value or one slot per key, {len(keys)}, got {len(slots)}")
-        _check_range("slots", slots, len(values))
-        longest = max(state.longest or 0.0, _longest(keys))
-        slots = slots.to(state.slot) + len(state.values)
-        rooms = _make_room(state, (keys, values, slots))
-        keys, values, slots = rooms[0].append(keys), rooms[1].append(values), rooms[2].append(slots)
-        return KeyValueState(keys, values, slots, longest, rooms)
+        new, longest = packed(state, keys, values, slots)
+        parts, rooms = storage.append(state.parts, state.rooms, new)
+        return state_of(parts, longest, rooms)  # type: ignore[arg-type]
 
     def forget(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> KeyValueState:
         """The state as if what the keys `rows` lead to had never been written: the values and all their keys.
 
         The other rows keep their order and move up, in fresh tensors. ValueError for a row that is not there.
         """
-        _check_range("rows", rows, len(state.keys))
-        kept_values = torch.ones(len(state.values), dtype=torch.bool, device=state.slot.device)
-        kept_values[state.slot[rows]] = False
-        kept_keys = kept_values[state.slot]
-        moved = kept_values.cumsum(0) - 1  # old value row → new value row
-        slot = moved[state.slot[kept_keys]]
-        return KeyValueState(state.keys[kept_keys], state.values[kept_values], slot, state.longest)
+        keys, values, slot = kept(state, rows)
+        parts = state.parts
+        return state_of((parts[0][keys], parts[1][values], slot, parts[3][keys], parts[4][values]), state.longest)
+
+    def first(self, state: KeyValueState, count: int) -> KeyValueState:
+        """The state as it was when it held `count` keys; shares their rows."""
+        keys, values, slot, key_scale, value_scale = (part[:count] for part in state.parts)
+        end = int(slot.max()) + 1 if len(slot) else 0
+        return state_of((keys, state.values[:end], slot, key_scale, state.parts[4][:end]), state.longest)
+
+    def keys_only(self, state: KeyValueState, more: Float[Tensor, "new key"]) -> KeyValueState:
+        """The keys of `state` and behind them `more`, for `address` alone: no values, none are copied."""
+        new, scale = storage.pack("keys", more, state.keys)
+        keys = torch.cat([state.keys, new])
+        return KeyValueState(keys, keys.new_empty(len(keys), 0, dtype=torch.float32),
+                             torch.arange(len(keys), device=keys.device), None, None,
+                             torch.cat([state.parts[3], scale]))
 
     @torch.no_grad()
     def address(self, state: KeyValueState, queries: Float[Tensor, "qry key"]
                 ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores and rows of the `top_k` best keys of each query, best first; of equal scores the lowest row.
 
-        Rows are ranked by inner products in float64: that depends neither on the other queries nor on threads
-        or the instruction set. Scores come back in the keys' dtype. Needs about 100 MiB beside the state.
+        Rows are ranked by inner products in float64 with the rows as stored: that depends neither on the other
+        queries nor on threads or the instruction set. Scores come back in float32, or float64 where the keys
+        are. Needs about 100 MiB beside the state.
         """
-        check_written(len(state.keys))
-        if self.top_k > len(state.keys):
-            raise ValueError(f"expected top_k <= {len(state.keys)} stored rows, got top_k={self.top_k}")
-        queries = queries.to(state.keys)
+        score, row = self.exact(state, queries)
+        return score.to(scan_dtype(state.keys)), row
+
+    def exact(self, state: KeyValueState, queries: Float[Tensor, "qry key"]) -> tuple[Tensor, Tensor]:
+        """`address` with the float64 scores that decided."""
+        check_written(len(state))
+        if self.top_k > len(state):
+            raise ValueError(f"expected top_k <= {len(state)} stored rows, got top_k={self.top_k}")
+        queries = queries.to(state.keys.device, scan_dtype(state.keys))
         check_rows("queries", queries, state.keys.shape[1])
-        longest = state.longest or 0.0
-        with torch.autocast(queries.device.type, enabled=False):  # its bfloat16 would propose wrong rows
-            parts = [_nearest(block, state.keys, self.top_k, longest) for block in queries.split(256)]
-        return torch.cat([scores for scores, _ in parts]), torch.cat([rows for _, rows in parts])
+        return nearest(queries, state.keys, state.parts[3], self.top_k, state.longest or 0.0)
 
     def take(self, state: KeyValueState, rows: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows value"]:
-        """The stored values that the keys `rows` (as `address` returns them) lead to, unweighted."""
-        return state.values[state.slot[rows]]
+        """The stored values that the keys `rows` (as `address` returns them) lead to, unweighted; int8 as float32."""
+        rows = state.slot[rows.to(state.slot.device)]
+        if state.values.dtype != torch.int8:
+            return state.values[rows]
+        return state.values[rows] * state.parts[4][rows]
 
     def read(self, state: KeyValueState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, "qry value"]:
         """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k` values."""
         scores, rows = self.address(state, queries)
-        found = self.take(state, rows).to(torch.promote_types(state.values.dtype, queries.dtype))
+        return self.mix(scores, self.take(state, rows))
+
+    def mix(self, scores: Float[Tensor, "qry top_k"], found: Float[Tensor, "qry top_k value"]
+            ) -> Float[Tensor, "qry value"]:
+        """One value a query: the only one, or the mean of `top_k` weighted by softmax(beta · score)."""
+        found = found.to(torch.promote_types(found.dtype, scores.dtype))
         if self.top_k == 1:
             return found[:, 0]
         return torch.einsum("qk,qkv->qv", torch.softmax(self.beta * scores, 1).to(found), found)
-
-
-def _nearest(queries: Tensor, keys: Tensor, top_k: int, longest: float) -> tuple[Tensor, Tensor]:
-    """Scores and rows of the best keys: a scan in the keys' precision proposes, float64 decides.
-
-    A matrix product rounds differently with the number of rows, threads and instruction set, by at most
-    width · eps · |query| · |key|. Whoever comes within twice that of the k-th best so far is computed again.
-    """
-    unit = torch.finfo(keys.dtype).eps * longest * torch.linalg.vector_norm(queries, dim=1)
-    slack = 2 * (keys.shape[1] + 1) * unit
-    floor = torch.full_like(slack, -torch.inf)  # the k-th best score so far
-    each = torch.arange(len(queries), device=keys.device)
-    who, row, score = each[:0], each[:0], slack[:0].double()
-    step = max(SCORES_AT_ONCE // max(len(queries), 1), top_k)
-    for start in range(0, len(keys), step):
-        rough = queries @ keys[start:start + step].T
-        if rough.shape[1] >= top_k:
-            best = rough.amax(1) if top_k == 1 else rough.topk(top_k).values[:, -1]
-            floor = torch.maximum(floor, best)
-        new_who, new_row = (rough >= (floor - slack)[:, None]).nonzero(as_tuple=True)
-        new_row = new_row + start
-        new_score = _inner_products(queries, keys, new_who, new_row)
-        who, row, score = torch.cat([who, new_who]), torch.cat([row, new_row]), torch.cat([score, new_score])
-        # Both sorts are stable: equal scores stay in row order.
-        order = score.argsort(descending=True, stable=True)
-        order = order[who[order].argsort(stable=True)]
-        first = torch.searchsorted(who[order], each)  # where each query's list begins
-        order = order[(first[:, None] + torch.arange(top_k, device=keys.device)).flatten()]
-        who, row, score = who[order], row[order], score[order]
-        floor = score.view(-1, top_k)[:, -1].to(keys.dtype)
-    return score.view(-1, top_k).to(keys.dtype), row.view(-1, top_k)
-
-
-def _inner_products(queries: Tensor, keys: Tensor, who: Tensor, row: Tensor) -> Tensor:
-    """<queries[who[i]], keys[row[i]]> for each i in float64, a few MiB at a time."""
-    some = max(2**20 // keys.shape[1], 1)
-    pairs = zip(who.split(some), row.split(some), strict=True)
-    return torch.cat([(queries[w].double() * keys[r].double()).sum(1) for w, r in pairs])

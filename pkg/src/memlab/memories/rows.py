@@ -1,0 +1,123 @@
+"""Rows as they are kept: float32, float16 or int8 with a scale each, in tensors with spare room behind them.
+
+An int8 row is scale · code, code a whole number from −127 to 127 and scale = max|row| / 127 in float32: each number is
+off by at most scale / 2. What the row *is* from then on is that product, and all that ranks rows uses it exactly: 24 by
+8 bits fit in float64.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from jaxtyping import Float, Float32, Int8
+from torch import Tensor
+
+from memlab.memories.checks import check_rows
+
+Stored = Float[Tensor, "_ _"] | Int8[Tensor, "_ _"]
+Scale = Float32[Tensor, "_ _"]  # one column beside int8 rows, none beside the others
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int8)
+
+
+def check_dtype(dtype: torch.dtype) -> None:
+    """Raise ValueError unless rows can be kept in `dtype`."""
+    if dtype not in DTYPES:
+        raise ValueError(f"expected rows in one of {', '.join(map(str, DTYPES))}, got {dtype}")
+
+
+def row_bytes(width: int, dtype: torch.dtype) -> int:
+    """Bytes of one row of `width` numbers, its scale included."""
+    return width * dtype.itemsize + (4 if dtype == torch.int8 else 0)
+
+
+def empty(width: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Stored, Scale]:
+    """No rows of `width` numbers, and their scales."""
+    check_dtype(dtype)
+    return (torch.empty(0, width, dtype=dtype, device=device),
+            torch.empty(0, int(dtype == torch.int8), dtype=torch.float32, device=device))
+
+
+def pack(name: str, rows: Float[Tensor, "_ _"], like: Stored) -> tuple[Stored, Scale]:
+    """`rows` in the dtype and on the device of `like`, and their scales. ValueError for a wrong width, or for numbers
+    that are not finite in that dtype."""
+    if like.dtype != torch.int8:
+        rows = rows.to(like)
+        check_rows(name, rows, like.shape[1])
+        return rows, torch.empty(len(rows), 0, dtype=torch.float32, device=rows.device)
+    rows = rows.to(like.device, torch.float32)
+    check_rows(name, rows, like.shape[1])
+    largest = rows.abs().amax(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1)
+    scale = largest / 127
+    codes = torch.where(scale > 0, rows / scale, 0).round().clamp(-127, 127).to(torch.int8)
+    return codes, scale
+
+
+def unpack(rows: Stored, scale: Scale, dtype: torch.dtype) -> Float[Tensor, "_ _"]:
+    """The numbers that the rows stand for; exact for dtype=float64."""
+    wide = rows.to(dtype)
+    return wide * scale.to(dtype) if scale.shape[1] else wide
+
+
+def longest(rows: Stored, scale: Scale) -> float:
+    """The greatest length of a row, 0 without rows; a million numbers at a time."""
+    some = max(2**20 // max(rows.shape[1], 1), 1)
+    pairs = zip(rows.split(some), scale.split(some), strict=True)
+    norms = [torch.linalg.vector_norm(unpack(*pair, torch.float64), dim=1).max() for pair in pairs if len(pair[0])]
+    return max(map(float, norms), default=0.0)
+
+
+def available_bytes(device: torch.device) -> int:
+    """Bytes that can still be allocated on `device` without swapping."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with open("/proc/meminfo") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):  # not Linux: all the RAM there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**62
+
+
+def check_fit(rows: int, need: int, limit: int) -> None:
+    """Raise ValueError if `rows` rows of `need` bytes in all do not fit into `limit` bytes."""
+    if need > limit:
+        raise ValueError(f"{rows:,} rows need {need:,} bytes, but {limit:,} bytes are available: "
+                         f"at most {rows * limit // need:,} rows would fit")
+
+
+class Room:
+    """Rows with spare ones behind them. States see the first rows; one that sees all in use may append."""
+
+    def __init__(self, like: Tensor, capacity: int) -> None:
+        self.rows = like.new_empty((capacity, *like.shape[1:]))
+        self.used = 0
+
+    def extends(self, old: Tensor, total: int) -> bool:
+        """Whether `old` ends where the spare rows begin, and `total` rows fit."""
+        return self.used == len(old) and total <= len(self.rows)
+
+    def append(self, new: Tensor) -> Tensor:
+        """All rows in use, `new` behind the ones before."""
+        start, self.used = self.used, self.used + len(new)
+        self.rows[start:self.used] = new
+        return self.rows[:self.used]
+
+
+Rooms = tuple[Room, ...]
+
+
+def append(old: tuple[Tensor, ...], rooms: Rooms | None, new: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Rooms]:
+    """Each of `old` with its `new` rows behind it, in its room where they fit, in a larger copy where they do not.
+
+    ValueError before anything is allocated if there is no memory for the copies.
+    """
+    places = list(rooms or (Room(part, 0) for part in old))
+    totals = [len(before) + len(more) for before, more in zip(old, new, strict=True)]
+    full = [i for i in range(len(old)) if not places[i].extends(old[i], totals[i])]
+    if full:
+        need = sum(totals[i] * old[i].element_size() * old[i].shape[1:].numel() for i in full)
+        check_fit(totals[0], need, available_bytes(old[0].device))
+    for i in full:
+        places[i] = Room(old[i], max(totals[i], len(old[i]) * 3 // 2))
+        places[i].append(old[i])
+    return tuple(place.append(more) for place, more in zip(places, new, strict=True)), tuple(places)
