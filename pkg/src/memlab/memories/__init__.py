@@ -11,17 +11,21 @@ the two halves of a pair, `dim` that of a pattern that is its own key; `slot` co
 | memory | keeps | reads |
 |---|---|---|
 | `KeyValue` (slots.py) | every row: grows with what is written | the value of the nearest key, exactly |
+| `Sharded` (sharded.py) | the same, shared out over processes | the same rows as one process |
 | `PseudoInverse` (linear.py) | one matrix of fixed size, by least squares | a linear map of the query |
 | `Larimar` (linear.py) | one matrix, addressed through itself | the query's projection on what was written |
 | `Hopfield` (hopfield.py) | a sum of outer products | the fixed point that the cue runs into |
 | `DenseHopfield` (hopfield.py) | every pattern | softmax attention over the patterns |
+
+`RowFolder` (mapped.py) keeps the rows of a `KeyValue` in files: written in a stream, read where they lie.
 
 Nothing here draws a random number, except with a generator that the caller gives.
 """
 
 from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
 from memlab.memories.linear import Larimar, LarimarState, LinearState, PseudoInverse
+from memlab.memories.mapped import RowFolder
 from memlab.memories.slots import KeyValue, KeyValueState
 
 __all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "KeyValue", "KeyValueState", "Larimar",
-           "LarimarState", "LinearState", "PseudoInverse"]
+           "LarimarState", "LinearState", "PseudoInverse", "RowFolder"]
