@@ -8,6 +8,8 @@ whatever it found; 2 means that the request made no sense.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -80,9 +82,17 @@ def _run(args: argparse.Namespace) -> None:
     module = experiments.find(args.experiment)
     if args.resume and not args.out:
         raise ValueError("expected --out FILE together with --resume: the file of the run to go on with")
+    if runtime.processes() > 1 and (args.resume or not getattr(module, "SHARED_OUT", False)):
+        raise ValueError(f"expected one process for {args.experiment}{' --resume' * args.resume}, "
+                         f"got {runtime.processes()} from torchrun")
     runtime.use_threads(args.threads)
-    with runtime.Stopwatch() as watch:
-        data = _measure(args, profile)
+    with runtime.Stopwatch() as watch, runtime.process_group() as rank:
+        if rank:  # process 0 alone keeps records and prints
+            args.out = None
+        with contextlib.redirect_stderr(io.StringIO() if rank else sys.stderr):
+            data = _measure(args, profile)
+    if rank:
+        return
     for table in (module.table, *getattr(module, "more_tables", ())):
         print(table(data).to_string(index=False))
     for verdict in module.verdicts(data):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +21,9 @@ from torch.nn import functional
 from memlab import evaluation, reader, runtime, weights
 from memlab.corpora import tasks, tokens
 from memlab.decoder import MemoryDecoder
-from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse
+from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse, Sharded, ShardedState
 
+State = KeyValueState | ShardedState
 SHORT = 1024  # up to this length every trial has a haystack of its own; beyond it the trials of a cell share one
 
 
@@ -62,28 +64,31 @@ class Cell:
     """All trials of one (kind, length), encoded; each reader returns one `Outcome` a trial."""
 
     def __init__(self, model: MemoryDecoder, kind: str, length: int, *, trials: int, seed: int = 0,
-                 split: str = "test", shared: dict[int, tuple[tasks.Haystack, KeyValueState, float]] | None = None,
+                 split: str = "test", shared: dict[int, tuple[tasks.Haystack, Any, float]] | None = None,
                  ) -> None:
-        self.model, self.kind, self.length, self.memory_rule = model, kind, length, KeyValue()
+        """Under torchrun all processes make the same cell, and each encodes and keeps its share of the rows."""
+        self.model, self.kind, self.length = model, kind, length
+        self.memory_rule: Any = Sharded() if runtime.processes() > 1 else KeyValue()
         known = shared if shared is not None else {}
         self.write_seconds: float = 0.0
         self.read_seconds: list[float] = []
         self.prompts: list[tasks.Prompt] = []
-        self.bases: list[KeyValueState] = []
+        self.bases: list[State] = []
         for trial in range(trials):
             number = trial if length <= SHORT else 0
             if number not in known:
                 known[number] = self._store(haystack(length, trial, seed=seed, split=split))
             hay, state, self.write_seconds = known[number]
             self.prompts.append(prompt(kind, length, trial, seed=seed, split=split, hay=hay))
-            self.bases.append(_first(state, len(self.prompts[-1].segments) - len(self.prompts[-1].rows)))
+            rows = len(self.prompts[-1].segments) - len(self.prompts[-1].rows)
+            self.bases.append(self.memory_rule.first(state, rows))
         facts = [[p.segments[row] for row in p.rows] for p in self.prompts]
         latents, keys = reader.encode(model, [segment for fact in facts for segment in fact])
         sizes = [len(fact) for fact in facts]
         self.facts = list(zip(keys.split(sizes), latents.split(sizes), strict=True))
         self.queries = reader.query_keys(model, [p.cue for p in self.prompts])
 
-    def _store(self, hay: tasks.Haystack) -> tuple[tasks.Haystack, KeyValueState, float]:
+    def _store(self, hay: tasks.Haystack) -> tuple[tasks.Haystack, Any, float]:
         with runtime.Stopwatch() as watch:
             state = reader.memorise(self.model, hay.segments, self.memory_rule)
         return hay, state, watch.seconds
@@ -96,8 +101,7 @@ class Cell:
         """
         found = []
         for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
-            keys = torch.cat([base.keys, own])
-            state = KeyValueState(keys, keys.new_empty(len(keys), 0), torch.arange(len(keys)))
+            state = self.memory_rule.keys_only(base, own)
             with runtime.Stopwatch() as watch:
                 found.append(int(self.memory_rule.address(state, query[None])[1]))
             self.read_seconds.append(watch.seconds)
@@ -107,15 +111,16 @@ class Cell:
     def scores(self) -> tuple[list[float], list[float]]:
         """For each trial the best score among the fact's own rows, and the best among the rows of the haystack."""
         own = [float((keys @ query).max()) for (keys, _), query in zip(self.facts, self.queries, strict=True)]
-        rivals = [float((base.keys @ query).max()) for base, query in zip(self.bases, self.queries, strict=True)]
+        rivals = [float(self.memory_rule.address(base, query[None])[0])
+                  for base, query in zip(self.bases, self.queries, strict=True)]
         return own, rivals
 
     def _latents(self, rows: list[int]) -> Tensor:
         """Stored latents by row: rows of the haystack first, then those of the trial's fact."""
         picked = []
         for base, (_, own), row in zip(self.bases, self.facts, rows, strict=False):
-            size = len(base.values)
-            picked.append(base.values[row] if row < size else own[row - size])
+            size = len(base)
+            picked.append(self.memory_rule.take(base, torch.tensor(row)) if row < size else own[row - size])
         return torch.stack(picked)
 
     def _outcomes(self, latents: Tensor, address: list[bool] | None) -> list[Outcome]:
@@ -126,19 +131,21 @@ class Cell:
 
     def memory(self) -> list[Outcome]:
         """Nearest key, its latent, the decoder."""
-        hits = [row >= len(base.values) for row, base in zip(self.rows, self.bases, strict=True)]
+        hits = [row >= len(base) for row, base in zip(self.rows, self.bases, strict=True)]
         return self._outcomes(self._latents(self.rows), hits)
 
     def oracle(self) -> list[Outcome]:
         """The right row by decree: what is lost here is lost by encoder and decoder, not by the address."""
-        return self._outcomes(self._latents([len(base.values) for base in self.bases]), None)
+        return self._outcomes(self._latents([len(base) for base in self.bases]), None)
 
     def linear(self, trials: int = 10, ridge: float = 1e-3) -> list[Outcome]:
         """Larimar's linear read-out M = K⁺V over the same keys and latents, untrained for it; the read-out is
-        normalised as every latent is."""
+        normalised as every latent is. No outcomes where the rows are shared out: it wants all of them."""
         memory, config, out = PseudoInverse(ridge), self.model.config, []
         sums: dict[int, tuple[int, LinearState]] = {}  # rows that all trials of a haystack share, summed once
         for base, (keys, latents), query in list(zip(self.bases, self.facts, self.queries, strict=True))[:trials]:
+            if not isinstance(base, KeyValueState):
+                return []
             place = base.keys.data_ptr()
             if place not in sums:
                 count = max(len(base.keys) - 64, 0)
@@ -166,9 +173,5 @@ class Cell:
             index.index(words, show_progress=False)
             asked = bm25s.tokenize([weights.tokenizer().decode(list(p.cue))], stopwords=None, show_progress=False)
             rows.append(int(index.retrieve(asked, k=1, show_progress=False)[0][0, 0]))
-        hits = [row >= len(base.values) for row, base in zip(rows, self.bases, strict=False)]
+        hits = [row >= len(base) for row, base in zip(rows, self.bases, strict=False)]
         return self._outcomes(self._latents(rows), hits)
-
-
-def _first(state: KeyValueState, count: int) -> KeyValueState:
-    return KeyValueState(state.keys[:count], state.values[:count], state.slot[:count], state.longest)

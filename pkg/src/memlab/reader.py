@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from memlab import runtime
 from memlab.corpora import tokens
 from memlab.decoder import MemoryDecoder
-from memlab.memories import KeyValue, KeyValueState
+from memlab.memories import KeyValue
 
 Segments = Sequence[Sequence[int]]
 
@@ -58,12 +58,14 @@ def encode(model: MemoryDecoder, segments: Segments, *, batch: int = 256,
     return latents, keys
 
 
-def memorise(model: MemoryDecoder, segments: Segments, memory: KeyValue | None = None) -> KeyValueState:
-    """A key–value state in RAM that holds every segment. ValueError, before encoding, if RAM cannot hold the rows."""
+def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None) -> Any:
+    """The state, in RAM, of a key–value memory that holds every segment; of a `Sharded` one each process encodes and
+    keeps its share. ValueError, before encoding, if RAM cannot hold the rows."""
     memory, config = memory or KeyValue(), model.config
     memory.check_capacity(len(segments), config.key_width, config.latent_width)
-    latents, keys = encode(model, segments)
-    return memory.write(memory.empty(config.key_width, config.latent_width, capacity=len(segments)), keys, latents)
+    mine = memory.share(len(segments))
+    latents, keys = encode(model, [segments[row] for row in mine])
+    return memory.write(memory.empty(config.key_width, config.latent_width, capacity=len(mine)), keys, latents)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ Nothing here touches a global random state, and importing the module does no wor
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -12,6 +13,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -81,6 +83,36 @@ def use_threads(count: int | None = None) -> int:
         raise ValueError(f"expected a number of threads of at least 1, got {wanted!r}")
     torch.set_num_threads(int(wanted))
     return int(wanted)
+
+
+def processes() -> int:
+    """How many processes torchrun started (WORLD_SIZE); 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[int]:
+    """Join the processes that torchrun started for the length of the block; the number of this one, 0 if alone."""
+    if processes() == 1:
+        yield 0
+        return
+    torch.distributed.init_process_group("gloo")
+    try:
+        yield torch.distributed.get_rank()
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def one_process_first() -> Iterator[None]:
+    """Process 0 runs the block, then the others do: what it made and put into a file, they find."""
+    joined = torch.distributed.is_available() and torch.distributed.is_initialized()
+    first = not joined or torch.distributed.get_rank() == 0
+    if not first:
+        torch.distributed.barrier()
+    yield
+    if joined and first:
+        torch.distributed.barrier()
 
 
 def cache_dir(*parts: str) -> Path:

@@ -25,7 +25,8 @@ Nothing here draws a random number, except with a generator that the caller give
 from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
 from memlab.memories.linear import Larimar, LarimarState, LinearState, PseudoInverse
 from memlab.memories.mapped import RowFolder
+from memlab.memories.sharded import Sharded, ShardedState
 from memlab.memories.slots import KeyValue, KeyValueState
 
 __all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "KeyValue", "KeyValueState", "Larimar",
-           "LarimarState", "LinearState", "PseudoInverse", "RowFolder"]
+           "LarimarState", "LinearState", "PseudoInverse", "RowFolder", "Sharded", "ShardedState"]

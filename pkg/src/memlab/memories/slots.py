@@ -168,10 +168,9 @@ class KeyValue:
     def keys_only(self, state: KeyValueState, more: Float[Tensor, "new key"]) -> KeyValueState:
         """The keys of `state` and behind them `more`, for `address` alone: no values, none are copied."""
         new, scale = storage.pack("keys", more, state.keys)
-        keys = torch.cat([state.keys, new])
-        return KeyValueState(keys, keys.new_empty(len(keys), 0, dtype=torch.float32),
-                             torch.arange(len(keys), device=keys.device), None, None,
-                             torch.cat([state.parts[3], scale]))
+        keys, longest = torch.cat([state.keys, new]), max(state.longest or 0.0, storage.longest(new, scale))
+        nothing, slot = torch.empty(len(keys), 0, device=keys.device), torch.arange(len(keys), device=keys.device)
+        return KeyValueState(keys, nothing, slot, longest, None, torch.cat([state.parts[3], scale]))
 
     @torch.no_grad()
     def address(self, state: KeyValueState, queries: Float[Tensor, "qry key"]
