@@ -24,6 +24,7 @@ sys.exit(__main__.main(["run", "needles", "--out", sys.argv[1]]))
 SAME = ["model", "task", "metric", "tokens", "index"]
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     program, two = tmp_path / "two.py", tmp_path / "two.jsonl"
     program.write_text(PROGRAM, "utf-8")

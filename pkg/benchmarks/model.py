@@ -1,0 +1,91 @@
+"""What the steps around the memory add: encode against the bare encoder, decode with and without a cache.
+
+    python pkg/benchmarks/model.py            # about a minute on one core; the weights travel with the package
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import measure
+import torch
+from torch import Tensor
+
+from memlab import needle_bench, pretrained, reader
+from memlab.corpora import tokens
+from memlab.decoder import MemoryDecoder
+from memlab.memories import KeyValue
+
+Batch = tuple[Tensor, Tensor]
+
+
+def batches(segments: reader.Segments, size: int, *, by_length: bool) -> list[Batch]:
+    """Token ids and masks of all segments, padded to the longest of each batch."""
+    rows = sorted(segments, key=len) if by_length else list(segments)
+    made = []
+    for some in (rows[start:start + size] for start in range(0, len(rows), size)):
+        ids = torch.full((len(some), max(map(len, some))), tokens.PAD)
+        for row, segment in zip(ids, some, strict=True):
+            row[:len(segment)] = torch.tensor(segment)
+        made.append((ids, (torch.arange(ids.shape[1]) < torch.tensor([[len(s)] for s in some])).long()))
+    return made
+
+
+@torch.no_grad()
+def bare(model: MemoryDecoder, made: list[Batch]) -> None:
+    """The encoder alone, on batches that lie ready."""
+    for ids, mask in made:
+        with reader._fast(model):
+            model.encode(ids, mask)
+
+
+def encode(model: MemoryDecoder, length: int, rounds: int) -> dict[str, float]:
+    """`reader.encode` and `reader.memorise` on real text of `length` tokens."""
+    segments = needle_bench.haystack(length, 0).segments
+    count = sum(map(len, segments))
+    measure.heading(f"{count:,} tokens in {len(segments):,} segments", "reader", "encoder")
+    ready, unsorted = batches(segments, 256, by_length=True), batches(segments, 256, by_length=False)
+    found = {"encode": measure.compare("encode: the bare encoder on batches that lie ready",
+                                       lambda: reader.encode(model, segments), lambda: bare(model, ready),
+                                       rounds=rounds)}
+    measure.compare("encode: the bare encoder, batches in reading order", lambda: reader.encode(model, segments),
+                    lambda: bare(model, unsorted), rounds=rounds)
+    measure.compare("encode and write: encode", lambda: reader.memorise(model, segments),
+                    lambda: reader.encode(model, segments), rounds=rounds)
+    latents, keys = reader.encode(model, segments)
+    memory = KeyValue()
+    found["write"] = measure.compare(
+        "write alone: encode", lambda: memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents),
+        lambda: reader.encode(model, segments), rounds=rounds)
+    return found
+
+
+def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -> dict[str, float]:
+    """`generate` of `new` tokens for some read-outs, with its cache of keys and values and without."""
+    measure.heading(f"{new} new tokens behind the prefix and one token", "cache", "no cache")
+    found = {}
+    for count in counts:
+        latents = reader.encode(model, needle_bench.haystack(4096, 0).segments[:count])[0]
+        start = torch.full((count, 1), tokens.BOS)
+
+        def generate(cache: bool, latents: Tensor = latents, start: Tensor = start) -> Tensor:
+            return model.generate(start, latents=latents, max_new_tokens=new, min_new_tokens=new, do_sample=False,
+                                  use_cache=cache, pad_token_id=tokens.EOS, eos_token_id=tokens.EOS)
+
+        assert torch.equal(generate(True), generate(False))
+        found[f"decode {count}"] = measure.compare(f"{count} answers at a time", lambda g=generate: g(True),
+                                                   lambda g=generate: g(False), rounds=rounds)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Run it; the ratios by name."""
+    args = measure.arguments(__doc__, argv)
+    model = pretrained.shipped()
+    if args.tiny:
+        return encode(model, 300, 1) | decode(model, (1, 2), 3, 1)
+    return encode(model, 16384, args.rounds) | decode(model, (1, 16), 48, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
