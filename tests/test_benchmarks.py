@@ -1,4 +1,4 @@
-"""Every script in pkg/benchmarks runs, at sizes that show nothing else; what needs no size is checked for what it is."""
+"""Every script in pkg/benchmarks runs, at sizes that show nothing else; what needs no size is checked as it stands."""
 
 from __future__ import annotations
 

@@ -82,18 +82,22 @@ def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: i
     assert torch.equal(scores, exact.gather(1, torch.from_numpy(wanted)).float())
 
 
-@pytest.mark.parametrize("precision", ["high", "medium"])
-def test_a_coarser_product_proposes_more_and_decides_the_same(precision: str) -> None:
-    """Where torch may multiply in TF32 or bfloat16 (GPUs, some CPUs), the margin of the proposals grows."""
-    keys, queries = F.normalize(normal(400, 64), dim=1), F.normalize(normal(9, 64, seed=1), dim=1)
-    state, before = written(keys, keys, torch.float32), torch.get_float32_matmul_precision()
-    wanted = KeyValue(5).address(state, queries)
+@pytest.mark.parametrize("precision", ["ieee", "tf32", "bf16"])
+def test_a_coarser_product_proposes_more_and_decides_the_same(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch may multiply in TF32 or bfloat16 (GPUs, some CPUs), the margin of the proposals grows with it."""
+    keys = F.normalize(normal(1, 64), dim=1) * (1 + 1e-3 * normal(400, 64))  # alike to all but three digits
+    queries = F.normalize(keys[:9] + 0.1 * normal(9, 64, seed=1), dim=1)
+    state, before = written(keys, keys, torch.float32), torch.backends.mkldnn.matmul.fp32_precision
+    wanted, exact = KeyValue(5).address(state, queries), scan._products
+    coarse = {"ieee": torch.float32, "tf32": torch.float16, "bf16": torch.bfloat16}[precision]  # float16: 10 bits too
+    monkeypatch.setattr(scan, "_products", lambda queries, keys, in_cache: exact(
+        queries.to(coarse).float(), keys.to(coarse).float(), in_cache))
     try:
-        torch.set_float32_matmul_precision(precision)
-        assert scan._eps(queries) > 1e-4
-        assert all(map(torch.equal, KeyValue(5).address(state, queries), wanted))
+        torch.backends.mkldnn.matmul.fp32_precision = precision
+        found = KeyValue(5).address(state, queries)
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.backends.mkldnn.matmul.fp32_precision = before
+    assert all(map(torch.equal, found, wanted))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -78,9 +78,15 @@ def _products(queries: Tensor, keys: Tensor, in_cache: bool) -> Tensor:
 
 
 def _eps(queries: Tensor) -> float:
-    """Relative rounding of a product: larger where torch may use TF32 or bfloat16 in the place of float32."""
-    coarse = {"highest": 0.0, "high": 2.0**-10, "medium": 2.0**-7}[torch.get_float32_matmul_precision()]
-    return max(torch.finfo(queries.dtype).eps, coarse if queries.dtype == torch.float32 else 0.0)
+    """Relative rounding of a product: larger where torch is allowed TF32 or bfloat16 in the place of float32."""
+    exact = torch.finfo(queries.dtype).eps
+    if queries.dtype != torch.float32:
+        return exact
+    backend = torch.backends.cuda if queries.is_cuda else torch.backends.mkldnn
+    allowed = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
+    if allowed is None:  # before torch 2.9
+        allowed = torch.get_float32_matmul_precision()
+    return {"tf32": 2.0**-10, "high": 2.0**-10, "bf16": 2.0**-7, "medium": 2.0**-7}.get(allowed, exact)
 
 
 def _inner_products(queries: Tensor, keys: Tensor, scale: Tensor, who: Tensor, row: Tensor) -> Tensor:
