@@ -13,20 +13,30 @@ the two halves of a pair, `dim` that of a pattern that is its own key; `slot` co
 | `KeyValue` (slots.py) | every row: grows with what is written | the value of the nearest key, exactly |
 | `Sharded` (sharded.py) | the same, shared out over processes | the same rows as one process |
 | `PseudoInverse` (linear.py) | one matrix of fixed size, by least squares | a linear map of the query |
+| `Recursive` (recursive.py) | the same, updated a row at a time, without solving | a linear map of an address |
+| `Kanerva` (kanerva.py) | a Gaussian over such matrices | its mean, and how sure it is |
 | `Larimar` (linear.py) | one matrix, addressed through itself | the query's projection on what was written |
+| `PublishedLarimar` (published.py) | the same with the original iteration and noise | the same, where that converges |
 | `Hopfield` (hopfield.py) | a sum of outer products | the fixed point that the cue runs into |
 | `DenseHopfield` (hopfield.py) | every pattern | softmax attention over the patterns |
 
 `RowFolder` (mapped.py) keeps the rows of a `KeyValue` in files: written in a stream, read where they lie.
+Addresses over a fixed reference memory are made in addressing.py; laws.py says what theory expects of each memory.
 
 Nothing here draws a random number, except with a generator that the caller gives.
 """
 
+from memlab.memories.addressing import gaussian_addresses, linear_addresses
 from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
+from memlab.memories.kanerva import Kanerva, KanervaState
 from memlab.memories.linear import Larimar, LarimarState, LinearState, PseudoInverse
 from memlab.memories.mapped import RowFolder
+from memlab.memories.published import PublishedLarimar, iterate_inverse, iteration_residual
+from memlab.memories.recursive import Recursive, RecursiveState
 from memlab.memories.sharded import Sharded, ShardedState
 from memlab.memories.slots import KeyValue, KeyValueState
 
-__all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "KeyValue", "KeyValueState", "Larimar",
-           "LarimarState", "LinearState", "PseudoInverse", "RowFolder", "Sharded", "ShardedState"]
+__all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "Kanerva", "KanervaState", "KeyValue",
+           "KeyValueState", "Larimar", "LarimarState", "LinearState", "PseudoInverse", "PublishedLarimar", "Recursive",
+           "RecursiveState", "RowFolder", "Sharded", "ShardedState", "gaussian_addresses", "iterate_inverse",
+           "iteration_residual", "linear_addresses"]

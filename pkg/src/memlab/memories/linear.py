@@ -3,7 +3,7 @@
 `PseudoInverse` solves min ‖K M − V‖² + ridge ‖M‖², M = K⁺V for ridge → 0, and reads q M. `Larimar` (Das et
 al., arXiv 2403.11901) has no keys: it writes M = W₀⁺Z with addresses W₀ = Z M₀⁺ and reads (z M⁺) M. Both are
 solved by Cholesky factors in float64; the original's fixed number of Newton–Schulz steps is neither needed
-nor exact (benchmarks/memories.py runs it beside this).
+nor exact (published.py has it). `novelty` is the share of a query that lies outside all that was written.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from memlab.memories.checks import check_pairs, check_rows, check_written
 
 # A Cholesky pivot so much smaller than the largest is rounding: the rows depend on each other.
 SMALLEST_PIVOT = 1e-7
+# A direction in which all rows together are so short, as a share of the longest direction, is rounding as well.
+SMALLEST_SHARE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,14 @@ class LinearState:
         """Bytes of what a further write needs; reading alone needs M, key · value numbers."""
         parts = (self.keys, self.values, self.gram, self.cross)
         return sum(part.nbytes for part in parts if part is not None)
+
+    @cached_property
+    def basis(self) -> Float[Tensor, "rank key"]:
+        """Orthonormal rows in float64 that span the keys written; computed once per state."""
+        if self.gram is None:
+            return _span(self.keys)
+        strength, directions = torch.linalg.eigh(self.gram)
+        return directions.T[strength > SMALLEST_SHARE**2 * strength[-1]]
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,15 @@ class PseudoInverse:
         check_rows("queries", queries, state.keys.shape[1])
         return queries @ self.solve(state)
 
+    def novelty(self, state: LinearState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, " qry"]:
+        """‖q − proj(q)‖ / ‖q‖ on the span of the keys written: 0 for a key that was, or for any mixture of such keys.
+
+        A random query has √(1 − count/key); from `key` independent pairs on, every query has 0.
+        """
+        check_written(state.count)
+        check_rows("queries", queries, state.keys.shape[1])
+        return _outside(queries, state.basis)
+
 
 @dataclass(frozen=True, eq=False)
 class LarimarState:
@@ -133,9 +152,14 @@ class LarimarState:
     def inverse(self) -> Float[Tensor, "dim slot"]:
         """M⁺, which turns a query into an address; computed by the first read."""
         if self.patterns is None or self.addresses is None:
-            return _pseudo_inverse(self.memory).to(self.memory.dtype)
+            return pseudo_inverse(self.memory).to(self.memory.dtype)
         # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺ then implies.
-        return (_pseudo_inverse(self.patterns) @ self.addresses).to(self.memory.dtype)
+        return (pseudo_inverse(self.patterns) @ self.addresses).to(self.memory.dtype)
+
+    @cached_property
+    def basis(self) -> Float[Tensor, "rank dim"]:
+        """Orthonormal rows in float64 that span what can be read; computed once per state."""
+        return _span(self.memory if self.patterns is None else self.patterns)
 
 
 @dataclass(frozen=True)
@@ -160,7 +184,7 @@ class Larimar:
         addresses = wide @ state.inverse.double()
         factor = _cholesky(addresses @ addresses.T) if len(patterns) <= len(state.memory) else None
         if factor is None:
-            return LarimarState((_pseudo_inverse(addresses) @ wide).to(patterns.dtype))
+            return LarimarState((pseudo_inverse(addresses) @ wide).to(patterns.dtype))
         memory = addresses.T @ torch.cholesky_solve(wide, factor)
         return LarimarState(memory.to(patterns.dtype), patterns, addresses)
 
@@ -172,6 +196,11 @@ class Larimar:
     def read(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry dim"]:
         """w M: the query seen through the memory."""
         return self.address(state, queries) @ state.memory
+
+    def novelty(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
+        """‖z − proj(z)‖ / ‖z‖, the share of the query that the read-out loses: 0 for what was written."""
+        check_rows("queries", queries, state.memory.shape[1])
+        return _outside(queries, state.basis)
 
 
 def _products(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +216,27 @@ def _cholesky(gram: Tensor) -> Tensor | None:
     return factor if good else None
 
 
-def _pseudo_inverse(matrix: Tensor) -> Tensor:
+def _span(rows: Tensor) -> Tensor:
+    """Orthonormal rows with the span of `rows`: by QR, or by singular values where rows depend on each other."""
+    wide = rows.double()
+    if 0 < len(wide) <= wide.shape[1]:
+        basis, factor = torch.linalg.qr(wide.T)
+        pivots = factor.diagonal().abs()  # how far each row is from the span of those before it
+        if bool(pivots.min() > SMALLEST_SHARE * pivots.max()):
+            return basis.T
+    _, strength, directions = torch.linalg.svd(wide, full_matrices=False)
+    return directions[strength > SMALLEST_SHARE * strength.max()] if len(wide) else wide
+
+
+def _outside(queries: Tensor, basis: Tensor) -> Tensor:
+    """Share of each query's length outside the span of `basis`; 0 for a query of length 0."""
+    wide = queries.double()
+    lost = wide - (wide @ basis.T) @ basis
+    length = wide.norm(dim=1)
+    return torch.where(length > 0, lost.norm(dim=1) / length, 0.0).to(queries.dtype)
+
+
+def pseudo_inverse(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "column row"]:
     """Moore–Penrose inverse in float64: by Cholesky on the shorter side, by eigenvalues if rows depend."""
     rows = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().T
     gram = rows @ rows.T
