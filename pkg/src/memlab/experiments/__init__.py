@@ -12,8 +12,10 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
@@ -39,6 +41,11 @@ def find(name: str) -> ModuleType:
     if name not in names():
         raise ValueError(f"unknown experiment {name!r}: expected one of {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+
+
+def grid(**values: Iterable[Any]) -> list[dict[str, Any]]:
+    """All combinations of the coordinates' values, as keyword arguments; the last one changes fastest."""
+    return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
 
 
 def per_seed(measure: Callable[[int], Iterable[Record]], first: int, count: int) -> Iterator[Unit]:

@@ -120,12 +120,16 @@ class DenseHopfield:
 
     def read(self, state: DenseState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry dim"]:
         """Where each query is after `steps` steps."""
-        check_written(len(state.patterns))
-        check_rows("queries", queries, state.patterns.shape[1])
         x = queries.to(state.patterns)
         for _ in range(self.steps):
-            x = torch.softmax(self.beta * x @ state.patterns.T, dim=1) @ state.patterns
+            x = self.weights(state, x) @ state.patterns
         return x
+
+    def weights(self, state: DenseState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry pat"]:
+        """softmax(beta · x Xᵀ): how much of each pattern one step takes; attention's weights."""
+        check_written(len(state.patterns))
+        check_rows("queries", queries, state.patterns.shape[1])
+        return torch.softmax(self.beta * queries.to(state.patterns) @ state.patterns.T, dim=1)
 
     def energy(self, state: DenseState, x: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
         """−lse(beta, Xx) + ½ xᵀx + log(pat)/beta + ½ max|pattern|²: never below 0; no step raises it."""

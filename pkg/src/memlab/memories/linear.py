@@ -229,11 +229,10 @@ def _span(rows: Tensor) -> Tensor:
 
 
 def _outside(queries: Tensor, basis: Tensor) -> Tensor:
-    """Share of each query's length outside the span of `basis`; 0 for a query of length 0."""
+    """Share of each query's length outside the span of `basis`; 0 where it is rounding, or the query has no length."""
     wide = queries.double()
-    lost = wide - (wide @ basis.T) @ basis
-    length = wide.norm(dim=1)
-    return torch.where(length > 0, lost.norm(dim=1) / length, 0.0).to(queries.dtype)
+    lost, length = (wide - (wide @ basis.T) @ basis).norm(dim=1), wide.norm(dim=1)
+    return torch.where(lost > SMALLEST_SHARE * length, lost / length, 0.0).to(queries.dtype)
 
 
 def pseudo_inverse(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "column row"]:

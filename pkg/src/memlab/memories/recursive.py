@@ -32,7 +32,7 @@ class RecursiveState:
 class Recursive:
     """Least squares on addresses and values, C₀ = ridge · I: after any order of writes M is the ridge solution.
 
-    Addresses of about length one. Rounding grows as 10⁻¹⁶ / ridge² where rows are forgotten, so a ridge below 10⁻⁶
+    Addresses of about length one. Where rows are forgotten, rounding grows as 10⁻¹⁵ / ridge², so a ridge below 10⁻⁶
     is refused; `PseudoInverse` keeps the sums instead and forgets without that loss, but solves at the next read.
     """
 

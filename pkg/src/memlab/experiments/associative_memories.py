@@ -1,0 +1,120 @@
+"""Chapter 9, how does a matrix remember? Every memory of the genealogy beside its law, on random patterns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import pandas as pd
+
+from memlab import memory_bench as bench
+from memlab.experiments import Unit, grid
+from memlab.results import Record, Verdict
+
+# Seeds, width of a key (Larimar has half as many slots), patterns under a softmax, units of a Hopfield network.
+SIZES = {"quick": (3, 256, 2**16, (128, 512)), "full": (5, 512, 2**19, (128, 512, 2048)),
+         "gpu": (5, 1024, 2**19, (128, 512, 2048))}
+LOADS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)
+SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
+STEPS = (3, 7, 10, 12, 15, 18, 20, 22, 25, 28, 30, None)  # None: solved, recorded as "best"
+ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
+    ("Hopfield, P = 0.1 N: overlap", "settle", "overlap", {"load": 0.1}),
+    ("Hopfield, P = N/(2 ln N): perfect patterns", "perfect", "exact", {"times": 1.0}),
+    ("softmax, β = d/2, d = 24: patterns", "crowd", "capacity", {"sharpness": "d/2", "dim": 24}),
+    ("softmax, β = √d, d = 64: patterns", "crowd", "capacity", {"sharpness": "√d", "dim": 64}),
+    ("linear, exact cues, E = 2K: error", "read", "error", {"load": 2.0, "cosine": 1.0}),
+    ("linear, cues of 0.95, E = K/2: error", "read", "error", {"load": 0.5, "cosine": 0.95, "ridge": 1e-6}),
+    ("linear, cues of 0.95, E = K, best ridge: error", "read", "error", {"load": 1.0, "ridge": "best"}),
+    ("Kanerva, E = K/2: error", "believed", "actual", {"load": 0.5, "scale": 1.0}),
+    ("Larimar, cues of 0.7, E = C/2: cosine", "projection", "cosine", {"share": 0.5}),
+    ("residual, cues of 0.7, E = 0.9K: AUC", "novelty", "residual", {"load": 0.9, "cosine": 0.7, "spectrum": 0}),
+]
+
+
+def designs(profile: str) -> dict[str, tuple[Callable[..., dict[str, float]], list[dict[str, Any]]]]:
+    """What is measured, and where: task → function of memory_bench and its settings."""
+    _, width, most, units = SIZES[profile]
+    read = [at for at in grid(load=LOADS, width=[width], cosine=[1.0, 0.95], ridge=[1e-6, None])
+            if at["cosine"] < 1 or at["ridge"]]
+    bent = grid(load=[0.5], width=[128], cosine=[0.95], ridge=[1e-8], keys=[1], noise=[0, 1, 2], whiten=[False, True])
+    asked = grid(load=SHARES, dim=[width], cosine=[0.7, 0.95], spectrum=[0, 1])
+    dims = (8, 12, 16, 20, 24, 28, 32, 64)
+    return {
+        "settle": (bench.settle, grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25])),
+        "perfect": (bench.perfect, grid(units=[128, 512, 2048], times=[0.5, 0.75, 1, 1.25, 1.5, 2])),
+        "crowd": (bench.crowd, grid(dim=dims, sharpness=bench.SHARPNESS, most=[most])),
+        "read": (bench.linear, read), "spectrum": (bench.linear, bent), "novelty": (bench.never_written, asked),
+        "ridge": (bench.linear, grid(load=[1.0], width=[width], cosine=[0.9], ridge=[10.0**p for p in range(-6, 3)])),
+        "believed": (bench.believed, grid(load=LOADS, slots=[width // 2], scale=[1.0, 3.0])),
+        "projection": (bench.projection, grid(share=[0.02, 0.1, 0.25, 0.5, 0.75, 0.95], dim=[width], cosine=[0.7])),
+        "steps": (bench.one_shot, grid(load=[0.25, 0.9, 1.0], slots=[width // 2], steps=STEPS)),
+        "scale": (bench.one_shot, grid(load=[0.5], slots=[width // 2], steps=[15, None],
+                                       scale=[0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0])),
+        "forgetting": (bench.forgetting, grid(load=SHARES, slots=[width // 2])),
+    }
+
+
+def measure(task: str, function: Callable[..., dict[str, float]], settings: Sequence[dict[str, Any]], seed: int
+            ) -> Iterator[Record]:
+    """All settings of one task at one seed."""
+    for at in settings:
+        meta = {name: "best" if value is None else value for name, value in at.items()}
+        for metric, value in function(seed=seed, **at).items():
+            if math.isfinite(value):  # what grew without bound has no record but finite = 0
+                yield Record("associative-memories", "memory", task, metric, value, seed, meta=meta)
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """One unit for each task and seed."""
+    for start, (task, (function, settings)) in product(range(seed, seed + SIZES[profile][0]), designs(profile).items()):
+        yield Unit(f"{task}, seed {start}", partial(measure, task, function, settings, start))
+
+
+def select(data: pd.DataFrame, task: str, metric: str, by: str, **at: Any) -> pd.DataFrame:
+    """One metric of a task where the coordinates are as given: a row a seed, a column for each value of `by`."""
+    rows = data[(data.task == task) & (data.metric == metric)]
+    for name, value in at.items():
+        rows = rows[rows[name] == value]
+    return rows.pivot_table("value", "seed", by, dropna=False)
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row a law: what was measured, lowest to highest over seeds, beside what is expected (largest sizes only)."""
+    rows = []
+    for name, task, metric, at in ROWS:
+        sized = data[(data.task != task) | data.units.isna() | (data.units == data[data.task == task].units.max())]
+        found, law = (select(sized, task, value, "task", **at)[task] for value in (metric, "law"))
+        rows.append((name, f"{found.min():.3g} – {found.max():.3g}", f"{law.mean():.3g}"))
+    return pd.DataFrame(rows, columns=["memory", "measured", "law"])
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """N8, N9, N10: what Larimar's paper says of its memory; N11, N12, N13: what we add."""
+    take = partial(select, data)
+    solved, rough = (take("steps", "error", "load", steps=s).max(axis=None) for s in ("best", 15))
+    ends = take("steps", "finite", "load", steps=30).min(axis=None) == 1
+    drift, length = (take("forgetting", metric, "load") for metric in ("difference", "length"))
+    exact, noisy = (take("read", "error", "load", cosine=c, ridge=1e-6) for c in (1.0, 0.95))
+    bound, peak = exact[[0.5, 0.9]].max(axis=None) < 0.01 < 0.6 < exact[2.0].min(), noisy[1.0].min()
+    calm = data[(data.task == "read") & (data.load != 1)]
+    error, law = (calm[calm.metric == metric].value.array for metric in ("error", "law"))
+    off, moved = (abs(error - law) / (law + 0.01)).max(), take("projection", "other M0", "share").max(axis=None)
+    known = partial(take, "novelty", "residual", "load", cosine=0.95)
+    plain, bent = (known(spectrum=s)[0.9].min() for s in (0, 1))
+    same, loud = drift.max(axis=None) < 1e-5, length[0.9].min() > 1
+    found = [
+        ("N8", solved < 1e-4, rough < 0.01 and ends, f"solved, error below 1e-4 up to E = K: {solved < 1e-4}; iterated,"
+         f" below 0.01 after 15 steps: {rough < 0.01}, a number after 30: {ends}"),
+        ("N9", same, True, f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a value"
+         f" at E = 0.9 K: {loud}"),
+        ("N10", bound, peak < 1, f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of 0.95, error"
+         f" above 1 at E = K: {peak > 1}"),
+        ("N11", off < 0.1, True, f"error within 10 % of the law at every load but 1: {off < 0.1}"),
+        ("N12", moved < 1e-6, True, f"another first matrix changes no read-out by 1e-6: {moved < 1e-6}"),
+        ("N13", plain > 0.95, bent > 0.95, f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that share"
+         f" directions: {bent > 0.95}")]
+    return [Verdict(claim, "refuted" if not holds else "supported" if always else "qualified",
+                    f"{what} ({data.seed.nunique()} seeds)") for claim, holds, always, what in found]
