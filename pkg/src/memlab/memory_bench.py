@@ -64,7 +64,7 @@ def perfect(units: int, times: float, seed: int) -> dict[str, float]:
     count = round(times * units / (2 * math.log(units)))
     stored, memory = signs(count, units, seed), Hopfield(steps=1, asynchronous=False)
     right = (memory.read(memory.write(memory.empty(units), stored), stored) == stored).all(1)
-    return {"exact": _share(right), "patterns": count, "law": laws.hopfield_exact(units, count)}
+    return {"exact": _share(right), "patterns": float(count), "law": laws.hopfield_exact(units, count)}
 
 
 def crowd(dim: int, sharpness: str, seed: int, *, most: int = 2**16, asked: int = 32) -> dict[str, float]:

@@ -19,6 +19,7 @@ SIZES = {"quick": (3, 256, 2**16, (128, 512)), "full": (5, 512, 2**19, (128, 512
          "gpu": (5, 1024, 2**19, (128, 512, 2048))}
 LOADS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)
 SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
+DIMS, NOISE = (8, 12, 16, 20, 24, 28, 32, 48, 64), (0.0, 1.0, 2.0)
 STEPS = (3, 7, 10, 12, 15, 18, 20, 22, 25, 28, 30, None)  # None: solved, recorded as "best"
 ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("Hopfield, P = 0.1 N: overlap", "settle", "overlap", {"load": 0.1}),
@@ -39,13 +40,12 @@ def designs(profile: str) -> dict[str, tuple[Callable[..., dict[str, float]], li
     _, width, most, units = SIZES[profile]
     read = [at for at in grid(load=LOADS, width=[width], cosine=[1.0, 0.95], ridge=[1e-6, None])
             if at["cosine"] < 1 or at["ridge"]]
-    bent = grid(load=[0.5], width=[128], cosine=[0.95], ridge=[1e-8], keys=[1], noise=[0, 1, 2], whiten=[False, True])
-    asked = grid(load=SHARES, dim=[width], cosine=[0.7, 0.95], spectrum=[0, 1])
-    dims = (8, 12, 16, 20, 24, 28, 32, 64)
+    bent = grid(load=[0.5], width=[128], cosine=[0.95], ridge=[1e-8], keys=[1.0], noise=NOISE, whiten=[False, True])
+    asked = grid(load=SHARES, dim=[width], cosine=[0.7, 0.95], spectrum=[0.0, 1.0])
     return {
         "settle": (bench.settle, grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25])),
-        "perfect": (bench.perfect, grid(units=[128, 512, 2048], times=[0.5, 0.75, 1, 1.25, 1.5, 2])),
-        "crowd": (bench.crowd, grid(dim=dims, sharpness=bench.SHARPNESS, most=[most])),
+        "perfect": (bench.perfect, grid(units=[128, 512, 2048], times=[0.5, 0.75, 1.0, 1.25, 1.5, 2.0])),
+        "crowd": (bench.crowd, grid(dim=DIMS, sharpness=bench.SHARPNESS, most=[most])),
         "read": (bench.linear, read), "spectrum": (bench.linear, bent), "novelty": (bench.never_written, asked),
         "ridge": (bench.linear, grid(load=[1.0], width=[width], cosine=[0.9], ridge=[10.0**p for p in range(-6, 3)])),
         "believed": (bench.believed, grid(load=LOADS, slots=[width // 2], scale=[1.0, 3.0])),
