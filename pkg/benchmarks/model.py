@@ -1,4 +1,4 @@
-"""What the steps around the memory add: encode against the bare encoder, decode with and without a cache.
+"""What the steps around the memory add: encode against the bare encoder, decode with a cache and without.
 
     python pkg/benchmarks/model.py            # about a minute on one core; the weights travel with the package
 """
@@ -60,21 +60,33 @@ def encode(model: MemoryDecoder, length: int, rounds: int) -> dict[str, float]:
     return found
 
 
+@torch.no_grad()
+def without_cache(model: MemoryDecoder, ids: Tensor, latents: Tensor, new: int) -> Tensor:
+    """Greedy decoding that feeds prefix and text anew for every token (as Larimar's published sampler does)."""
+    for _ in range(new):
+        logits = model(ids, latents=latents).logits[:, -1]
+        logits[:, tokens.EOS] = -torch.inf
+        ids = torch.cat([ids, logits.argmax(1, keepdim=True)], 1)
+    return ids
+
+
 def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -> dict[str, float]:
-    """`generate` of `new` tokens for some read-outs, with its cache of keys and values and without."""
+    """`generate` of `new` tokens for some read-outs, with its cache of keys and values, and a loop without."""
     measure.heading(f"{new} new tokens behind the prefix and one token", "cache", "no cache")
     found = {}
     for count in counts:
         latents = reader.encode(model, needle_bench.haystack(4096, 0).segments[:count])[0]
         start = torch.full((count, 1), tokens.BOS)
 
-        def generate(cache: bool, latents: Tensor = latents, start: Tensor = start) -> Tensor:
+        def generate(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return model.generate(start, latents=latents, max_new_tokens=new, min_new_tokens=new, do_sample=False,
-                                  use_cache=cache, pad_token_id=tokens.EOS, eos_token_id=tokens.EOS)
+                                  pad_token_id=tokens.EOS, eos_token_id=tokens.EOS)
 
-        assert torch.equal(generate(True), generate(False))
-        found[f"decode {count}"] = measure.compare(f"{count} answers at a time", lambda g=generate: g(True),
-                                                   lambda g=generate: g(False), rounds=rounds)
+        def loop(latents: Tensor = latents, start: Tensor = start) -> Tensor:
+            return without_cache(model, start, latents, new)
+
+        assert torch.equal(generate(), loop())
+        found[f"decode {count}"] = measure.compare(f"{count} answers at a time", generate, loop, rounds=rounds)
     return found
 
 

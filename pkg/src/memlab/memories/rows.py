@@ -63,7 +63,8 @@ def longest(rows: Stored, scale: Scale) -> float:
     """The greatest length of a row, 0 without rows; a million numbers at a time."""
     some = max(2**20 // max(rows.shape[1], 1), 1)
     pairs = zip(rows.split(some), scale.split(some), strict=True)
-    norms = [torch.linalg.vector_norm(unpack(*pair, torch.float64), dim=1).max() for pair in pairs if len(pair[0])]
+    dtype = torch.promote_types(rows.dtype, torch.float32)
+    norms = [torch.linalg.vector_norm(unpack(*pair, dtype), dim=1).max() for pair in pairs if len(pair[0])]
     return max(map(float, norms), default=0.0)
 
 
