@@ -22,6 +22,8 @@ import pandas as pd
 from memlab import results, runtime
 from memlab.results import Record
 
+PAGE_WIDTH = 88  # characters that a page shows in one line
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -77,7 +79,9 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
     """
     path = Path(folder) / f"{name}.jsonl"
     if not path.exists():
-        print(f"no recorded run here; to make one:\n  python -m memlab run {name} --profile full --out {path.name}")
+        command = f"  python -m memlab run {name} --profile full --out {path.name}"
+        print("no recorded run here; to make one:")
+        print(command if len(command) <= PAGE_WIDTH else command.replace(" --out", " \\\n    --out"))
         return pd.DataFrame()
     for made in results.provenances(path):
         minutes = made.get("wall_seconds", 0) / 60

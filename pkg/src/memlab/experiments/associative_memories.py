@@ -17,8 +17,7 @@ from memlab.results import Record, Verdict
 # Seeds, width of a key (Larimar has half as many slots), patterns under a softmax, units of a Hopfield network.
 SIZES = {"quick": (3, 256, 2**16, (128, 512)), "full": (5, 512, 2**19, (128, 512, 2048)),
          "gpu": (5, 1024, 2**19, (128, 512, 2048))}
-LOADS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)
-SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
+LOADS, SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0), (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
 DIMS, NOISE = (8, 12, 16, 20, 24, 28, 32, 48, 64), (0.0, 1.0, 2.0)
 STEPS = (3, 7, 10, 12, 15, 18, 20, 22, 25, 28, 30, None)  # None: solved, recorded as "best"
 ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -91,30 +90,31 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["memory", "measured", "law"])
 
 
+def _grade(holds: Any, always: Any = True) -> str:
+    return "refuted" if not holds else "supported" if always else "qualified"
+
+
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N8, N9, N10: what Larimar's paper says of its memory; N11, N12, N13: what we add."""
-    take = partial(select, data)
+    take, runs = partial(select, data), f"({data.seed.nunique()} seeds)"
     solved, rough = (take("steps", "error", "load", steps=s).max(axis=None) for s in ("best", 15))
     ends = take("steps", "finite", "load", steps=30).min(axis=None) == 1
     drift, length = (take("forgetting", metric, "load") for metric in ("difference", "length"))
+    same, loud = drift.max(axis=None) < 1e-5, length[0.9].min() > 1
     exact, noisy = (take("read", "error", "load", cosine=c, ridge=1e-6) for c in (1.0, 0.95))
     bound, peak = exact[[0.5, 0.9]].max(axis=None) < 0.01 < 0.6 < exact[2.0].min(), noisy[1.0].min()
     calm = data[(data.task == "read") & (data.load != 1)]
     error, law = (calm[calm.metric == metric].value.array for metric in ("error", "law"))
     off, moved = (abs(error - law) / (law + 0.01)).max(), take("projection", "other M0", "share").max(axis=None)
-    known = partial(take, "novelty", "residual", "load", cosine=0.95)
-    plain, bent = (known(spectrum=s)[0.9].min() for s in (0, 1))
-    same, loud = drift.max(axis=None) < 1e-5, length[0.9].min() > 1
-    found = [
-        ("N8", solved < 1e-4, rough < 0.01 and ends, f"solved, error below 1e-4 up to E = K: {solved < 1e-4}; iterated,"
-         f" below 0.01 after 15 steps: {rough < 0.01}, a number after 30: {ends}"),
-        ("N9", same, True, f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a value"
-         f" at E = 0.9 K: {loud}"),
-        ("N10", bound, peak < 1, f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of 0.95, error"
-         f" above 1 at E = K: {peak > 1}"),
-        ("N11", off < 0.1, True, f"error within 10 % of the law at every load but 1: {off < 0.1}"),
-        ("N12", moved < 1e-6, True, f"another first matrix changes no read-out by 1e-6: {moved < 1e-6}"),
-        ("N13", plain > 0.95, bent > 0.95, f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that share"
-         f" directions: {bent > 0.95}")]
-    return [Verdict(claim, "refuted" if not holds else "supported" if always else "qualified",
-                    f"{what} ({data.seed.nunique()} seeds)") for claim, holds, always, what in found]
+    plain, bent = (take("novelty", "residual", "load", cosine=0.95, spectrum=s)[0.9].min() for s in (0, 1))
+    return [
+        Verdict("N8", _grade(solved < 1e-4, rough < 0.01 and ends), f"solved, error below 1e-4 up to E = K: "
+                f"{solved < 1e-4}; iterated, below 0.01 after 15 steps: {rough < 0.01}, finite at 30: {ends} {runs}"),
+        Verdict("N9", _grade(same), f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a"
+                f" value at E = 0.9 K: {loud} {runs}"),
+        Verdict("N10", _grade(bound, peak < 1), f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of"
+                f" 0.95, error above 1 at E = K: {peak > 1} {runs}"),
+        Verdict("N11", _grade(off < 0.1), f"error within 10 % of the law at every load but 1: {off < 0.1} {runs}"),
+        Verdict("N12", _grade(moved < 1e-6), f"another first matrix moves no read-out by 1e-6: {moved < 1e-6} {runs}"),
+        Verdict("N13", _grade(plain > 0.95, bent > 0.95), f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that"
+                f" share directions: {bent > 0.95} {runs}")]
