@@ -7,13 +7,17 @@ both. Every number, city and activity is drawn anew for each trial.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 
 from memlab import runtime
 from memlab.corpora import text
 
 Encode = Callable[[Sequence[str]], list[list[int]]]
+Segments = tuple[tuple[int, ...], ...]
+Rows = tuple[int, ...]
 KINDS = ("passkey", "needle")
 
 _CITIES = ("Vienna Madrid Chicago Lisbon Seoul Athens Munich Austin Havana Dublin Toronto Geneva Bergen Nairobi "
@@ -78,9 +82,13 @@ def fact(kind: str, seed: int, *, split: str = "test") -> Fact:
 
 @dataclass(frozen=True)
 class Haystack:
-    """Token ids of consecutive segments: a segment is a sentence, or a piece of one that is longer than the limit."""
+    """Token ids of consecutive segments: a segment is a sentence, or a piece of one that is longer than the limit.
 
-    segments: tuple[tuple[int, ...], ...]
+    `starts` are the rows with which a sentence begins, in order.
+    """
+
+    segments: Segments
+    starts: Rows = ()
 
     @property
     def tokens(self) -> int:
@@ -97,11 +105,32 @@ class Haystack:
         return len(self.segments)
 
 
-def cut(ids: Sequence[Sequence[int]], limit: int) -> tuple[tuple[int, ...], ...]:
+def cut(ids: Sequence[Sequence[int]], limit: int) -> Segments:
     """Sentences as segments of at most `limit` tokens, in order."""
     if limit < 1:
         raise ValueError(f"a segment must hold at least 1 token, got a limit of {limit}")
     return tuple(tuple(one[i : i + limit]) for one in ids for i in range(0, len(one), limit))
+
+
+def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Haystack:
+    """The first sentences, up to the segment with which they have at least `tokens` tokens.
+
+    Raises ValueError for a length below 1, or if the sentences come to an end before.
+    """
+    if tokens < 1:
+        raise ValueError(f"expected a haystack of at least 1 token, got {tokens}")
+    segments: list[tuple[int, ...]] = []
+    starts, have = [], 0
+    while have < tokens:
+        some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 8))]
+        if not some:
+            raise ValueError(f"expected sentences for a haystack of {tokens} tokens, got {have} tokens")
+        for sentence in filter(None, encode(some)):
+            starts.append(len(segments))
+            segments += cut([sentence], limit)
+            have += len(sentence)
+    size = Haystack(tuple(segments)).fitting(tokens) + 1
+    return Haystack(tuple(segments[:size]), tuple(starts[: bisect_left(starts, size)]))
 
 
 def haystack(tokens: int, encode: Encode, *, limit: int, split: str = "test", source: str = "documentation",
@@ -111,29 +140,19 @@ def haystack(tokens: int, encode: Encode, *, limit: int, split: str = "test", so
     The documentation starts at a place that depends on the seed and runs in its own order; only a haystack longer
     than all of it begins again. Raises ValueError for an unknown source or split, or a length below 1.
     """
-    if tokens < 1:
-        raise ValueError(f"expected a haystack of at least 1 token, got {tokens}")
     if source not in ("documentation", "filler"):
         raise ValueError(f"unknown haystack {source!r}: expected documentation or filler")
     lines = text.documentation(_split(split)) if source == "documentation" else _FILLER
     start = runtime.python_random(seed, "haystack", split).randrange(len(lines)) if source == "documentation" else 0
-    segments: list[tuple[int, ...]] = []
-    position, have = start, 0
-    while have < tokens:
-        some = [" " + lines[(position + i) % len(lines)] for i in range(1000)]
-        position += len(some)
-        fresh = cut(encode(some), limit)
-        segments += fresh
-        have += sum(map(len, fresh))
-    return Haystack(tuple(segments)[: Haystack(tuple(segments)).fitting(tokens) + 1])
+    return fill(cycle((*lines[start:], *lines[:start])), tokens, encode, limit=limit)
 
 
 @dataclass(frozen=True)
 class Prompt:
     """A fact in a haystack: `segments` in reading order, the rows that hold the fact, the cue and the answer."""
 
-    segments: tuple[tuple[int, ...], ...]
-    rows: tuple[int, ...]
+    segments: Segments
+    rows: Rows
     cue: tuple[int, ...]
     fact: Fact
     depth: float
@@ -142,6 +161,22 @@ class Prompt:
     def tokens(self) -> int:
         """Length of haystack, fact and cue together."""
         return sum(map(len, self.segments)) + len(self.cue)
+
+
+def insert(segments: Segments, groups: Sequence[Segments], places: Sequence[int]) -> tuple[Segments, list[Rows]]:
+    """Segments with groups of others put in, each before the segment at its place, and the rows of each group.
+
+    Groups that go to the same place keep their order.
+    """
+    rows: list[Rows] = [()] * len(groups)
+    joined: list[tuple[int, ...]] = []
+    done = 0
+    for number in sorted(range(len(groups)), key=places.__getitem__):
+        joined += segments[done : places[number]]
+        done = places[number]
+        rows[number] = tuple(range(len(joined), len(joined) + len(groups[number])))
+        joined += groups[number]
+    return (*joined, *segments[done:]), rows
 
 
 def hide(hay: Haystack, hidden: Fact, depth: float, tokens: int, encode: Encode, *, limit: int,
@@ -161,9 +196,8 @@ def hide(hay: Haystack, hidden: Fact, depth: float, tokens: int, encode: Encode,
     if hay.tokens < room:
         raise ValueError(f"expected a haystack of at least {room} tokens, got {hay.tokens}")
     count = hay.fitting(room)
-    place = round(depth * count)
-    segments = (*hay.segments[:place], *pieces, *hay.segments[place:count])
-    return Prompt(segments, tuple(range(place, place + len(pieces))), tuple(cue), hidden, depth)
+    segments, (rows,) = insert(hay.segments[:count], [pieces], [round(depth * count)])
+    return Prompt(segments, rows, tuple(cue), hidden, depth)
 
 
 def tasks_for(kind: str, tokens: int, trial: int, seed: int, split: str, encode: Encode, limit: int = 48, *,
