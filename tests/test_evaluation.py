@@ -43,6 +43,34 @@ def test_contains_number(answer: str, target: str, right: bool) -> None:
     assert evaluation.contains_number(answer, target) is right
 
 
+@pytest.mark.parametrize(("answer", "target", "right"), [
+    ("It is karo.", "karo", True), ("KARO", "karo", True), ("karos", "karo", False), ("karo-2", "karo", False),
+    ("a-karo", "karo", False), ("'karo'", "karo", True), ("kar o", "karo", False), ("karo_1", "karo", False),
+    ("WNXPY, CBMBE", "CBMBE", True), ("WNXPYCBMBE", "CBMBE", False), ("", "karo", False), ("x 12345", "1234", False),
+    ("5d302e5f-611e-4d9e-b54e-0d8688e3fe50", "5d302e5f-611e-4d9e-b54e-0d8688e3fe50", True),
+    ("15d302e5f-611e-4d9e-b54e-0d8688e3fe50", "5d302e5f-611e-4d9e-b54e-0d8688e3fe50", False),
+    ("5d302e5f-611e-4d9e-b54e-0d8688e3fe50-9", "5d302e5f-611e-4d9e-b54e-0d8688e3fe50", False),
+    ("1.5", "5", False), ("a.b", "a.b", True), ("axb", "a.b", False),
+])
+def test_contains_value(answer: str, target: str, right: bool) -> None:
+    assert evaluation.contains_value(answer, target) is right
+
+
+@pytest.mark.parametrize(("answer", "targets", "share"), [
+    ("12, 34 and 56", ("12", "34", "56"), 1.0), ("12 and 345", ("12", "34"), 0.5), ("nothing", ("12",), 0.0),
+    ("karo; 12", ("KARO", "12", "99"), 2 / 3), ("", (), 1.0), ("...", (), 1.0), ("None.", (), 1.0),
+    ("The text does not say which.", (), 1.0), ("none of them is 12", (), 0.0), ("Nonesuch", (), 0.0),
+    ("nothing but 12", (), 0.0), ("I do not know!", (), 1.0), ("12", (), 0.0),
+])
+def test_value_recall(answer: str, targets: tuple[str, ...], share: float) -> None:
+    assert evaluation.value_recall(answer, targets) == pytest.approx(share)
+
+
+def test_a_value_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a value as target, got ' '"):
+        evaluation.contains_value("x", " ")
+
+
 @pytest.mark.parametrize("target", ["", "seven", "12a", "-", "1.", "1 2"])
 def test_a_target_that_is_no_number_is_refused(target: str) -> None:
     with pytest.raises(ValueError, match="expected digits"):

@@ -25,6 +25,7 @@ from memlab.corpora.poems import Poems
 Answerer = Callable[[Sequence[str]], list[str]]
 _EMPTY = set("a an and are as at be but by for from i in is it its my of on or our so that the their then there this "
              "to was we were what which who will with you your".split())
+NO_ANSWER = ("not in the text", "the text does not say", "i do not know", "none", "nothing", "unknown")
 GRID = ("model", "task", "tokens", "depth")
 
 
@@ -67,6 +68,35 @@ def content_words(answer: str, target: str) -> float:
     if not wanted:
         raise ValueError(f"expected a target with at least one word, got {target!r}")
     return len(wanted & set(_words(answer))) / len(wanted)
+
+
+def contains_value(answer: str, target: str) -> bool:
+    """Whether the answer names the value as a whole, in any case of letters: "karo" is not in "karos" or "karo-2".
+
+    Numbers are read as in `contains_number`. ValueError for an empty target.
+    """
+    wanted = _plain(target).casefold()
+    if not wanted:
+        raise ValueError(f"expected a value as target, got {target!r}")
+    if re.fullmatch(r"\d+(?:[.,]\d+)*", wanted):
+        return contains_number(answer, wanted)
+    return re.search(rf"(?<![\w-]){re.escape(wanted)}(?![\w-])", _plain(answer).casefold()) is not None
+
+
+def abstains(answer: str) -> bool:
+    """Whether the answer says nothing, is a phrase of `NO_ANSWER`, or begins with one of several words."""
+    said = " ".join(_words(answer))
+    return not said or any(said == one or (" " in one and said.startswith(one + " ")) for one in NO_ANSWER)
+
+
+def value_recall(answer: str, targets: Sequence[str]) -> float:
+    """The share of values that the answer names (RULER's score); 1 means all of them, which is the strict score.
+
+    Without targets nothing is the right answer: 1 if the answer abstains, or else 0.
+    """
+    if not targets:
+        return float(abstains(answer))
+    return sum(contains_value(answer, target) for target in targets) / len(targets)
 
 
 def char_accuracy(answer: str, target: str) -> float:

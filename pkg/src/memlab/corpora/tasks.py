@@ -51,7 +51,7 @@ def passkey(seed: int, *, split: str = "test") -> Fact:
     number = str(runtime.python_random(seed, "passkey", split).randrange(10_000, 100_000))
     name, aside, question = {
         "test": ("pass key", "Remember it.", "Which number do I have to type as pass key?"),
-        "dev": ("vault code", "Keep it safe.", "With what does the vault open?")}[_split(split)]
+        "dev": ("vault code", "Keep it safe.", "With what does the vault open?")}[known_split(split)]
     return Fact("passkey", (f"The {name} is {number}.", aside, f"{number} is the {name}."), f"The {name} is", question,
                 number)
 
@@ -60,14 +60,15 @@ def needle(seed: int, *, split: str = "test") -> Fact:
     """One sentence about a city, asked for by its stem; the answer is the rest of the sentence."""
     rng = runtime.python_random(seed, "needle", split)
     city = rng.choice(_CITIES)
-    if _split(split) == "test":
+    if known_split(split) == "test":
         stem, answer = f"The best thing to do in {city} is", rng.choice(_ACTIVITIES)
         return Fact("needle", (f"{stem} {answer}.",), stem, f"I am in {city}, what should I do there?", answer)
     stem, answer = f"The finest view over {city} is from", rng.choice(_VIEWS)
     return Fact("needle", (f"{stem} {answer}.",), stem, f"From where can {city} be admired?", answer)
 
 
-def _split(split: str) -> str:
+def known_split(split: str) -> str:
+    """The split itself; ValueError unless it is dev or test."""
     if split not in ("dev", "test"):
         raise ValueError(f"unknown split {split!r}: expected dev or test")
     return split
@@ -142,7 +143,7 @@ def haystack(tokens: int, encode: Encode, *, limit: int, split: str = "test", so
     """
     if source not in ("documentation", "filler"):
         raise ValueError(f"unknown haystack {source!r}: expected documentation or filler")
-    lines = text.documentation(_split(split)) if source == "documentation" else _FILLER
+    lines = text.documentation(known_split(split)) if source == "documentation" else _FILLER
     start = runtime.python_random(seed, "haystack", split).randrange(len(lines)) if source == "documentation" else 0
     return fill(cycle((*lines[start:], *lines[:start])), tokens, encode, limit=limit)
 

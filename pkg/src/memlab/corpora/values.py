@@ -6,6 +6,7 @@ So no answer has to be compared with a haystack of ten million tokens, and many 
 
 from __future__ import annotations
 
+import math
 import random
 import uuid
 from collections.abc import Container, Iterator
@@ -17,20 +18,21 @@ KINDS = ("number", "word", "uuid")
 DIGITS = range(4, 13)
 
 _QUALITIES = """able ample ancient angry antique average awkward bare bent bitter blunt bold brave brief bright broad
-broken busy calm careful cheap cheerful clean clever cold common cool costly crooked curious curved damp dark deep dirty
-dry dull eager early elegant empty even faded faint famous fancy fast firm flat fragile fresh gentle giant grand heavy
-hollow huge humble idle jolly lazy light little lonely loud lucky modest muddy narrow noisy odd old painted patient plain
-polished proud quaint quiet rare restless round rusty shy slender tiny""".split()
+broken busy calm careful cheap cheerful clean clever cold common cool costly crooked curious curved damp dark deep
+dirty dry dull eager early elegant empty even faded faint famous fancy fast firm flat fragile fresh gentle giant grand
+heavy hollow huge humble idle jolly lazy light little lonely loud lucky modest muddy narrow noisy odd old painted
+patient plain polished proud quaint quiet rare restless round rusty shy slender tiny""".split()
 _MATERIALS = """amber ashen azure bamboo beige birch black blue brass brick bronze brown cedar ceramic chalk charcoal
-cherry clay cobalt copper coral cork cotton cream crimson crystal ebony elm emerald enamel felt flax flint gilded glass
-golden granite green grey hazel hemp indigo iron ivory jade khaki lace lavender lead leather lilac lime linen magenta
-maple marble maroon mauve nickel oaken olive orange paper pearl pewter pine pink porcelain purple quartz red ruby
-saffron sandstone scarlet silk silver slate steel straw tin turquoise velvet""".split()
+cherry clay cobalt copper coral cork cotton cream crimson crystal ebony elm emerald enamel felt flax flint gilded
+glass golden granite green grey hazel hemp indigo iron ivory jade khaki lace lavender lead leather lilac lime linen
+magenta maple marble maroon mauve nickel oaken olive orange paper pearl pewter pine pink porcelain purple quartz red
+ruby saffron sandstone scarlet silk silver slate steel straw tin turquoise velvet""".split()
 _THINGS = """anchor anvil apron armchair axe banjo barrel basin basket beacon bell bench blanket bonnet bowl bracelet
 bucket buckle button candle canoe carpet cart chest chisel cloak coffer comb compass cradle curtain dagger desk dinghy
-drum easel fiddle flask fork fountain goblet gong hammer hammock harp hatchet helmet hinge jug kettle kite ladder lantern
-lute mallet mask mirror mitten necklace oven paddle pillow pitcher plough pulley quill raft rake saddle scarf shovel
-sickle sledge spade spindle spoon stool sundial teapot thimble trumpet tunic umbrella wheel""".split()
+drum easel fiddle flask fork fountain goblet gong hammer hammock harp hatchet helmet hinge jug kettle kite ladder
+lantern lute mallet mask mirror mitten necklace oven paddle pillow pitcher plough pulley quill raft rake ribbon rocket
+rope ruler saddle scarf shovel sickle sledge spade spindle spoon stool sundial teapot thimble trumpet tunic umbrella
+vase violin wagon wallet wheel whip whistle wig winch wrench yoke zither""".split()
 _KEYS = len(_QUALITIES) * len(_MATERIALS) * len(_THINGS)
 
 
@@ -61,12 +63,20 @@ def neighbours(key: str) -> list[str]:
 
 
 def haystack_keys(rng: random.Random) -> Iterator[str]:
-    """Every key that is never asked about, once each, in an order that depends on `rng`: about 440,000."""
+    """Every key that is never asked about, once each, in an order that depends on `rng`: about half a million."""
     start, step = rng.randrange(_KEYS), round(_KEYS * 0.6180339887)
-    while _KEYS % 2 == step % 2 == 0 or _KEYS % 3 == step % 3 == 0 or _KEYS % 7 == step % 7 == 0:
-        step += 1  # until the two have no factor in common: then the walk visits every key
+    while math.gcd(step, _KEYS) > 1:  # without a common factor the walk visits every key
+        step += 1
     numbers = ((start + step * i) % _KEYS for i in range(_KEYS))
     return (key for key in map(_key, numbers) if not asked_about(key))
+
+
+def check(kind: str, digits: int) -> None:
+    """ValueError unless `kind` is one of `KINDS`, and numbers have 4 to 12 digits."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of value {kind!r}: expected one of {', '.join(KINDS)}")
+    if digits not in DIGITS:
+        raise ValueError(f"expected numbers of {DIGITS[0]} to {DIGITS[-1]} digits, got {digits}")
 
 
 def _draw(kind: str, rng: random.Random, digits: int) -> str:
@@ -84,13 +94,9 @@ def new_value(kind: str, rng: random.Random, *, digits: int = 7, taken: Containe
               asked: bool = True) -> str:
     """A made-up word of 6 to 12 letters ("word"), a number of `digits` digits ("number") or a "uuid".
 
-    It is not in `taken`, and of the side that facts are asked about, or of the other one. ValueError for another kind,
-    or digits outside 4 … 12.
+    It is not in `taken`, and of the side that facts are asked about, or of the other one. ValueError: see `check`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown kind of value {kind!r}: expected one of {', '.join(KINDS)}")
-    if digits not in DIGITS:
-        raise ValueError(f"expected numbers of {DIGITS[0]} to {DIGITS[-1]} digits, got {digits}")
+    check(kind, digits)
     while asked_about(value := _draw(kind, rng, digits)) != asked or value in taken:
         pass
     return value
