@@ -54,7 +54,7 @@ def test_the_keys_of_haystacks_suffice_for_ten_million_tokens() -> None:
     keys = values._KEYS * 3 // 4
     needle = ruler.haystack(Task("single", "word"), 20_000, ENCODE, limit=64, source="needles")
     assert keys * needle.tokens / len(needle.starts) > 10e6
-    lists = (values._QUALITIES, values._MATERIALS, values._THINGS)
+    lists = (values.QUALITIES, values.MATERIALS, values.THINGS)
     assert all(len(set(words)) == len(words) for words in lists)
     for number in range(0, values._KEYS, 997):
         place = [words.index(word) for words, word in zip(lists, values._key(number).split(), strict=True)]
@@ -176,7 +176,7 @@ def wordings(split: str, task: Task) -> set[tuple[str, ...]]:
         made = ruler.puzzle(task, seed, split=split)
         for line in [*(line for chain in made.chains for line in chain), made.question]:
             drop = {w for a in made.answers for w in re.findall("[a-z]+", a.lower())}
-            keys = {w for some in (values._QUALITIES, values._MATERIALS, values._THINGS) for w in some}
+            keys = {w for some in (values.QUALITIES, values.MATERIALS, values.THINGS) for w in some}
             found |= {g for g in grams(re.sub(r"\b[A-Z]{5}\b", "", line)) if not set(g) & (drop | keys)}
     return found
 
@@ -199,7 +199,7 @@ def test_no_wording_is_in_the_training_text() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_real_text_holds_no_key_at_all(split: str) -> None:
-    qualities, materials, things = set(values._QUALITIES), set(values._MATERIALS), set(values._THINGS)
+    qualities, materials, things = set(values.QUALITIES), set(values.MATERIALS), set(values.THINGS)
     found = {gram for line in text.documentation(split) for gram in grams(line, 3)}
     assert not any(a in qualities and b in materials and c in things for a, b, c in found)
 
@@ -310,8 +310,8 @@ def test_every_fact_fits_into_one_segment_of_64_tokens() -> None:
 
 @pytest.mark.usefixtures("untouched_global_random_state")
 def test_a_trial_is_a_pure_function_of_task_length_depth_and_seed() -> None:
-    def make(task: Task = Task("multi-query"), tokens: int = 800, depth: float = 0.5, seed: int = 0) -> Trial:  # noqa: B008
-        return ruler.trial(task, tokens, depth, seed, ENCODE)
+    def make(task: Task | None = None, tokens: int = 800, depth: float = 0.5, seed: int = 0) -> Trial:
+        return ruler.trial(task or Task("multi-query"), tokens, depth, seed, ENCODE)
 
     first = make()
     assert first == make() and first.puzzle == make(tokens=900).puzzle == make(depth=0.6).puzzle

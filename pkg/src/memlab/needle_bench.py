@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from memlab import evaluation, reader, runtime, weights
+from memlab import evaluation, reader, retrieval, runtime, weights
 from memlab.corpora import tasks, tokens
 from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse, Sharded, ShardedState
@@ -159,19 +159,11 @@ class Cell:
     def bm25(self) -> list[Outcome]:
         """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten trials, four above
         64K tokens: every trial indexes its own text."""
-        try:
-            import bm25s
-        except ImportError:
-            raise ModuleNotFoundError("the BM25 baseline needs bm25s: pip install bm25s") from None
-        trials, rows = 10 if self.length <= 65536 else 4, []
+        trials, rows, decode = 10 if self.length <= 65536 else 4, [], weights.tokenizer().batch_decode
         for p in self.prompts[:trials]:
             own = set(p.rows)
             segments = [list(s) for i, s in enumerate(p.segments) if i not in own]
             segments += [list(p.segments[i]) for i in p.rows]
-            words = bm25s.tokenize(weights.tokenizer().batch_decode(segments), stopwords=None, show_progress=False)
-            index = bm25s.BM25()
-            index.index(words, show_progress=False)
-            asked = bm25s.tokenize([weights.tokenizer().decode(list(p.cue))], stopwords=None, show_progress=False)
-            rows.append(int(index.retrieve(asked, k=1, show_progress=False)[0][0, 0]))
+            rows += retrieval.best_rows(retrieval.BM25(decode(segments)), decode([list(p.cue)]))
         hits = [row >= len(base) for row, base in zip(rows, self.bases, strict=False)]
         return self._outcomes(self._latents(rows), hits)

