@@ -123,7 +123,7 @@ def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Ha
     segments: list[tuple[int, ...]] = []
     starts, have = [], 0
     while have < tokens:
-        some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 8))]
+        some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 16))]
         if not some:
             raise ValueError(f"expected sentences for a haystack of {tokens} tokens, got {have} tokens")
         for sentence in filter(None, encode(some)):
