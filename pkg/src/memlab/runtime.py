@@ -110,9 +110,11 @@ def one_process_first() -> Iterator[None]:
     first = not joined or torch.distributed.get_rank() == 0
     if not first:
         torch.distributed.barrier()
-    yield
-    if joined and first:
-        torch.distributed.barrier()
+    try:
+        yield
+    finally:  # the others wait, whatever happened here
+        if joined and first:
+            torch.distributed.barrier()
 
 
 def cache_dir(*parts: str) -> Path:
