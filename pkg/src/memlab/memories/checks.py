@@ -11,7 +11,7 @@ def check_rows(name: str, rows: Tensor, width: int | None = None) -> None:
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
         wanted = "(rows, columns)" if width is None else f"(rows, {width})"
         raise ValueError(f"{name} must have shape {wanted}, got {tuple(rows.shape)}")
-    # A sum is finite only if every number is: one pass where all is well, which counting would make several times as long.
+    # A sum is finite only if every number is: one pass where all is well; counting takes several times as long.
     if torch.isfinite(rows.sum(dtype=torch.promote_types(rows.dtype, torch.float32))):
         return
     bad = rows.numel() - int(torch.isfinite(rows).sum())
