@@ -226,6 +226,92 @@ def test_a_latent_knows_the_order_of_its_tokens(gpt2: MemoryDecoder) -> None:
     assert float((one - two).detach().abs().max()) > 0.1
 
 
+# ---- several read-outs -----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_one_read_out_of_several_is_the_same_as_one(model: MemoryDecoder) -> None:
+    ids, latents = drawn((3, 5)), normal(3, LATENT)
+    assert torch.equal(model(ids, latents=latents).logits, model(ids, latents=latents[:, None]).logits)
+
+
+@torch.no_grad()
+def test_the_text_begins_where_it_always_does(gpt2: MemoryDecoder) -> None:
+    """The stock decoder, called by hand: read-outs one after another, all at the same places."""
+    ids, latents = drawn((2, 5)), normal(2, 2, LATENT)
+    slots, width = gpt2.config.slots, gpt2.prefix_positions.shape[1]
+    first, second = (gpt2.to_prefix(latents[:, i].unflatten(1, (slots, -1))) + gpt2.prefix_positions + gpt2.rank[i]
+                     for i in (0, 1))
+    embeds = torch.cat([first, second, gpt2.get_input_embeddings()(ids)], 1)
+    assert embeds.shape == (2, 2 * slots + 5, width)
+    places = torch.tensor([[*range(slots), *range(slots), *range(slots, slots + 5)]] * 2)
+    wanted = gpt2.decoder(inputs_embeds=embeds, position_ids=places).logits[:, -5:]
+    assert torch.allclose(gpt2(ids, latents=latents).logits, wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_padding_on_the_left_changes_nothing_with_two_read_outs(model: MemoryDecoder) -> None:
+    ids, latents = drawn((1, 4)), normal(1, 2, LATENT)
+    padded = torch.cat([torch.zeros(1, 3, dtype=torch.long), ids], 1)
+    mask = torch.tensor([[0, 0, 0, 1, 1, 1, 1]])
+    alone = model(ids, latents=latents).logits
+    assert torch.allclose(model(padded, latents=latents, attention_mask=mask).logits[:, 3:], alone, atol=1e-4)
+    more = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "eos_token_id": 2}
+    left = model.generate(padded, latents=latents, attention_mask=mask, **more)[:, 7:]
+    assert torch.equal(left, model.generate(ids, latents=latents, **more)[:, 4:])
+
+
+@torch.no_grad()
+def test_generate_with_two_read_outs_is_the_arg_max_of_forward(model: MemoryDecoder) -> None:
+    ids, latents = drawn((2, 3)), normal(2, 2, LATENT)
+    new = model.generate(ids, latents=latents, max_new_tokens=5, min_new_tokens=5, do_sample=False, pad_token_id=0,
+                         eos_token_id=2)
+    for _ in range(5):
+        logits = model(ids, latents=latents).logits[:, -1]
+        logits[:, 2] = -torch.inf
+        ids = torch.cat([ids, logits.argmax(1, keepdim=True)], 1)
+    assert torch.equal(new, ids)
+
+
+@torch.no_grad()
+def test_texts_are_written_from_the_rows_that_are_named(gpt2: MemoryDecoder) -> None:
+    made = episode()
+    made.pop("noise")
+    rows = torch.tensor([[i, (3 * i + 1) % 8] for i in range(8)])
+    latents = gpt2.encode(made["segment_ids"])[0]
+    wanted = gpt2(made["input_ids"], latents=latents[rows]).logits
+    assert torch.allclose(gpt2(**made, read_rows=rows).logits, wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_slots_behind_the_end_of_a_segment_are_zero_and_not_looked_at(model: MemoryDecoder) -> None:
+    short, whole = drawn((1, 4)), drawn((1, SEGMENT), 5)
+    span = SEGMENT // model.config.slots
+    latent, full = model.encode(short)[0], model.encode(whole)[0]
+    held = (latent.view(model.config.slots, -1) != 0).any(1)
+    assert held.tolist() == [place < 4 / span for place in range(model.config.slots)] and bool((full != 0).all())
+    for used in (latent[latent != 0], full):
+        assert float(used.mean()) == pytest.approx(0, abs=1e-5) and bool(abs(used.var(correction=0) - 1) < 1e-3)
+    ids = drawn((2, 5))
+    together = model(ids, latents=torch.cat([latent, full])).logits[:1]
+    assert torch.allclose(together, model(ids[:1], latents=latent).logits, atol=1e-4), "alone, fewer slots are laid out"
+    assert model.prefix(latent)[0].shape[2] < model.prefix(full)[0].shape[2] == model.config.slots
+
+
+@torch.no_grad()
+def test_an_empty_read_out_is_no_prefix(gpt2: MemoryDecoder) -> None:
+    logits = gpt2(drawn((1, 5)), latents=torch.zeros(1, LATENT)).logits
+    places = gpt2.config.slots + torch.arange(5)[None]
+    wanted = gpt2.decoder(input_ids=drawn((1, 5)), position_ids=places).logits
+    assert torch.allclose(logits, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, LATENT), (2, 0, LATENT), (2, 1, 1, LATENT), (2, LATENT + 1)])
+def test_more_read_outs_than_the_decoder_takes(gpt2: MemoryDecoder, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"expected 1 to 2 latents of width {LATENT}, got shape"):
+        gpt2(drawn((2, 3)), latents=torch.zeros(shape))
+
+
 # ---- losses and gradients --------------------------------------------------------------------------------------------
 
 

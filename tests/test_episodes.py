@@ -13,7 +13,7 @@ import torch
 from memlab import weights
 from memlab.corpora import episodes, tasks, text
 from memlab.corpora.episodes import Pool
-from memlab.corpora.tokens import BOS, EOS, PAD, encoder
+from memlab.corpora.tokens import BOS, EOS, PAD, SEP, encoder
 
 ENCODE = encoder(weights.tokenizer())
 VOCABULARY = len(weights.tokenizer())
@@ -106,10 +106,10 @@ def test_the_pool_holds_every_segment_once_in_classes_of_like_length(monkeypatch
     monkeypatch.setattr(text, "documentation", lambda split: {"train": library}[split])
     made = episodes.pool(ENCODE, VOCABULARY, generic=300, seed=3)
     lines = [*text.generic_sentences(300, 3), *library]
-    expected = [s for s in tasks.cut(ENCODE([" " + line for line in lines]), 48) if len(s) >= 4]
-    assert Counter(made.segments) == Counter(expected) and made.limit == 48
+    expected = [s for s in tasks.cut(ENCODE([" " + line for line in lines]), 64) if len(s) >= 4]
+    assert Counter(made.segments) == Counter(expected) and made.limit == 64
     spans = [(min(map(len, group)), max(map(len, group))) for group in made.classes]
-    assert len(spans) == 4 and spans[0][0] == 4 and spans[-1][1] == 48
+    assert len(spans) == 4 and spans[0][0] == 4 and spans[-1][1] == 64
     assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
     assert not {PAD, BOS, EOS} & {token for segment in made.segments for token in segment}
 
@@ -129,7 +129,7 @@ def test_no_episode_is_longer_than_384_tokens(batches: list[Batch]) -> None:
             sizes[number] += len(segment)
         assert 1 <= len(sizes) <= 4 and sorted(sizes) == list(range(len(sizes)))
         lengths += sizes.values()
-    assert min(lengths) > 384 - 48 and 370 < max(lengths) <= 384
+    assert min(lengths) > 384 - 64 and 370 < max(lengths) <= 384
 
 
 def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
@@ -141,18 +141,45 @@ def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
 
 def test_labels_ask_for_all_that_follows_the_stem(batches: list[Batch]) -> None:
     stems: Counter[int] = Counter()
-    for made in batches[:40]:
-        for segment, given, labels in zip(rows_of(made, "segment_ids"), made["input_ids"].tolist(),
-                                          made["labels"].tolist(), strict=True):
-            assert len(given) == len(labels) and given[: len(segment) + 2] == [BOS, *segment, EOS]
-            assert set(given[len(segment) + 2 :]) <= {PAD} and set(labels[len(segment) + 2 :]) <= {-100}
+    kinds: Counter[str] = Counter()
+    for made in batches:
+        segments, given, reads = rows_of(made, "segment_ids"), made["input_ids"].tolist(), made["read_rows"].tolist()
+        for row, (text_ids, labels) in enumerate(zip(given, made["labels"].tolist(), strict=True)):
+            kind, body = read_by_hand(segments, row, reads[row], text_ids)
+            end = len(body) + 2
+            assert len(text_ids) == len(labels) and text_ids[:end] == [BOS, *body, EOS]
+            assert set(text_ids[end:]) <= {PAD} and set(labels[end:]) <= {-100}
             asked = [place for place, label in enumerate(labels) if label != -100]
-            assert asked == list(range(asked[0], len(segment) + 2)), "asked for in one piece, the end mark included"
-            assert [labels[place] for place in asked] == [given[place] for place in asked]
+            assert asked == list(range(asked[0], end)), "asked for in one piece, the end mark included"
+            assert [labels[place] for place in asked] == [text_ids[place] for place in asked]
             stem = asked[0] - 1
-            assert 0 <= stem <= 8 and len(asked) >= 2
-            stems[stem] += 1
+            assert (3 if kind == "one of two" else 0) <= stem <= 8 and len(asked) >= 2
+            stems[stem], kinds[kind] = stems[stem] + 1, kinds[kind] + 1
     assert set(stems) == set(range(9)), "every length of a stem occurs, the empty one as well"
+    shares = {kind: count / kinds.total() for kind, count in kinds.items()}
+    assert 0.6 < shares["one"] < 0.9 and shares["both"] > 0.03 and shares["one of two"] > 0.03
+
+
+def read_by_hand(segments: list[list[int]], row: int, reads: list[int], ids: list[int]) -> tuple[str, list[int]]:
+    """What the text of a row has to be: its own segment, both that are read, or its own out of two."""
+    assert row in reads and len(set(reads)) == len(reads)
+    if len(reads) == 1:
+        return "one", segments[row]
+    if SEP in ids:
+        assert reads[0] == row
+        return "both", [*segments[reads[0]], SEP, *segments[reads[1]]]
+    return "one of two", segments[row]
+
+
+def test_of_two_that_are_read_either_may_be_the_one() -> None:
+    segments = [(10 + i, 20 + i, 30 + i, 40 + i, 50 + i) for i in range(6)]
+    found: Counter[tuple[bool, bool]] = Counter()
+    for seed in range(200):
+        texts, _, reads = episodes._texts(segments, [0] * 6, random.Random(seed), two=0.5)
+        if len(reads[0]) == 2:
+            found.update((SEP in text, own[0] == row) for row, (text, own) in enumerate(zip(texts, reads, strict=True)))
+    assert (True, False) not in found, "both are written in the order in which they are read"
+    assert 0.35 < found[False, True] / (found[False, True] + found[False, False]) < 0.65
 
 
 def test_a_cue_is_taken_from_its_segment_in_order(batches: list[Batch]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from memlab import reader, weights
-from memlab.corpora.tokens import BOS, EOS, PAD
+from memlab.corpora.tokens import BOS, EOS, PAD, SEP
 from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
 from memlab.memories import KeyValue, rows
 
@@ -156,3 +157,36 @@ def test_one_cue_a_latent(model: MemoryDecoder) -> None:
     for count in (1, 3):
         with pytest.raises(ValueError, match=f"expected one cue a latent, 2, got {count}"):
             reader.write_out(model, torch.zeros(2, 24), [()] * count, weights.tokenizer())
+
+
+def test_what_several_rows_say_is_joined(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (weights.tokenizer()(said, add_special_tokens=False).input_ids for said in (" The lamp.", " A box."))
+
+    def generate(self: MemoryDecoder, ids: Tensor, **more: Any) -> Tensor:
+        assert more["latents"].shape == (1, 2, 24) and more["max_new_tokens"] == 2 * (12 + 2)
+        return torch.cat([ids, torch.tensor([[*one, SEP, *two, EOS]])], 1)
+
+    monkeypatch.setattr(MemoryDecoder, "generate", generate)
+    assert reader.write_out(model, torch.zeros(1, 2, 24), [()], weights.tokenizer()) == [" The lamp. |  A box."]
+
+
+# ---- recognition -----------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_recognition_is_the_mean_log_probability_of_the_cue(model: MemoryDecoder) -> None:
+    latents = reader.encode(model, segments(6, seed=5))[0].view(3, 2, 24)
+    cues = [(5, 6, 7), (9,), tuple(range(20, 29))]
+    found = reader.recognise(model, latents, cues)
+    for query, cue in enumerate(cues):
+        for read in range(2):
+            ids = torch.tensor([[BOS, *cue]])
+            logits = model(ids, latents=latents[query, read][None]).logits[0].log_softmax(-1)
+            wanted = sum(float(logits[place, token]) for place, token in enumerate(cue)) / len(cue)
+            assert float(found[query, read]) == pytest.approx(wanted, abs=1e-4)
+
+
+@pytest.mark.parametrize("cues", [[(5,), ()], [(5,)]])
+def test_recognition_needs_a_cue_for_every_query(model: MemoryDecoder, cues: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ValueError, match="expected a cue of at least 1 token for each of 2 queries"):
+        reader.recognise(model, torch.zeros(2, 1, 24), cues)

@@ -211,6 +211,8 @@ def check(made: Trial, tokens: int, hay_text: Callable[[str], bool] = lambda res
     puzzle = made.puzzle
     needed = [line for chain in puzzle.chains[: puzzle.needed] for line in chain]
     assert [said(made.segments[row] for row in rows) for rows in made.rows] == [" " + line for line in needed]
+    rest_of_it = [line for chain in puzzle.chains[puzzle.needed :] for line in chain]
+    assert [said(made.segments[row] for row in rows) for rows in made.others] == [" " + line for line in rest_of_it]
     taken = {row for rows in made.rows for row in rows}
     rest = said(segment for row, segment in enumerate(made.segments) if row not in taken)
     assert not any(whole(answer, rest) for answer in puzzle.answers)

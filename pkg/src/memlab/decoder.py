@@ -13,6 +13,7 @@ keys and values are separate, the address is the nearest key, and a latent keeps
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -25,28 +26,31 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
+from memlab.encoder import SegmentEncoder
+
 
 class MemoryDecoderConfig(PreTrainedConfig):
     """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal language model.
 
     `latent_width` numbers per segment, split over `slots` prefix positions that each see
-    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. `attention` is the kernel
-    that the stock model uses: the fused ones' backward pass in bfloat16 is many times slower on CPUs.
+    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. The decoder takes up to
+    `reads` latents at once. `attention` is the kernel that the stock model uses: the fused ones' backward pass in
+    bfloat16 is many times slower on CPUs.
     """
 
     model_type = "memory-decoder"
     sub_configs = {"text_config": AutoConfig}
 
-    def __init__(self, text_config: Any = None, latent_width: int = 768, key_width: int = 128, slots: int = 48,
-                 segment_tokens: int = 48, encoder_layers: int = 2, encoder_heads: int = 4,
+    def __init__(self, text_config: Any = None, latent_width: int = 1024, key_width: int = 128, slots: int = 64,
+                 segment_tokens: int = 64, reads: int = 2, encoder_layers: int = 2, encoder_heads: int = 4,
                  attention: str = "eager", sharpness: float = 20.0, **kwargs: Any) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else tiny_text_config()
         self.latent_width, self.key_width, self.slots, self.attention = latent_width, key_width, slots, attention
-        self.sharpness = sharpness
+        self.sharpness, self.reads = sharpness, reads
         self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
-        for name in ("latent_width", "key_width", "slots", "segment_tokens", "encoder_layers", "encoder_heads"):
+        for name in ("latent_width", "key_width", "slots", "segment_tokens", "reads", "encoder_layers", "encoder_heads"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)!r}")
         for big in ("latent_width", "segment_tokens"):
@@ -60,73 +64,11 @@ class MemoryDecoderConfig(PreTrainedConfig):
 
 
 def tiny_text_config(vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4,
-                     positions: int = 192) -> GPT2Config:
+                     positions: int = 256) -> GPT2Config:
     """The stock GPT-2 config that the book's decoder uses by default."""
     return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions,
                       resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="relu",
                       initializer_range=0.06, pad_token_id=0, bos_token_id=1, eos_token_id=2)
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block without a causal mask."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"the decoder's width must be a multiple of encoder_heads={heads}, got {width}")
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Float[Tensor, "batch seq width"], keep: Bool[Tensor, "batch seq"]) -> Tensor:
-        """The states after attention to the tokens of `keep` and the feed-forward layer, same shape."""
-        q, k, v = rearrange(self.qkv(self.norm1(x)), "b t (n h d) -> n b h t d", n=3, h=self.heads)
-        # Written out for the same reason as `MemoryDecoderConfig.attention`.
-        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        scores = scores.masked_fill(~keep[:, None, None], -1e4)
-        x = x + self.out(rearrange(scores.softmax(-1).to(v.dtype) @ v, "b h t d -> b t (h d)"))
-        return x + self.down(F.relu(self.up(self.norm2(x))))
-
-
-class SegmentEncoder(nn.Module):
-    """Token embeddings of a segment → a latent that keeps their order, and a unit key that does not need to."""
-
-    def __init__(self, config: MemoryDecoderConfig, width: int) -> None:
-        super().__init__()
-        self.slots, self.segment_tokens = config.slots, config.segment_tokens
-        span = config.segment_tokens // config.slots
-        self.positions = nn.Parameter(torch.randn(config.segment_tokens, width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width, config.encoder_heads) for _ in range(config.encoder_layers))
-        self.norm = nn.LayerNorm(width)
-        self.to_latent = nn.Linear(span * width, config.latent_width // config.slots)
-        self.to_weight = nn.Linear(width, 1)
-        self.to_key = nn.Linear(2 * width, config.key_width)
-
-    def states(self, embedded: Tensor, keep: Tensor) -> Tensor:
-        """Contextual states "batch seq width" of a segment; ValueError if it has too many tokens."""
-        if embedded.shape[1] > self.segment_tokens:
-            raise ValueError(f"a segment holds at most {self.segment_tokens} tokens, got {embedded.shape[1]}")
-        x = embedded + self.positions[: embedded.shape[1]]
-        for block in self.blocks:
-            x = block(x, keep)
-        return self.norm(x)
-
-    def keys(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
-        """A learned weighting of the tokens, of what they are in context and of what they are alone."""
-        weight = self.to_weight(states).float().masked_fill(~keep[..., None], -1e4).softmax(1).to(states.dtype)
-        # Embeddings have length one and states sqrt(width); the factor 5 lets both speak at the start.
-        pooled = torch.cat([(weight * states).sum(1), 5 * (weight * embedded.to(states.dtype)).sum(1)], -1)
-        return F.normalize(self.to_key(pooled).float(), dim=-1)
-
-    def latents(self, states: Tensor, keep: Tensor) -> Float[Tensor, "batch latent"]:
-        """Slot j sees tokens j·span … (j+1)·span − 1; the whole vector is normalised to unit variance."""
-        states = states * keep[..., None]
-        states = F.pad(states, (0, 0, 0, self.segment_tokens - states.shape[1]))
-        latent = self.to_latent(rearrange(states, "b (slot span) d -> b slot (span d)", slot=self.slots))
-        flat = rearrange(latent.float(), "b slot c -> b (slot c)")
-        return F.layer_norm(flat, (flat.shape[-1],))
 
 
 @dataclass
@@ -151,9 +93,13 @@ class MemoryDecoder(PreTrainedModel):
         super().__init__(config)
         self.decoder = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=config.attention)
         width = self.decoder.get_input_embeddings().weight.shape[1]
-        self.encoder = SegmentEncoder(config, width)
+        self.encoder = SegmentEncoder(
+            width, latent_width=config.latent_width, key_width=config.key_width, slots=config.slots,
+            segment_tokens=config.segment_tokens, layers=config.encoder_layers, heads=config.encoder_heads)
         self.to_prefix = nn.Linear(config.latent_width // config.slots, width, bias=False)
         self.prefix_positions = nn.Parameter(torch.randn(config.slots, width) * 0.02)
+        self.rank = nn.Parameter(torch.randn(config.reads, width) * 0.02)
+        self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
         self.post_init()
 
     @classmethod
@@ -193,27 +139,46 @@ class MemoryDecoder(PreTrainedModel):
         embedded, keep = self._embed(cue_ids, attention_mask)
         return self.encoder.keys(embedded, self.encoder.states(embedded, keep), keep)
 
-    def prefix(self, latents: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch slot width"]:
-        """Larimar's W_M: a read-out becomes input embeddings in front of the text."""
-        if latents.shape[-1] != self.config.latent_width:
-            raise ValueError(f"expected latents of width {self.config.latent_width}, got {latents.shape[-1]}")
-        parts = rearrange(latents.to(self.to_prefix.weight.dtype), "b (slot c) -> b slot c", slot=self.config.slots)
-        return self.to_prefix(parts) + self.prefix_positions
+    def prefix(self, latents: Float[Tensor, "batch *read latent"],
+               ) -> tuple[Float[Tensor, "batch read slot width"], Bool[Tensor, "batch read slot"]]:
+        """Larimar's W_M: a read-out becomes input embeddings in front of the text, a slot each; and which slots hold
+        something. Slots behind the last such one of the batch are left out.
+
+        ValueError for latents of another width, or more of them than `reads`.
+        """
+        latents = latents[:, None] if latents.ndim == 2 else latents
+        wanted, got = (self.config.reads, self.config.latent_width), tuple(latents.shape[1:])
+        if latents.ndim != 3 or not 1 <= got[0] <= wanted[0] or got[1] != wanted[1]:
+            raise ValueError(f"expected 1 to {wanted[0]} latents of width {wanted[1]}, got shape {got}")
+        parts = rearrange(latents.to(self.to_prefix.weight.dtype), "b read (slot c) -> b read slot c",
+                          slot=self.config.slots)
+        holds = (parts != 0).any(-1)
+        end = int(holds.any(0).any(0).nonzero().max()) + 1 if holds.any() else 1
+        embedded = self.to_prefix(parts[:, :, :end]) + self.prefix_positions[:end] + self.rank[: got[0], None]
+        return embedded, holds[:, :, :end]
 
     def _with_prefix(self, ids: Tensor, latents: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
         mask = torch.ones_like(ids) if mask is None else mask
         embeds = self.get_input_embeddings()(ids)
-        prefix = self.prefix(latents).to(embeds.dtype)
-        ones = mask.new_ones(prefix.shape[:2])
-        return {"inputs_embeds": torch.cat([prefix, embeds], 1), "attention_mask": torch.cat([ones, mask], 1)}
+        prefix, holds = self.prefix(latents)
+        reads, end = holds.shape[1:]
+        inputs = {"inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
+                  "attention_mask": torch.cat([holds.flatten(1).to(mask.dtype), mask], 1)}
+        if self._takes_positions:  # all read-outs lie at the same places, so that the text begins where it always does
+            slots = torch.arange(end, device=ids.device).repeat(reads)
+            text = self.config.slots + (mask.long().cumsum(1) - 1).clamp(min=0)
+            inputs["position_ids"] = torch.cat([slots.expand(len(ids), -1), text], 1)
+        return inputs
 
-    def forward(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch latent"] | None = None,
+    def forward(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,
                 attention_mask: Tensor | None = None, labels: Int[Tensor, "batch seq"] | None = None,
                 segment_ids: Tensor | None = None, cue_ids: Tensor | None = None, noise: Tensor | None = None,
-                context_ids: Tensor | None = None, **_: Any) -> MemoryDecoderOutput:
+                context_ids: Tensor | None = None, read_rows: Int[Tensor, "batch read"] | None = None, **_: Any,
+                ) -> MemoryDecoderOutput:
         """Logits of the text; with `segment_ids` and `cue_ids` (training) the loss of reading and of addressing.
 
-        Without `latents` and `segment_ids` the output is that of the bare decoder. labels: −100 is ignored.
+        `read_rows` says which segments each text is written from; without it, text i from segment i. Without `latents`
+        and `segment_ids` the output is that of the bare decoder. labels: −100 is ignored.
         """
         address = None
         if segment_ids is not None:
@@ -221,12 +186,13 @@ class MemoryDecoder(PreTrainedModel):
             if cue_ids is not None:
                 address = self.address_loss(self.encode_keys(cue_ids), keys, context_ids)
             if noise is not None:
-                latents = latents + noise.to(latents.dtype)
+                latents = torch.where(latents != 0, latents + noise.to(latents.dtype), latents)
+            latents = latents if read_rows is None else latents[read_rows]
         if latents is None:
             logits = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         else:
             inputs = self._with_prefix(input_ids, latents, attention_mask)
-            logits = self.decoder(**inputs, use_cache=False).logits[:, self.config.slots:]
+            logits = self.decoder(**inputs, use_cache=False).logits[:, -input_ids.shape[1]:]
         reading = None
         if labels is not None:
             reading = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
@@ -245,7 +211,7 @@ class MemoryDecoder(PreTrainedModel):
         return F.cross_entropy(scores, torch.arange(len(keys), device=keys.device))
 
     @torch.no_grad()
-    def generate(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch latent"] | None = None,
+    def generate(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,
                  attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
         """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and new tokens.
 

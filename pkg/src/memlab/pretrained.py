@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from memlab import baselines, decoder, runtime, training, weights
+from memlab import baselines, decoder, encoder, runtime, training, weights
 from memlab.corpora import episodes, text, tokens
 from memlab.decoder import MemoryDecoder, new_decoder
 
 # Chosen on the "dev" wordings. "quick" has to fit into three minutes on two old cores.
 _BASE = training.Recipe(steps=300, lr=4e-3, muon=4e-3, muon_bfloat16=False, warmup=0.1, decay=0.7, floor=0.02,
                         weight_decay=0.01)
-RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=1000, warmup=0.05),
+RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=2500, warmup=0.02),
            "gpu": replace(_BASE, steps=20_000, warmup=0.01)}
 Report = Callable[[int, dict[str, float]], None]
 
@@ -35,12 +35,12 @@ def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Repo
     recipe = replace(recipe, steps=steps or recipe.steps, bfloat16=runtime.fast_bfloat16())
     encode = tokens.encoder(weights.tokenizer())
     pool = episodes.pool(encode, len(weights.tokenizer()), seed=seed)
-    made, device = episodes.batches(pool, seed=seed), runtime.device()
+    model: Any = new_decoder(seed=seed)
+    made, device = episodes.batches(pool, latent_width=model.config.latent_width, seed=seed), runtime.device()
 
     def batches(step: int) -> dict[str, Tensor]:
         return {name: tensor.to(device) for name, tensor in made(step).items()}
 
-    model: Any = new_decoder(seed=seed)
     log = training.fit(model.to(device), batches, recipe, every=50, report=report)
     return model, log
 
@@ -62,7 +62,7 @@ def remember(model: MemoryDecoder, profile: str, seed: int = 0) -> Path:
 
 def _place(profile: str, seed: int) -> Path:
     """Where a model is kept: the name changes with all that it is made from, so that no stale one is ever found."""
-    sources = (Path(str(module.__file__)).read_bytes() for module in (decoder, episodes, text, training))
+    sources = (Path(str(module.__file__)).read_bytes() for module in (decoder, encoder, episodes, text, training))
     made_from = hashlib.sha256(repr(RECIPES[profile]).encode() + b"".join(sources)).hexdigest()
     return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{made_from[:12]}"
 

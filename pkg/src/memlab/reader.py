@@ -18,6 +18,7 @@ from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue
 
 Segments = Sequence[Sequence[int]]
+JOINED = " | "  # between the segments of an answer that was written from several rows
 
 
 def _padded(rows: Segments, device: torch.device, *, left: bool = False) -> tuple[Tensor, Tensor]:
@@ -78,20 +79,51 @@ def query_keys(model: MemoryDecoder, cues: Segments) -> Float[Tensor, "qry key"]
     return model.encode_keys(ids, mask).float().cpu()
 
 
-def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry latent"], cues: Segments,
-              tokenizer: PreTrainedTokenizerFast, *, max_new_tokens: int = 50) -> list[str]:
-    """What the decoder writes after each cue when it reads each latent: greedy, up to the end mark.
+def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], cues: Segments,
+              tokenizer: PreTrainedTokenizerFast, *, max_new_tokens: int | None = None) -> list[str]:
+    """What the decoder writes after each cue when it reads one latent or several: greedy, up to the end mark.
 
-    An empty cue asks for the whole segment. ValueError unless there is one cue a latent.
+    An empty cue asks for the whole segment, or for all of them, joined by the separator's text " | ".
+    At most `max_new_tokens`: by default room for every segment that is read. ValueError unless there is one cue a query.
     """
     if len(cues) != len(latents):
-        raise ValueError(f"expected one cue a latent, {len(latents)}, got {len(cues)}")
+        raise ValueError(f"expected one cue a query, {len(latents)}, got {len(cues)}")
+    reads = latents.shape[1] if latents.ndim == 3 else 1
+    most = max_new_tokens or reads * (model.config.segment_tokens + 2)
     texts: list[str] = []
     for start in range(0, len(cues), 256):
         some = [[tokens.BOS, *cue] for cue in cues[start : start + 256]]
         ids, mask = _padded(some, model.device, left=True)
         out = model.generate(ids, latents=latents[start : start + 256].to(model.device), attention_mask=mask,
-                             max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=tokens.EOS,
+                             max_new_tokens=most, do_sample=False, pad_token_id=tokens.EOS,
                              eos_token_id=tokens.EOS)
-        texts += tokenizer.batch_decode(out[:, ids.shape[1]:], skip_special_tokens=True)
+        for row in out[:, ids.shape[1]:].tolist():
+            parts = tokens.split(row)
+            texts.append(JOINED.join(tokenizer.batch_decode(parts, skip_special_tokens=True)))
     return texts
+
+
+@torch.no_grad()
+def recognise(model: MemoryDecoder, latents: Float[Tensor, "qry read latent"], cues: Segments,
+              ) -> Float[Tensor, "qry read"]:
+    """Mean log-probability (nats a token) of each cue under the decoder that reads each of the query's latents.
+
+    It tells whether a row that was found begins with the cue: near 0 if it does, far below where another row was
+    returned because nothing better was there. Float32 in RAM. ValueError for an empty cue.
+    """
+    if len(cues) != len(latents) or not all(map(len, cues)):
+        raise ValueError(f"expected a cue of at least 1 token for each of {len(latents)} queries, "
+                         f"got lengths {[len(cue) for cue in cues]}")
+    reads = latents.shape[1]
+    pairs, flat = [(query, read) for query in range(len(cues)) for read in range(reads)], latents.flatten(0, 1)
+    found = torch.empty(len(pairs))
+    for start in range(0, len(pairs), 256):
+        own = [cues[query] for query, _ in pairs[start : start + 256]]
+        ids, _ = _padded([[tokens.BOS, *cue] for cue in own], model.device)
+        with _fast(model):
+            logits = model(ids, latents=flat[start : start + 256].to(model.device)).logits[:, :-1].float()
+        said = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
+        sizes = torch.tensor([len(cue) for cue in own])
+        said[torch.arange(said.shape[1]) >= sizes[:, None]] = 0
+        found[start : start + 256] = said.sum(1) / sizes
+    return found.view(len(cues), reads)

@@ -1,8 +1,8 @@
 """Training episodes of the memory decoder: short contexts, a cue for every segment, the segment to write out.
 
-An episode is a context of at most 384 tokens: segments drawn from generic sentences, from real documentation and from
-random tokens. No passkey, no needle, no filler sentence is among them (`text.FORBIDDEN`; tests/test_episodes.py
-searches what this module yields).
+An episode is a context of at most 384 tokens: segments of at most 64, drawn from generic sentences, from real
+documentation and from random tokens. No passkey, no needle, no filler sentence is among them (`text.FORBIDDEN`;
+tests/test_episodes.py searches what this module yields).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ CUE_TOKENS = 16
 # Half of the episodes are drawn from neighbours in the order of their first tokens: sentences that begin alike, and so
 # wrong answers that are hard to tell from the right one although there are few of them.
 ALIKE_SHARE, NEIGHBOURS = 0.5, 200
+# To read one segment is learned first; then, in a share of the steps, the decoder reads two at once.
+ALONE, TWO_READS = 300, 0.25
 LENGTHS = (2, 3, 5)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
 
 
@@ -41,7 +43,7 @@ class Pool:
         return tuple(segment for group in self.classes for segment in group)
 
 
-def pool(encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int = 48, seed: int = 0) -> Pool:
+def pool(encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int = 64, seed: int = 0) -> Pool:
     """Generic sentences and the documentation of the standard library, cut to segments of at least four tokens."""
     lines = text.generic_sentences(generic, seed) + list(text.documentation("train"))
     segments = cut(encode([" " + line for line in lines]), limit)
@@ -88,14 +90,14 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
 
 
-def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: float = 0.05, latent_width: int = 768,
+def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: float = 0.05, latent_width: int = 1024,
           seed: int = 0) -> dict[str, Tensor]:
     """The tensors of one training step, a pure function of (pool, step, seed): up to `contexts` episodes, and no
     further one once there are `most` segments.
 
     segment_ids "batch seq", cue_ids "batch cue", input_ids and labels "batch text" (the stem of a segment is given,
-    what follows it and the end mark are asked for), context_ids " batch" (which episode a row belongs to) and the
-    noise that is added to the latents.
+    what follows it and the end mark are asked for), read_rows "batch read" (the segments that are read), context_ids
+    " batch" (which episode a row belongs to) and the noise that is added to the latents.
     """
     rng = runtime.python_random(seed, "episode", step)
     group = rng.choices(source.classes, [sum(map(len, c)) for c in source.classes])[0]
@@ -103,16 +105,36 @@ def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: 
     for number in range(contexts):
         if len(rows) < most:
             rows += [(number, s) for s in context(group, source.vocabulary, rng)]
-    stems = [min(rng.randint(0, 8), len(s) - 1) for _, s in rows]
-    inputs = [[tokens.BOS, *s, tokens.EOS] for _, s in rows]
-    labels = [[-100] * (1 + stem) + [*s[stem:], tokens.EOS] for stem, (_, s) in zip(stems, rows, strict=True)]
+    segments = [s for _, s in rows]
+    stems = [min(rng.randint(0, 8), len(s) - 1) for s in segments]
+    texts, asked, reads = _texts(segments, stems, rng, two=TWO_READS if step >= ALONE else 0.0)
     shift = torch.randn(len(rows), latent_width, generator=runtime.generator(seed, "noise", step))
-    return {"segment_ids": _padded([s for _, s in rows], tokens.PAD),
-            "cue_ids": _padded([cue(s, stem, rng) for stem, (_, s) in zip(stems, rows, strict=True)], tokens.PAD),
-            "input_ids": _padded(inputs, tokens.PAD), "labels": _padded(labels, -100),
+    return {"segment_ids": _padded(segments, tokens.PAD),
+            "cue_ids": _padded([cue(s, stem, rng) for s, stem in zip(segments, stems, strict=True)], tokens.PAD),
+            "input_ids": _padded(texts, tokens.PAD), "labels": _padded(asked, -100), "read_rows": torch.tensor(reads),
             "context_ids": torch.tensor([number for number, _ in rows]), "noise": noise * shift}
 
 
-def batches(source: Pool, *, contexts: int = 4, seed: int = 0) -> Callable[[int], dict[str, Tensor]]:
+def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Random, *, two: float,
+           ) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    """Texts, labels and read rows: most steps read one segment and write it out from its stem on. The share `two` reads
+    two: either both are written, one after the other, or the one that the stem belongs to, wherever it comes."""
+    kind, rows = rng.random(), range(len(segments))
+    others = [(row + rng.randrange(1, len(segments))) % len(segments) if len(segments) > 1 else row for row in rows]
+    if kind >= two:
+        reads, bodies = [[row] for row in rows], [[*s] for s in segments]
+    elif kind < two / 2:
+        reads = [[row, other] for row, other in zip(rows, others, strict=True)]
+        bodies = [[*segments[row], tokens.SEP, *segments[other]] for row, other in reads]
+    else:
+        reads = [rng.sample([row, other], 2) for row, other in zip(rows, others, strict=True)]
+        bodies = [[*s] for s in segments]
+        stems[:] = [min(max(stem, 3), len(s) - 1) for stem, s in zip(stems, segments, strict=True)]
+    texts = [[tokens.BOS, *body, tokens.EOS] for body in bodies]
+    labels = [[-100] * (1 + stem) + text[1 + stem :] for stem, text in zip(stems, texts, strict=True)]
+    return texts, labels, reads
+
+
+def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, seed: int = 0) -> Callable[[int], dict[str, Tensor]]:
     """`batch` as a function of the step alone: what `training.fit` takes."""
-    return lambda step: batch(source, step, contexts=contexts, seed=seed)
+    return lambda step: batch(source, step, contexts=contexts, latent_width=latent_width, seed=seed)

@@ -162,12 +162,13 @@ def _vocabulary(split: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A puzzle in a haystack: segments in reading order, the rows that hold each needed sentence, the question and the
-    cues in tokens."""
+    """A puzzle in a haystack: segments in reading order, the rows that hold each needed sentence and those of the other
+    facts, the question and the cues in tokens."""
 
     puzzle: Puzzle
     segments: Segments
     rows: tuple[Rows, ...]
+    others: tuple[Rows, ...]
     question: Rows
     cues: Segments
     depth: float
@@ -200,7 +201,8 @@ def trial(task: Task, tokens: int, depth: float, seed: int, encode: Encode, *, l
     places = [gaps[round(share * (len(gaps) - 1))] for share in shares]
     segments, rows = tasks.insert(hay.segments[: gaps[-1]], own, places)
     needed = sum(map(len, made.chains[: made.needed]))
-    return Trial(made, segments, tuple(rows[:needed]), tuple(question), tuple(map(tuple, cues)), depth)
+    return Trial(made, segments, tuple(rows[:needed]), tuple(rows[needed:]), tuple(question), tuple(map(tuple, cues)),
+                 depth)
 
 
 def _shares(made: Puzzle, depth: float, rng: random.Random) -> list[float]:

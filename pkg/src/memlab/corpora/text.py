@@ -182,7 +182,7 @@ def made_up_word(rng: random.Random) -> str:
 
 def _slot(kind: str, rng: random.Random) -> str:
     if kind == "number":
-        return "".join(rng.choice("0123456789") for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7))))
+        return "".join(rng.choice("0123456789") for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12))))
     if kind == "when":
         return rng.choice(_WHEN)
     word = made_up_word(rng)
@@ -194,7 +194,7 @@ def _slot(kind: str, rng: random.Random) -> str:
 
 
 def generic_sentences(count: int, seed: int = 0) -> list[str]:
-    """`count` sentences about nothing, with made-up words and numbers of one to seven digits.
+    """`count` sentences about nothing, with made-up words and numbers of one to twelve digits.
 
     They teach a decoder to copy any word and any number. None holds a phrase of the test tasks.
     """

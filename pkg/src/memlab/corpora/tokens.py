@@ -32,3 +32,14 @@ def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Sequence[str]], lis
     def encode(texts: Sequence[str]) -> list[list[int]]:
         return tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
     return encode
+
+
+def split(ids: Sequence[int], at: int = SEP) -> list[list[int]]:
+    """The pieces of `ids` between the tokens `at`, without them."""
+    parts: list[list[int]] = [[]]
+    for token in ids:
+        if token == at:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
