@@ -133,9 +133,10 @@ def test_latents_are_a_prefix_of_embeddings(model: MemoryDecoder) -> None:
     ids, latents = drawn((2, 5)), normal(2, LATENT)
     slots = model.to_prefix.weight.shape[1]
     parts = [[model.to_prefix.weight @ latent[j * slots : (j + 1) * slots] + model.prefix_positions[j]
-              for j in range(6)] for latent in latents]
+              + model.rank[0] for j in range(6)] for latent in latents]
     prefix = torch.stack([torch.stack(part) for part in parts])
-    assert torch.allclose(model.prefix(latents), prefix, atol=1e-5)
+    found, holds = model.prefix(latents)
+    assert torch.allclose(found[:, 0], prefix, atol=1e-5) and bool(holds.all())
     whole = torch.cat([prefix, model.get_input_embeddings()(ids)], 1)
     expected = model.decoder(inputs_embeds=whole).logits[:, 6:]
     found = model(ids, latents=latents).logits
@@ -212,7 +213,7 @@ def test_a_segment_is_encoded_alone(model: MemoryDecoder) -> None:
 
 
 def test_keys_have_length_one_and_latents_unit_variance(model: MemoryDecoder) -> None:
-    latents, keys = model.encode(drawn((20, 7)))
+    latents, keys = model.encode(drawn((20, SEGMENT)))
     assert torch.allclose((keys * keys).sum(1), torch.ones(20), atol=1e-6)
     queries = model.encode_keys(drawn((20, 3)))
     assert torch.allclose((queries * queries).sum(1), torch.ones(20), atol=1e-6)
@@ -336,7 +337,7 @@ def test_losses_by_hand(gpt2: MemoryDecoder) -> None:
         same = [j for j in range(8) if j % 2 == i % 2]
         scores = torch.stack([queries[i] @ keys[j] for j in same]).double() * sharpness
         address.append(float(scores.logsumexp(0) - scores[same.index(i)]))
-        noisy = (latents[i] + made["noise"][i])[None]
+        noisy = (latents[i] + made["noise"][i] * (latents[i] != 0))[None]
         logits = gpt2(made["input_ids"][i : i + 1], latents=noisy).logits[0].double().log_softmax(-1)
         reading += [-float(logits[at - 1, made["input_ids"][i, at]]) for at in range(2, SEGMENT)]
     assert float(out.address_loss) == pytest.approx(sum(address) / 8, rel=1e-4)
@@ -499,7 +500,7 @@ def test_a_segment_that_is_too_long(gpt2: MemoryDecoder) -> None:
 @pytest.mark.parametrize("width", [LATENT - 1, LATENT + 6, 6])
 def test_latents_of_the_wrong_width(gpt2: MemoryDecoder, width: int) -> None:
     for call in (gpt2, gpt2.generate):
-        with pytest.raises(ValueError, match=f"expected latents of width 24, got {width}"):
+        with pytest.raises(ValueError, match=rf"expected 1 to 2 latents of width 24, got shape \(1, {width}\)"):
             call(drawn((2, 3)), latents=normal(2, width))
 
 

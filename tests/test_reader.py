@@ -155,7 +155,7 @@ def test_the_end_mark_ends_what_is_written(model: MemoryDecoder, monkeypatch: py
 def test_one_cue_a_latent(model: MemoryDecoder) -> None:
     assert reader.write_out(model, torch.zeros(0, 24), [], weights.tokenizer()) == []
     for count in (1, 3):
-        with pytest.raises(ValueError, match=f"expected one cue a latent, 2, got {count}"):
+        with pytest.raises(ValueError, match=f"expected one cue a query, 2, got {count}"):
             reader.write_out(model, torch.zeros(2, 24), [()] * count, weights.tokenizer())
 
 

@@ -50,7 +50,8 @@ class MemoryDecoderConfig(PreTrainedConfig):
         self.latent_width, self.key_width, self.slots, self.attention = latent_width, key_width, slots, attention
         self.sharpness, self.reads = sharpness, reads
         self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
-        for name in ("latent_width", "key_width", "slots", "segment_tokens", "reads", "encoder_layers", "encoder_heads"):
+        for name in ("latent_width", "key_width", "slots", "segment_tokens", "reads", "encoder_layers",
+                     "encoder_heads"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)!r}")
         for big in ("latent_width", "segment_tokens"):

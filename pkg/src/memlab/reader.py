@@ -84,7 +84,7 @@ def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], 
     """What the decoder writes after each cue when it reads one latent or several: greedy, up to the end mark.
 
     An empty cue asks for the whole segment, or for all of them, joined by the separator's text " | ".
-    At most `max_new_tokens`: by default room for every segment that is read. ValueError unless there is one cue a query.
+    At most `max_new_tokens`, by default room for all segments that are read. ValueError unless there is a cue a query.
     """
     if len(cues) != len(latents):
         raise ValueError(f"expected one cue a query, {len(latents)}, got {len(cues)}")

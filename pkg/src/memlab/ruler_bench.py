@@ -66,7 +66,7 @@ class Cell:
         self.facts = list(zip(keys.split(sizes), latents.split(sizes), strict=True))
 
     def take(self, trial: int, rows: Sequence[int]) -> Tensor:
-        """Latents of a trial by row; the rows of the haystack come first, then those of the facts, needed ones first."""
+        """Latents of a trial by row: rows of the haystack first, then those of its facts, needed ones first."""
         base, own = self.bases[trial], self.facts[trial][1]
         return torch.stack([KeyValue().take(base, torch.tensor(row)) if row < len(base) else own[row - len(base)]
                             for row in rows])
@@ -104,14 +104,14 @@ class Cell:
                 float(fits[:, :count].min()))
 
     def memory(self) -> list[Outcome]:
-        """The nearest rows, looked at again: the decoder keeps those that begin with the cue. ValueError for a task whose
-        question is no beginning of a sentence."""
+        """The nearest rows, looked at again: the decoder keeps those that begin with the cue. ValueError for a task in
+        which nothing begins with it."""
         if self.task.kind not in STEMS:
             raise ValueError(f"expected a task with stems, one of {', '.join(STEMS)}, got {self.task.kind!r}")
         return self.outcomes([rows for rows, _ in self._recognised], [fit for _, fit in self._recognised])
 
     def hops(self) -> list[Outcome]:
-        """As `memory`, but an answer that names another variable is looked up in its turn, at most `count` + 1 times."""
+        """As `memory`, but a variable that the answer names is looked up in its turn, `count` + 1 times at most."""
         encode, out = tokens.encoder(weights.tokenizer()), []
         for trial, made in enumerate(self.trials):
             cue, path, said = list(made.cues[0]), [], ""

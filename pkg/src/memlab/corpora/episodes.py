@@ -135,6 +135,7 @@ def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Ra
     return texts, labels, reads
 
 
-def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, seed: int = 0) -> Callable[[int], dict[str, Tensor]]:
+def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, seed: int = 0,
+            ) -> Callable[[int], dict[str, Tensor]]:
     """`batch` as a function of the step alone: what `training.fit` takes."""
     return lambda step: batch(source, step, contexts=contexts, latent_width=latent_width, seed=seed)

@@ -182,7 +182,8 @@ def made_up_word(rng: random.Random) -> str:
 
 def _slot(kind: str, rng: random.Random) -> str:
     if kind == "number":
-        return "".join(rng.choice("0123456789") for _ in range(rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12))))
+        digits = rng.choice((1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8, 10, 12))
+        return "".join(rng.choice("0123456789") for _ in range(digits))
     if kind == "when":
         return rng.choice(_WHEN)
     word = made_up_word(rng)

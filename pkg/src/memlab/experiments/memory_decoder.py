@@ -16,8 +16,8 @@ from memlab.results import Record, Verdict
 
 def exam(model: MemoryDecoder, *, split: str = "test", count: int = 200, stored: int = 2000,
          seed: int = 0) -> Iterator[tuple[str, list[float]]]:
-    """Named 0/1 outcomes and scores on sentences that no training saw: address by 6 tokens, write out, forget, edit, read
-    two rows at once."""
+    """Named outcomes (0 or 1) and scores on sentences that no training saw: address by 6 tokens, write out, forget,
+    edit, read two rows at once."""
     encode, memory = tokens.encoder(weights.tokenizer()), KeyValue()
     rng = runtime.python_random(seed, "exam", split)
     lines = rng.sample(text.documentation(split), stored)
@@ -37,12 +37,13 @@ def exam(model: MemoryDecoder, *, split: str = "test", count: int = 200, stored:
     yield "score, forgotten", left[:, 0].tolist()
     yield "fit, stored", reader.recognise(model, memory.take(state, rows), cues)[:, 0].tolist()
     yield "fit, forgotten", reader.recognise(model, memory.take(gone, others), cues)[:, 0].tolist()
-    yield from _facts(model, count // 2, split, seed)
+    yield from facts(model, count // 4, split, seed)
     yield from _edits(model, gone, encode, memory, count // 4, split, seed)
 
 
-def _facts(model: MemoryDecoder, count: int, split: str, seed: int) -> Iterator[tuple[str, list[float]]]:
-    """Facts with values that no training saw, by their own rows: one row each, then two rows of one key at once."""
+def facts(model: MemoryDecoder, count: int = 50, split: str = "test", seed: int = 0) -> Iterator[tuple[str, list[float]]]:
+    """Named outcomes on facts whose wordings and values no training saw, two of one key each time: is the value there
+    when the decoder reads one row, are both when it reads both at once?"""
     encode = tokens.encoder(weights.tokenizer())
     for name, kind, digits in (("words", "word", 7), ("5 digits", "number", 5), ("12 digits", "number", 12)):
         made = [ruler.puzzle(ruler.Task("multi-value", kind, digits, count=2), runtime.derive_seed(seed, i, name),
@@ -50,7 +51,8 @@ def _facts(model: MemoryDecoder, count: int, split: str, seed: int) -> Iterator[
         latents, _ = reader.encode(model, encode([" " + fact for one in made for fact, in one.chains]))
         pairs, nothing = latents.unflatten(0, (count, 2)), [()] * count
         said = reader.write_out(model, pairs[:, 0], nothing, weights.tokenizer())
-        yield f"value of {name}", [evaluation.value_recall(a, one.answers[:1]) for a, one in zip(said, made, strict=True)]
+        yield f"value of {name}", [evaluation.value_recall(a, one.answers[:1])
+                                   for a, one in zip(said, made, strict=True)]
         said = reader.write_out(model, pairs, nothing, weights.tokenizer())
         both = [evaluation.value_recall(a, one.answers) == 1 for a, one in zip(said, made, strict=True)]
         yield f"both values of {name}", [float(right) for right in both]
