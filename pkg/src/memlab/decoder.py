@@ -34,21 +34,26 @@ class MemoryDecoderConfig(PreTrainedConfig):
 
     `latent_width` numbers per segment, split over `slots` prefix positions that each see
     `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. The decoder takes up to
-    `reads` latents at once. `attention` is the kernel that the stock model uses: the fused ones' backward pass in
-    bfloat16 is many times slower on CPUs.
+    `reads` latents at once, and writes their segments with the token `separator` between. `attention` is the kernel
+    that the stock model uses: the fused ones' backward pass in bfloat16 is many times slower on CPUs.
     """
 
     model_type = "memory-decoder"
     sub_configs = {"text_config": AutoConfig}
 
+    @property
+    def stretch(self) -> int:
+        """Positions of one segment in the text: its tokens, the mark before it and the one behind it."""
+        return self.segment_tokens + 2
+
     def __init__(self, text_config: Any = None, latent_width: int = 1024, key_width: int = 128, slots: int = 64,
                  segment_tokens: int = 64, reads: int = 2, encoder_layers: int = 2, encoder_heads: int = 4,
-                 attention: str = "eager", sharpness: float = 20.0, **kwargs: Any) -> None:
+                 attention: str = "eager", sharpness: float = 20.0, separator: int = 3, **kwargs: Any) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else tiny_text_config()
         self.latent_width, self.key_width, self.slots, self.attention = latent_width, key_width, slots, attention
-        self.sharpness, self.reads = sharpness, reads
+        self.sharpness, self.reads, self.separator = sharpness, reads, separator
         self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
         for name in ("latent_width", "key_width", "slots", "segment_tokens", "reads", "encoder_layers",
                      "encoder_heads"):
@@ -57,15 +62,15 @@ class MemoryDecoderConfig(PreTrainedConfig):
         for big in ("latent_width", "segment_tokens"):
             if getattr(self, big) % slots:
                 raise ValueError(f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}")
-        positions = getattr(self.text_config, "max_position_embeddings", None)
-        if positions is not None and positions <= slots:
-            raise ValueError(f"the decoder must hold more than slots={slots} positions, got {positions}")
+        positions, need = getattr(self.text_config, "max_position_embeddings", None), reads * (slots + self.stretch)
+        if positions is not None and positions < need:
+            raise ValueError(f"the decoder must hold at least {need} positions for {reads} segments, got {positions}")
         kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
         super().__init__(**kwargs)
 
 
 def tiny_text_config(vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4,
-                     positions: int = 256) -> GPT2Config:
+                     positions: int = 260) -> GPT2Config:
     """The stock GPT-2 config that the book's decoder uses by default."""
     return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions,
                       resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="relu",
@@ -165,11 +170,19 @@ class MemoryDecoder(PreTrainedModel):
         reads, end = holds.shape[1:]
         inputs = {"inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
                   "attention_mask": torch.cat([holds.flatten(1).to(mask.dtype), mask], 1)}
-        if self._takes_positions:  # all read-outs lie at the same places, so that the text begins where it always does
-            slots = torch.arange(end, device=ids.device).repeat(reads)
-            text = self.config.slots + (mask.long().cumsum(1) - 1).clamp(min=0)
-            inputs["position_ids"] = torch.cat([slots.expand(len(ids), -1), text], 1)
+        if self._takes_positions:
+            firsts = torch.arange(reads, device=ids.device)[:, None] * self.config.slots
+            slots = (firsts + torch.arange(end, device=ids.device)).flatten()
+            inputs["position_ids"] = torch.cat([slots.expand(len(ids), -1), self._places(ids, mask.long())], 1)
         return inputs
+
+    def _places(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Positions of the text: each segment of an answer has a stretch of its own, so that a token lies as far behind
+        the slot that it is copied from in the second segment as in the first. Padding is not counted."""
+        count, separators = (mask.cumsum(1) - 1).clamp(min=0), ids == self.config.separator
+        number = separators.cumsum(1)
+        within = count - torch.where(separators, count, 0).cummax(1).values
+        return self.config.reads * self.config.slots + number * self.config.stretch + within
 
     def forward(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,
                 attention_mask: Tensor | None = None, labels: Int[Tensor, "batch seq"] | None = None,
@@ -231,20 +244,24 @@ class MemoryDecoder(PreTrainedModel):
 def align_positions(model: MemoryDecoder) -> None:
     """Start a decoder with learned absolute positions so that prefix slot j sits where its tokens will be written.
 
-    Sinusoids of the same clock for slots and text, and equal query and key maps in the first layer: attention
-    then begins near the slot that holds the next token instead of having to discover it. All weights stay trainable;
-    decoders without such positions (RoPE, ALiBi) are left as they are.
+    Sinusoids of the same clock for slots and text, a mark for every read-out and its stretch of the text, and equal
+    query and key maps in the first layer: attention then begins near the slot that holds the next token instead of
+    having to discover it. All weights stay trainable; decoders without such positions (RoPE, ALiBi) are left as they
+    are.
     """
     transformer: Any = getattr(model.decoder, "transformer", None)
     if not hasattr(transformer, "wpe") or not hasattr(transformer, "wte"):
         return
-    table, slots = transformer.wpe.weight, model.config.slots
-    width, span = table.shape[1], model.config.segment_tokens / slots
+    table, config = transformer.wpe.weight, model.config
+    width, span = table.shape[1], config.segment_tokens / config.slots
     clock = torch.exp(-torch.arange(0, width, 2) / width * math.log(200.0))
-    centres = torch.arange(slots) * span + (span - 1) / 2
-    times = torch.cat([centres, torch.arange(len(table) - slots, dtype=torch.float)])[:, None] * clock
+    centres = torch.arange(config.slots) * span + (span - 1) / 2
+    rest = torch.arange(len(table) - config.reads * config.slots)  # positions of the text
+    number = (rest // config.stretch).clamp(max=config.reads - 1)
+    times = torch.cat([centres.repeat(config.reads), (rest - number * config.stretch).float()])[:, None] * clock
+    owner = torch.cat([torch.arange(config.reads).repeat_interleave(config.slots), number])
     with torch.no_grad():
-        table.copy_(0.3 * torch.cat([times.sin(), times.cos()], 1))
+        table.copy_(0.3 * torch.cat([times.sin(), times.cos()], 1) + 0.2 * torch.randn(config.reads, width)[owner])
         first = transformer.h[0].attn.c_attn.weight
         first[:, width : 2 * width] = first[:, :width]
         transformer.wte.weight.normal_(std=width**-0.5)

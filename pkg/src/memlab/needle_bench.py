@@ -1,7 +1,7 @@
 """One cell of the needle test, read in several ways: the same prompts, segments, latents and decoder for all.
 
     cell = Cell(model, "needle", 65536, trials=20)
-    cell.memory(), cell.oracle(), cell.bm25(), cell.linear()      # outcomes, one a trial
+    cell.memory(), cell.nearest(), cell.oracle(), cell.bm25(), cell.linear()      # outcomes, one a trial
 
 A haystack is encoded once; each trial adds the rows of its own fact. That is exact, not a shortcut: segments are
 encoded independently of each other (tests/test_needle_bench.py compares with prompts that are read whole).
@@ -24,6 +24,8 @@ from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse, Sharded, ShardedState
 
 State = KeyValueState | ShardedState
+LIMIT = 64  # tokens in a segment, as many as the book's decoder takes
+CANDIDATES = 8  # rows that are looked at again by the decoder
 SHORT = 1024  # up to this length every trial has a haystack of its own; beyond it the trials of a cell share one
 
 
@@ -50,14 +52,15 @@ def prompt(kind: str, length: int, trial: int, *, seed: int = 0, split: str = "t
     encode = tokens.encoder(weights.tokenizer())
     hidden = tasks.fact(kind, runtime.derive_seed(seed, kind, length, trial), split=split)
     hay = hay or haystack(length, trial, seed=seed, split=split)
-    return tasks.hide(hay, hidden, trial % 10 / 10 + 0.05, length, encode, limit=48)
+    return tasks.hide(hay, hidden, trial % 10 / 10 + 0.05, length, encode, limit=LIMIT)
 
 
 def haystack(length: int, trial: int, *, seed: int = 0, split: str = "test") -> tasks.Haystack:
     """Real documentation for a trial; above `SHORT` tokens all trials of one length get the same."""
     number = trial if length <= SHORT else 0
     encode = tokens.encoder(weights.tokenizer())
-    return tasks.haystack(length, encode, limit=48, split=split, seed=runtime.derive_seed(seed, "hay", length, number))
+    seed = runtime.derive_seed(seed, "hay", length, number)
+    return tasks.haystack(length, encode, limit=LIMIT, split=split, seed=seed)
 
 
 class Cell:
@@ -65,10 +68,12 @@ class Cell:
 
     def __init__(self, model: MemoryDecoder, kind: str, length: int, *, trials: int, seed: int = 0,
                  split: str = "test", shared: dict[int, tuple[tasks.Haystack, Any, float]] | None = None,
-                 ) -> None:
-        """Under torchrun all processes make the same cell, and each encodes and keeps its share of the rows."""
-        self.model, self.kind, self.length = model, kind, length
-        self.memory_rule: Any = Sharded() if runtime.processes() > 1 else KeyValue()
+                 dtype: torch.dtype = torch.float32) -> None:
+        """Latents are kept in `dtype`. Under torchrun all processes make the same cell, and each encodes and keeps its
+        share of the rows."""
+        self.model, self.kind, self.length, self.dtype = model, kind, length, dtype
+        rule = KeyValue(CANDIDATES)
+        self.memory_rule: Any = Sharded(rule) if runtime.processes() > 1 else rule
         known = shared if shared is not None else {}
         self.write_seconds: float = 0.0
         self.read_seconds: list[float] = []
@@ -90,12 +95,12 @@ class Cell:
 
     def _store(self, hay: tasks.Haystack) -> tuple[tasks.Haystack, Any, float]:
         with runtime.Stopwatch() as watch:
-            state = reader.memorise(self.model, hay.segments, self.memory_rule)
+            state = reader.memorise(self.model, hay.segments, self.memory_rule, dtype=self.dtype)
         return hay, state, watch.seconds
 
     @cached_property
-    def rows(self) -> list[int]:
-        """The row that each query finds: nearest key among all of its own memory, the fact behind the haystack.
+    def candidates(self) -> list[list[int]]:
+        """The rows that each query finds, nearest key first, among all of its own memory, the fact behind the haystack.
 
         Every look-up is timed on its own. Only keys are laid side by side; values stay where they are.
         """
@@ -103,7 +108,7 @@ class Cell:
         for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
             state = self.memory_rule.keys_only(base, own)
             with runtime.Stopwatch() as watch:
-                found.append(int(self.memory_rule.address(state, query[None])[1]))
+                found.append(self.memory_rule.address(state, query[None])[1][0].tolist())
             self.read_seconds.append(watch.seconds)
         return found
 
@@ -111,7 +116,7 @@ class Cell:
     def scores(self) -> tuple[list[float], list[float]]:
         """For each trial the best score among the fact's own rows, and the best among the rows of the haystack."""
         own = [float((keys @ query).max()) for (keys, _), query in zip(self.facts, self.queries, strict=True)]
-        rivals = [float(self.memory_rule.address(base, query[None])[0])
+        rivals = [float(self.memory_rule.address(base, query[None])[0][0, 0])
                   for base, query in zip(self.bases, self.queries, strict=True)]
         return own, rivals
 
@@ -129,10 +134,20 @@ class Cell:
         return [Outcome(correct(p.fact, one), address[i] if address is not None else None, one)
                 for i, (p, one) in enumerate(zip(self.prompts, said, strict=False))]
 
+    def _from_rows(self, rows: list[int]) -> list[Outcome]:
+        hits = [row >= len(base) for row, base in zip(rows, self.bases, strict=False)]
+        return self._outcomes(self._latents(rows), hits)
+
+    def nearest(self) -> list[Outcome]:
+        """The nearest key, its latent, the decoder."""
+        return self._from_rows([rows[0] for rows in self.candidates])
+
     def memory(self) -> list[Outcome]:
-        """Nearest key, its latent, the decoder."""
-        hits = [row >= len(base) for row, base in zip(self.rows, self.bases, strict=True)]
-        return self._outcomes(self._latents(self.rows), hits)
+        """The nearest keys, looked at again: the decoder writes out the row that best fits the cue."""
+        places = range(len(self.candidates[0]))
+        latents = torch.stack([self._latents([rows[place] for rows in self.candidates]) for place in places], 1)
+        fits = reader.recognise(self.model, latents, [p.cue for p in self.prompts])
+        return self._from_rows([rows[int(best)] for rows, best in zip(self.candidates, fits.argmax(1), strict=True)])
 
     def oracle(self) -> list[Outcome]:
         """The right row by decree: what is lost here is lost by encoder and decoder, not by the address."""
@@ -140,11 +155,11 @@ class Cell:
 
     def linear(self, trials: int = 10, ridge: float = 1e-3) -> list[Outcome]:
         """Larimar's linear read-out M = K⁺V over the same keys and latents, untrained for it; the read-out is
-        normalised as every latent is. No outcomes where the rows are shared out: it wants all of them."""
+        normalised as every latent is. No outcomes where the rows are shared out or packed: it wants all of them."""
         memory, config, out = PseudoInverse(ridge), self.model.config, []
         sums: dict[int, tuple[int, LinearState]] = {}  # rows that all trials of a haystack share, summed once
         for base, (keys, latents), query in list(zip(self.bases, self.facts, self.queries, strict=True))[:trials]:
-            if not isinstance(base, KeyValueState):
+            if not isinstance(base, KeyValueState) or self.dtype != torch.float32:
                 return []
             place = base.keys.data_ptr()
             if place not in sums:
@@ -165,5 +180,4 @@ class Cell:
             segments = [list(s) for i, s in enumerate(p.segments) if i not in own]
             segments += [list(p.segments[i]) for i in p.rows]
             rows += retrieval.best_rows(retrieval.BM25(decode(segments)), decode([list(p.cue)]))
-        hits = [row >= len(base) for row, base in zip(rows, self.bases, strict=False)]
-        return self._outcomes(self._latents(rows), hits)
+        return self._from_rows(rows)

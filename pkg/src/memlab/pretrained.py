@@ -23,7 +23,7 @@ from memlab.decoder import MemoryDecoder, new_decoder
 # Chosen on the "dev" wordings. "quick" has to fit into three minutes on two old cores.
 _BASE = training.Recipe(steps=300, lr=4e-3, muon=4e-3, muon_bfloat16=False, warmup=0.1, decay=0.7, floor=0.02,
                         weight_decay=0.01)
-RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=2500, warmup=0.02),
+RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=2000, warmup=0.025),
            "gpu": replace(_BASE, steps=20_000, warmup=0.01)}
 Report = Callable[[int, dict[str, float]], None]
 
@@ -92,6 +92,12 @@ def trained(profile: str, seed: int = 0) -> MemoryDecoder:
 def shipped() -> MemoryDecoder:
     """The better-trained weights that travel with the package (see their card)."""
     return load(weights.folder("memory-decoder"))
+
+
+def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:
+    """Quick: the model that this machine trained in minutes. Otherwise the weights that travel with the package."""
+    with runtime.one_process_first():  # it may have to train
+        return trained("quick", seed) if runtime.profile(profile) == "quick" else shipped()
 
 
 def save(model: MemoryDecoder, folder: str | Path) -> None:

@@ -18,6 +18,7 @@ from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue
 
 Segments = Sequence[Sequence[int]]
+AT_ONCE = 8192  # segments that `memorise` encodes before it writes their rows
 JOINED = " | "  # between the segments of an answer that was written from several rows
 
 
@@ -59,14 +60,19 @@ def encode(model: MemoryDecoder, segments: Segments, *, batch: int = 256,
     return latents, keys
 
 
-def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None) -> Any:
-    """The state, in RAM, of a key–value memory that holds every segment; of a `Sharded` one each process encodes and
-    keeps its share. ValueError, before encoding, if RAM cannot hold the rows."""
+def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None, *,
+             dtype: torch.dtype = torch.float32) -> Any:
+    """The state, in RAM, of a key–value memory that holds every segment, its latents in `dtype`; of a `Sharded` one
+    each process encodes and keeps its share. Some thousand segments are encoded at a time, so that little RAM is
+    needed beside the rows. ValueError, before encoding, if RAM cannot hold the rows."""
     memory, config = memory or KeyValue(), model.config
-    memory.check_capacity(len(segments), config.key_width, config.latent_width)
+    memory.check_capacity(len(segments), config.key_width, config.latent_width, dtype)
     mine = memory.share(len(segments))
-    latents, keys = encode(model, [segments[row] for row in mine])
-    return memory.write(memory.empty(config.key_width, config.latent_width, capacity=len(mine)), keys, latents)
+    state = memory.empty(config.key_width, config.latent_width, capacity=len(mine), dtype=dtype)
+    for start in range(0, len(mine), AT_ONCE):
+        latents, keys = encode(model, [segments[row] for row in mine[start : start + AT_ONCE]])
+        state = memory.write(state, keys, latents)
+    return state
 
 
 @torch.no_grad()
@@ -83,24 +89,33 @@ def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], 
               tokenizer: PreTrainedTokenizerFast, *, max_new_tokens: int | None = None) -> list[str]:
     """What the decoder writes after each cue when it reads one latent or several: greedy, up to the end mark.
 
-    An empty cue asks for the whole segment, or for all of them, joined by the separator's text " | ".
-    At most `max_new_tokens`, by default room for all segments that are read. ValueError unless there is a cue a query.
+    An empty cue asks for the whole segment, or for all of them, one after the other, joined by " | "; a stem for the
+    rest of the segment that begins so. At most `max_new_tokens` a segment, by default room for all that it can hold. ValueError unless there is a cue a query.
     """
     if len(cues) != len(latents):
         raise ValueError(f"expected one cue a query, {len(latents)}, got {len(cues)}")
     reads = latents.shape[1] if latents.ndim == 3 else 1
-    most = max_new_tokens or reads * (model.config.segment_tokens + 2)
-    texts: list[str] = []
-    for start in range(0, len(cues), 256):
-        some = [[tokens.BOS, *cue] for cue in cues[start : start + 256]]
-        ids, mask = _padded(some, model.device, left=True)
+    most = max_new_tokens or model.config.segment_tokens + 2
+    prompts = [[tokens.BOS, *cue] for cue in cues]
+    texts = [[part] for part in _continued(model, latents, prompts, most)]
+    more = [row for row, cue in enumerate(cues) if not cue]
+    for _ in range(reads - 1 if more else 0):
+        asked = [[*prompts[row], *(token for part in texts[row] for token in (*part, tokens.SEP))] for row in more]
+        for row, part in zip(more, _continued(model, latents[more], asked, most), strict=True):
+            texts[row].append(part)
+    return [JOINED.join(tokenizer.batch_decode(parts, skip_special_tokens=True)) for parts in texts]
+
+
+def _continued(model: MemoryDecoder, latents: Tensor, prompts: Segments, most: int) -> list[list[int]]:
+    """The tokens that the decoder writes after each prompt, up to the end mark or the separator."""
+    parts: list[list[int]] = []
+    for start in range(0, len(prompts), 256):
+        ids, mask = _padded(prompts[start : start + 256], model.device, left=True)
         out = model.generate(ids, latents=latents[start : start + 256].to(model.device), attention_mask=mask,
                              max_new_tokens=most, do_sample=False, pad_token_id=tokens.EOS,
-                             eos_token_id=tokens.EOS)
-        for row in out[:, ids.shape[1]:].tolist():
-            parts = tokens.split(row)
-            texts.append(JOINED.join(tokenizer.batch_decode(parts, skip_special_tokens=True)))
-    return texts
+                             eos_token_id=[tokens.EOS, tokens.SEP])
+        parts += [tokens.until(row, (tokens.EOS, tokens.SEP)) for row in out[:, ids.shape[1]:].tolist()]
+    return parts
 
 
 @torch.no_grad()

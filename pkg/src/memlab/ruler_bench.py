@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,16 @@ from memlab.memories import KeyValue, KeyValueState
 
 CANDIDATES = 8  # rows that are looked at again by the decoder
 STEMS = ("single", "multi-key", "multi-value", "multi-query", "chain")  # kinds whose cue is how the fact begins
+# Tasks by the names of chapter 11: what is asked, and in which text.
+CASES: dict[str, tuple[Task, str]] = {
+    "number": (Task("single"), "documentation"), "12 digits": (Task("single", digits=12), "documentation"),
+    "word": (Task("single", "word"), "documentation"), "uuid": (Task("single", "uuid"), "documentation"),
+    "repeated filler": (Task("single"), "filler"), "all facts": (Task("single"), "needles"),
+    "near keys": (Task("multi-key"), "documentation"), "several values": (Task("multi-value"), "documentation"),
+    "several questions": (Task("multi-query"), "documentation"), "chain": (Task("chain"), "documentation"),
+    "tracking": (Task("tracking"), "documentation"), "no shared word": (Task("mismatch"), "documentation"),
+}
+UNANSWERED = {"number": Task("single", present=False), "near keys": Task("multi-key", present=False)}
 _VARIABLE = re.compile(r"variable (\w+)\W*$", re.I)
 
 
@@ -42,17 +53,17 @@ class Cell:
     """All trials of one (task, length, source), encoded. Depth runs over the eleven of `ruler.DEPTHS`."""
 
     def __init__(self, model: MemoryDecoder, task: Task, length: int, *, trials: int, source: str = "documentation",
-                 seed: int = 0, split: str = "test", shared: dict[object, object] | None = None) -> None:
+                 seed: int = 0, split: str = "test", shared: dict[Any, Any] | None = None) -> None:
         self.model, self.task, self.length, self.source = model, task, length, source
         encode, limit = tokens.encoder(weights.tokenizer()), model.config.segment_tokens
-        known = shared if shared is not None else {}
+        known: dict[Any, tuple[ruler.Haystack, KeyValueState]] = shared if shared is not None else {}
         # Haystacks of facts depend on the kind of value; the others are the same for all tasks.
         place = (source, length, task.values if source == "needles" else "", seed)
         if place not in known:
             hay = ruler.haystack(task, length, encode, limit=limit, source=source, split=split,
                                  seed=runtime.derive_seed(seed, "hay", length))
             known[place] = hay, reader.memorise(model, hay.segments)
-        hay, state = known[place]  # type: ignore[misc]
+        hay, state = known[place]
         self.trials = [ruler.trial(task, length, ruler.DEPTHS[trial % 11], runtime.derive_seed(seed, length, trial),
                                    encode, limit=limit, source=source, split=split, hay=hay)
                        for trial in range(trials)]
@@ -98,7 +109,7 @@ class Cell:
         """Of the `CANDIDATES` nearest rows of each cue those that fit it best, and how well the worst of them does."""
         found = self._look_up(trial, cues, CANDIDATES)
         latents = torch.stack([self.take(trial, rows) for rows in found])
-        fits, order = reader.recognise(self.model, latents, cues).sort(1, descending=True, stable=True)
+        fits, order = reader.recognise(self.model, latents, cues).sort(dim=1, descending=True, stable=True)
         count = self._values_a_cue
         return ([found[cue][int(i)] for cue in range(len(cues)) for i in order[cue, :count]],
                 float(fits[:, :count].min()))

@@ -25,7 +25,7 @@ CUE_TOKENS = 16
 # wrong answers that are hard to tell from the right one although there are few of them.
 ALIKE_SHARE, NEIGHBOURS = 0.5, 200
 # To read one segment is learned first; then, in a share of the steps, the decoder reads two at once.
-ALONE, TWO_READS = 300, 0.25
+ALONE, TWO_READS = 300, 0.3
 LENGTHS = (2, 3, 5)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
 
 
@@ -126,6 +126,7 @@ def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Ra
     elif kind < two / 2:
         reads = [[row, other] for row, other in zip(rows, others, strict=True)]
         bodies = [[*segments[row], tokens.SEP, *segments[other]] for row, other in reads]
+        stems[:] = [0] * len(stems)
     else:
         reads = [rng.sample([row, other], 2) for row, other in zip(rows, others, strict=True)]
         bodies = [[*s] for s in segments]

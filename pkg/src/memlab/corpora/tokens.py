@@ -34,12 +34,7 @@ def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Sequence[str]], lis
     return encode
 
 
-def split(ids: Sequence[int], at: int = SEP) -> list[list[int]]:
-    """The pieces of `ids` between the tokens `at`, without them."""
-    parts: list[list[int]] = [[]]
-    for token in ids:
-        if token == at:
-            parts.append([])
-        else:
-            parts[-1].append(token)
-    return parts
+def until(ids: Sequence[int], marks: Sequence[int]) -> list[int]:
+    """The ids before the first of the `marks`."""
+    end = next((place for place, token in enumerate(ids) if token in marks), len(ids))
+    return list(ids[:end])

@@ -52,7 +52,7 @@ def check_soft_read(soft_read: Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
     """`row_bytes(key, latent, bytes_per_number)`: bytes of one stored pair, without its slot number."""
-    for key, latent, size in ((128, 768, 4), (128, 768, 1), (1, 1, 2)):
+    for key, latent, size in ((128, 1024, 4), (128, 1024, 1), (1, 1, 2)):
         expected = sum(size for _ in range(key)) + sum(size for _ in range(latent))
         got = row_bytes(key, latent, size)
         assert got != latent * size, "the key takes room too"

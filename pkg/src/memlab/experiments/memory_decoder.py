@@ -41,7 +41,8 @@ def exam(model: MemoryDecoder, *, split: str = "test", count: int = 200, stored:
     yield from _edits(model, gone, encode, memory, count // 4, split, seed)
 
 
-def facts(model: MemoryDecoder, count: int = 50, split: str = "test", seed: int = 0) -> Iterator[tuple[str, list[float]]]:
+def facts(model: MemoryDecoder, count: int = 50, split: str = "test", seed: int = 0,
+          ) -> Iterator[tuple[str, list[float]]]:
     """Named outcomes on facts whose wordings and values no training saw, two of one key each time: is the value there
     when the decoder reads one row, are both when it reads both at once?"""
     encode = tokens.encoder(weights.tokenizer())

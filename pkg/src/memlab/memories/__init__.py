@@ -1,7 +1,7 @@
 """Associative memories: what is stored is a state, a memory is the rule that writes and reads it.
 
     memory = KeyValue(top_k=1)
-    state = memory.empty(key_dim=128, value_dim=768)
+    state = memory.empty(key_dim=128, value_dim=1024)
     state = memory.write(state, keys, values)          # a new state; the old one still holds what it held
     latents = memory.read(state, queries)              # (qry, value)
 

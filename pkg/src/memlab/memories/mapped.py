@@ -1,6 +1,6 @@
 """Rows in a folder of plain files: written in a stream, safe against a kill at any moment, read where they lie.
 
-    with RowFolder.create("rows", 128, 768, dtype=torch.int8, key_dtype=torch.int8) as folder:
+    with RowFolder.create("rows", 128, 1024, dtype=torch.int8, key_dtype=torch.int8) as folder:
         for keys, values in blocks:
             folder.write(keys, values)                  # on disk when it returns
     state = RowFolder.read("rows")                      # a KeyValueState whose rows are the files, mapped
