@@ -20,7 +20,7 @@ SIZES = {"latent_width": 48, "key_width": 8, "slots": 12, "segment_tokens": 48, 
 
 
 def tiny(seed: int = 0) -> MemoryDecoder:
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 80), **SIZES), seed).eval()
+    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 160), **SIZES), seed).eval()
 
 
 @pytest.fixture(autouse=True)

@@ -144,7 +144,7 @@ def test_the_end_mark_ends_what_is_written(model: MemoryDecoder, monkeypatch: py
     said = weights.tokenizer()(" The lamp.", add_special_tokens=False).input_ids
 
     def generate(self: MemoryDecoder, ids: Tensor, **more: object) -> Tensor:
-        assert more["eos_token_id"] == EOS and more["do_sample"] is False
+        assert more["eos_token_id"] == [EOS, SEP] and more["do_sample"] is False
         return torch.cat([ids, torch.tensor([[*said, EOS, PAD, PAD]] * len(ids))], 1)
 
     monkeypatch.setattr(MemoryDecoder, "generate", generate)
@@ -161,13 +161,28 @@ def test_one_cue_a_latent(model: MemoryDecoder) -> None:
 
 def test_what_several_rows_say_is_joined(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = (weights.tokenizer()(said, add_special_tokens=False).input_ids for said in (" The lamp.", " A box."))
+    asked: list[list[int]] = []
 
     def generate(self: MemoryDecoder, ids: Tensor, **more: Any) -> Tensor:
-        assert more["latents"].shape == (1, 2, 24) and more["max_new_tokens"] == 2 * (12 + 2)
-        return torch.cat([ids, torch.tensor([[*one, SEP, *two, EOS]])], 1)
+        assert more["latents"].shape == (1, 2, 24) and more["max_new_tokens"] == 12 + 2
+        asked.append(ids[0].tolist())
+        return torch.cat([ids, torch.tensor([[*one, SEP] if len(asked) == 1 else [*two, EOS]])], 1)
 
     monkeypatch.setattr(MemoryDecoder, "generate", generate)
     assert reader.write_out(model, torch.zeros(1, 2, 24), [()], weights.tokenizer()) == [" The lamp. |  A box."]
+    assert asked == [[BOS], [BOS, *one, SEP]], "the second segment is asked for behind the first"
+
+
+def test_a_stem_asks_for_one_of_several_rows(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[int, ...]] = []
+
+    def generate(self: MemoryDecoder, ids: Tensor, **more: Any) -> Tensor:
+        calls.append(tuple(more["latents"].shape))
+        return torch.cat([ids, torch.full((len(ids), 1), EOS)], 1)
+
+    monkeypatch.setattr(MemoryDecoder, "generate", generate)
+    written = reader.write_out(model, torch.zeros(3, 2, 24), [(5, 6), (), (7,)], weights.tokenizer())
+    assert written == ["", " | ", ""] and calls == [(3, 2, 24), (1, 2, 24)]
 
 
 # ---- recognition -----------------------------------------------------------------------------------------------------

@@ -164,8 +164,8 @@ class MemoryDecoder(PreTrainedModel):
         return embedded, holds[:, :, :end]
 
     def _with_prefix(self, ids: Tensor, latents: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-        mask = torch.ones_like(ids) if mask is None else mask
-        embeds = self.get_input_embeddings()(ids)
+        embeds, keep = self._embed(ids, mask)
+        mask = keep.to(ids.dtype)
         prefix, holds = self.prefix(latents)
         reads, end = holds.shape[1:]
         inputs = {"inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
@@ -180,7 +180,7 @@ class MemoryDecoder(PreTrainedModel):
         """Positions of the text: each segment of an answer has a stretch of its own, so that a token lies as far behind
         the slot that it is copied from in the second segment as in the first. Padding is not counted."""
         count, separators = (mask.cumsum(1) - 1).clamp(min=0), ids == self.config.separator
-        number = separators.cumsum(1)
+        number = separators.cumsum(1).clamp(max=self.config.reads - 1)
         within = count - torch.where(separators, count, 0).cummax(1).values
         return self.config.reads * self.config.slots + number * self.config.stretch + within
 

@@ -90,7 +90,8 @@ def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], 
     """What the decoder writes after each cue when it reads one latent or several: greedy, up to the end mark.
 
     An empty cue asks for the whole segment, or for all of them, one after the other, joined by " | "; a stem for the
-    rest of the segment that begins so. At most `max_new_tokens` a segment, by default room for all that it can hold. ValueError unless there is a cue a query.
+    rest of the segment that begins so. At most `max_new_tokens` a segment, by default room for all it can hold.
+    ValueError unless there is a cue a query.
     """
     if len(cues) != len(latents):
         raise ValueError(f"expected one cue a query, {len(latents)}, got {len(cues)}")
