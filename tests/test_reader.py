@@ -185,6 +185,21 @@ def test_a_stem_asks_for_one_of_several_rows(model: MemoryDecoder, monkeypatch: 
     assert written == ["", " | ", ""] and calls == [(3, 2, 24), (1, 2, 24)]
 
 
+# ---- mixtures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_stored_latent_is_settled_already_and_a_faint_slot_is_emptied(model: MemoryDecoder) -> None:
+    latents = reader.encode(model, segments(8, seed=6))[0]
+    assert torch.allclose(reader.settled(model, latents, least=0.01), latents, atol=1e-3)
+    faint = latents + 0.01 * torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
+    settled = reader.settled(model, 3 * faint)
+    slots, held = settled.unflatten(1, (6, -1)), latents.unflatten(1, (6, -1))
+    assert bool((slots[(held == 0).all(2)] == 0).all()), "what only noise has filled"
+    for row in settled:
+        used = row[row != 0]
+        assert float(used.mean()) == pytest.approx(0, abs=1e-5) and abs(float(used.var(correction=0)) - 1) < 1e-3
+
+
 # ---- recognition -----------------------------------------------------------------------------------------------------
 
 

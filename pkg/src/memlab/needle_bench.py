@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from memlab import evaluation, reader, retrieval, runtime, weights
 from memlab.corpora import tasks, tokens
@@ -169,7 +168,7 @@ class Cell:
             count, state = sums[place]
             rest = torch.cat([base.keys[count:], keys]), torch.cat([base.values[count:], latents])
             out.append(memory.read(memory.write(state, *rest), query[None])[0])
-        return self._outcomes(functional.layer_norm(torch.stack(out), (config.latent_width,)), None)
+        return self._outcomes(reader.settled(self.model, torch.stack(out)), None)
 
     def bm25(self) -> list[Outcome]:
         """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten trials, four above

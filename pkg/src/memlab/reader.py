@@ -69,8 +69,10 @@ def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None, *,
     memory.check_capacity(len(segments), config.key_width, config.latent_width, dtype)
     mine = memory.share(len(segments))
     state = memory.empty(config.key_width, config.latent_width, capacity=len(mine), dtype=dtype)
-    for start in range(0, len(mine), AT_ONCE):
-        latents, keys = encode(model, [segments[row] for row in mine[start : start + AT_ONCE]])
+    # Rows that are shared out are numbered by the write: one for all, so that row i is segment i.
+    step = AT_ONCE if isinstance(memory, KeyValue) else max(len(mine), 1)
+    for start in range(0, len(mine), step):
+        latents, keys = encode(model, [segments[row] for row in mine[start : start + step]])
         state = memory.write(state, keys, latents)
     return state
 
@@ -83,6 +85,19 @@ def query_keys(model: MemoryDecoder, cues: Segments) -> Float[Tensor, "qry key"]
         raise ValueError(f"expected cues of at least 1 token, got lengths {[len(cue) for cue in cues]}")
     ids, mask = _padded([cue[: model.config.segment_tokens] for cue in cues], model.device)
     return model.encode_keys(ids, mask).float().cpu()
+
+
+def settled(model: MemoryDecoder, read_outs: Float[Tensor, "qry latent"], least: float = 0.3,
+            ) -> Float[Tensor, "qry latent"]:
+    """Mixtures of latents, as a linear memory returns them, in the form in which latents are stored: slots whose root
+    mean square is below `least` of the fullest one's are emptied, all other numbers get mean zero, unit variance."""
+    parts = read_outs.unflatten(1, (model.config.slots, -1))
+    size = parts.square().mean(2, keepdim=True).sqrt()
+    holds = size >= least * size.amax(1, keepdim=True)
+    count = holds.sum(1, keepdim=True) * parts.shape[2]
+    centred = (parts - (parts * holds).sum((1, 2), keepdim=True) / count) * holds
+    variance = centred.square().sum((1, 2), keepdim=True) / count
+    return (centred * (variance + 1e-5).rsqrt()).flatten(1)
 
 
 def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], cues: Segments,
