@@ -62,6 +62,10 @@ def haystack(length: int, trial: int, *, seed: int = 0, split: str = "test") -> 
     return tasks.haystack(length, encode, limit=LIMIT, split=split, seed=seed)
 
 
+def _rule(top_k: int) -> Any:
+    return Sharded(KeyValue(top_k)) if runtime.processes() > 1 else KeyValue(top_k)
+
+
 class Cell:
     """All trials of one (kind, length), encoded; each reader returns one `Outcome` a trial."""
 
@@ -71,8 +75,7 @@ class Cell:
         """Latents are kept in `dtype`. Under torchrun all processes make the same cell, and each encodes and keeps its
         share of the rows."""
         self.model, self.kind, self.length, self.dtype = model, kind, length, dtype
-        rule = KeyValue(CANDIDATES)
-        self.memory_rule: Any = Sharded(rule) if runtime.processes() > 1 else rule
+        self.memory_rule: Any = _rule(1)
         known = shared if shared is not None else {}
         self.write_seconds: float = 0.0
         self.read_seconds: list[float] = []
@@ -104,10 +107,11 @@ class Cell:
         Every look-up is timed on its own. Only keys are laid side by side; values stay where they are.
         """
         found = []
+        rule = _rule(min(CANDIDATES, *(len(base) for base in self.bases)))  # a short prompt has few rows
         for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
-            state = self.memory_rule.keys_only(base, own)
+            state = rule.keys_only(base, own)
             with runtime.Stopwatch() as watch:
-                found.append(self.memory_rule.address(state, query[None])[1][0].tolist())
+                found.append(rule.address(state, query[None])[1][0].tolist())
             self.read_seconds.append(watch.seconds)
         return found
 
