@@ -169,7 +169,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "documentation", lambda split: ())
     monkeypatch.setattr(pretrained, "new_decoder", lambda seed: tiny(seed))
     monkeypatch.setattr(episodes, "pool", lambda encode, size, seed: real(encode, size, generic=200, seed=seed))
-    monkeypatch.setattr(episodes, "batches", lambda pool, latent_width, seed: lambda step: episodes.batch(
+    monkeypatch.setattr(episodes, "batches", lambda pool, latent_width, alone, seed: lambda step: episodes.batch(
         pool, step, contexts=1, latent_width=48, seed=seed))
 
 

@@ -91,9 +91,9 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
 
 
 def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: float = 0.05, latent_width: int = 1024,
-          seed: int = 0) -> dict[str, Tensor]:
+          alone: int = ALONE, seed: int = 0) -> dict[str, Tensor]:
     """The tensors of one training step, a pure function of (pool, step, seed): up to `contexts` episodes, and no
-    further one once there are `most` segments.
+    further one once there are `most` segments. From step `alone` on, some steps read two segments at once.
 
     segment_ids "batch seq", cue_ids "batch cue", input_ids and labels "batch text" (the stem of a segment is given,
     what follows it and the end mark are asked for), read_rows "batch read" (the segments that are read), context_ids
@@ -107,7 +107,7 @@ def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: 
             rows += [(number, s) for s in context(group, source.vocabulary, rng)]
     segments = [s for _, s in rows]
     stems = [min(rng.randint(0, 8), len(s) - 1) for s in segments]
-    texts, asked, reads = _texts(segments, stems, rng, two=TWO_READS if step >= ALONE else 0.0)
+    texts, asked, reads = _texts(segments, stems, rng, two=TWO_READS if step >= alone else 0.0)
     shift = torch.randn(len(rows), latent_width, generator=runtime.generator(seed, "noise", step))
     return {"segment_ids": _padded(segments, tokens.PAD),
             "cue_ids": _padded([cue(s, stem, rng) for s, stem in zip(segments, stems, strict=True)], tokens.PAD),
@@ -136,7 +136,7 @@ def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Ra
     return texts, labels, reads
 
 
-def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, seed: int = 0,
+def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, alone: int = ALONE, seed: int = 0,
             ) -> Callable[[int], dict[str, Tensor]]:
     """`batch` as a function of the step alone: what `training.fit` takes."""
-    return lambda step: batch(source, step, contexts=contexts, latent_width=latent_width, seed=seed)
+    return lambda step: batch(source, step, contexts=contexts, latent_width=latent_width, alone=alone, seed=seed)

@@ -105,11 +105,11 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     low = wilson(own.sum().min(), trials)[0]
     far = recall[(recall["model"] == "linear") & (recall["tokens"] >= 16 * K)]["value"].mean()
     cost = data[(data["task"] == "cost") & (data["tokens"] >= K)].set_index(["metric", "tokens"])["value"]
-    spread = cost["bytes_per_token"].max() / cost["bytes_per_token"].min()
+    growth = cost["bytes_per_token"].max() / cost["bytes_per_token"].iloc[0]
     found = [
         Verdict("N1", "supported" if worst >= 0.95 else "qualified",
                 f"worst cell to {longest:,} tokens: recall {worst:.2f} (n={trials}, Wilson from {low:.2f})"),
-        Verdict("N2", "supported" if spread < 1.2 else "qualified",
+        Verdict("N2", "supported" if growth < 1.2 else "qualified",
                 f"bytes a token between {cost['bytes_per_token'].min():.0f} and {cost['bytes_per_token'].max():.0f} "
                 f"from 1K tokens on; one look-up in {longest:,} tokens {cost['read_ms'][longest]:.1f} ms"),
         Verdict("N4", "refuted" if far <= 0.1 else "qualified",
