@@ -16,8 +16,8 @@ export IPYTHONDIR := $(CURDIR)/.cache/ipython
 unexport MPLBACKEND
 $(shell mkdir -p .cache/ipython)
 
-# Two files at a time, each in one process. Chapter 10 goes first and alone: it trains on two cores, and leaves its model
-# for chapter 11.
+# Two files at a time, each in one process; in the order of their names, so that the slow ones (the site in a browser)
+# come early. Chapter 10 goes first and alone: it trains on two cores, and leaves its model for chapter 11.
 JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile
 FIRST := book/outside-the-weights/memory-decoder.ipynb
@@ -31,7 +31,7 @@ book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
 test: setup lint check  ## everything that must hold: lint, types, notebooks, package, site, chapters
 	$(MAKE) --no-print-directory book
-	$(BIN)/pytest -q $(PARALLEL) tests
+	$(BIN)/pytest -q $(PARALLEL) --no-loadscope-reorder tests
 	$(BIN)/pytest -q $(NBVAL) $(FIRST)
 	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF $(FIRST)) && $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $$notebooks
 lint: setup  ## style, types and workflows
