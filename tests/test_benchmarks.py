@@ -35,15 +35,16 @@ def test_a_benchmark_runs(script: ModuleType, capsys: pytest.CaptureFixture) -> 
 
 @pytest.mark.parametrize("script", ["memories"], indirect=True)
 def test_the_historic_iteration_inverts_anew(script: ModuleType) -> None:
-    """Written and read by its equations, with inverses that the iteration has brought to an end (σ = 30 … 45)."""
+    """Written and read by its equations, where singular values (1 and 30) lie well inside the iteration's range."""
     rng = torch.Generator().manual_seed(0)
-    initial, patterns = (torch.linalg.qr(torch.randn(12, 6, generator=rng))[0].T * 40 for _ in range(2))
-    memory = script.historic_write(initial, patterns / 40)
-    addresses = patterns.double() / 40 @ torch.linalg.pinv(initial.double())
-    assert torch.allclose(memory.double(), torch.linalg.pinv(addresses) @ patterns.double() / 40, atol=1e-3)
-    query = torch.randn(3, 12, generator=rng)
-    wanted = query.double() @ torch.linalg.pinv(memory.double()) @ memory.double()
-    assert torch.allclose(script.historic_read(memory, query).double(), wanted, atol=1e-3)
+    initial, turn = (torch.linalg.qr(torch.randn(n, 6, generator=rng))[0].T for n in (12, 6))
+    patterns = 30 * turn @ initial
+    memory, query = script.historic_write(initial, patterns), torch.randn(3, 12, generator=rng)
+    wide = patterns.double()
+    wanted = torch.linalg.pinv(wide @ torch.linalg.pinv(initial.double())) @ wide
+    assert torch.allclose(memory.double(), wanted, atol=1e-5)
+    seen = query.double() @ torch.linalg.pinv(wanted) @ wanted
+    assert torch.allclose(script.historic_read(memory, query).double(), seen, atol=1e-5)
 
 
 @pytest.mark.parametrize("script", ["scan"], indirect=True)
