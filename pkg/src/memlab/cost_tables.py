@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -15,8 +16,8 @@ SYSTEMS = {"float32": "memory, float32", "int8": "memory, int8", "files": "memor
            "sentences": "sentence encoder", "attention": "attention, with its cache", "linear": "linear, fixed size"}
 
 SAID = {  # the evidence of each claim, filled with `facts`
-    "N2": "to {longest:,.0f} tokens: bytes a token within a factor {bytes spread:.2f}, seconds to encode one "
-          "within {build spread:.2f}; a look-up {look-up ms:.1f} ms",
+    "N2": "from 4,096 to {longest:,.0f} tokens: bytes a token within a factor {bytes spread:.2f}, seconds to encode "
+          "one times {build growth:.2f}; a look-up {look-up ms:.1f} ms",
     "N40": "{text growth:.0f} times the text: {working:.2f} times the memory beside the rows; no GPU measured",
     "N41": "encoding takes {encode over rest:.0f} times as long as writing, look-up and answers together",
     "N42": "one question: attention takes {dearer least:.1f} times as long at {dearer from:,.0f} tokens, "
@@ -88,7 +89,7 @@ def memory_laws(data: pd.DataFrame, dtype: str = "float32") -> tuple[Law, Law]:
     made, write, read = (law(data, "model", "build", (1,)), law(data, dtype, "write"), law(data, dtype, "read"))
     fixed = constant(data, "ask") + constant(data, "answer")
     longest = made.longest
-    return (Law(write.a, made.b + write.b, 0.0, longest), Law(read.a + fixed, read.b, 0.0, longest))
+    return Law(write.a, made.b + write.b, 0.0, longest), Law(read.a + fixed, read.b, 0.0, longest)
 
 
 def attention_laws(data: pd.DataFrame) -> tuple[Law, Law]:
@@ -96,7 +97,15 @@ def attention_laws(data: pd.DataFrame) -> tuple[Law, Law]:
     return law(data, "attention", "build", (0, 1, 2)), law(data, "attention", "answer")
 
 
-def times_as_dear(data: pd.DataFrame, tokens: float, questions: float) -> float:
+def one_question(data: pd.DataFrame, system: str) -> pd.Series:
+    """Seconds to read a text and answer one question about it, by the lengths that were measured whole."""
+    lengths = numbers(data, system, "build" if system in ("bm25", "attention") else "bytes").index
+    if system not in ("bm25", "attention"):
+        lengths = lengths.intersection(numbers(data, "model", "build").index)
+    return pd.Series({n: _total(data, system, n) for n in lengths})
+
+
+def times_as_dear(data: pd.DataFrame, tokens: float | int, questions: float | int) -> float:
     """Seconds of attention over seconds of the memory for so many questions about one text of this length, by their
     laws; infinitely many: reading the text costs nothing any more."""
     (read, ask), (prefill, answer) = memory_laws(data), attention_laws(data)
@@ -115,7 +124,7 @@ def meetings(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names).round(1)
 
 
-def crossings(data: pd.DataFrame) -> dict[str, float]:
+def crossings(data: pd.DataFrame) -> dict[str, Any]:
     """Where one part of the cost overtakes another: from how many tokens on attention spends more on pairs of tokens
     than on tokens, the memory more on a look-up than on writing its answer out, and from how many questions about a
     million tokens on it spends more on answers than on having read. Infinite where that never comes."""
@@ -136,10 +145,10 @@ def limits(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def whole(data: pd.DataFrame) -> pd.DataFrame:
-    """Whole runs: wall seconds in all and by stage, peak gigabytes, bytes of memory a token, right answers of two."""
+    """Whole runs: CPU seconds in all and by stage, peak gigabytes, bytes of memory a token, right answers of two."""
     found = data[data.task == "whole"].pivot_table("value", ["tokens", "model"], "metric").reset_index()
-    names = {"wall": "s", "text wall": "text s", "encode wall": "encode s", "write wall": "write s"}
-    table = found[["tokens", "model", *names]].rename(columns=names)
+    names = ["cpu", "text", "encode", "write"]
+    table = found[["tokens", "model", *names]].rename(columns={name: f"{name} s" for name in names})
     table["peak GB"], table["bytes/token"] = found["peak"] / 1e9, found["bytes"] / found["length"]
     return table.rename(columns={"model": "rows"}).round(2)
 
@@ -161,7 +170,7 @@ def billion(data: pd.DataFrame, tokens: int = BILLION) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["system", "hours to read", "s a question", "GB", "fitted to"]).round(1)
 
 
-def facts(data: pd.DataFrame) -> dict[str, float]:
+def facts(data: pd.DataFrame) -> dict[str, Any]:
     """The numbers that the verdicts rest on, by name."""
     held, made = numbers(data, "float32", "bytes"), numbers(data, "model", "build")
     per_token, build = held / held.index, made / made.index
@@ -172,11 +181,11 @@ def facts(data: pd.DataFrame) -> dict[str, float]:
     bm25 = [_total(data, "float32", n) / _total(data, "bm25", n) for n in made.index]
     return {
         "bytes spread": per_token.loc[4096:].max() / per_token.loc[4096:].min(),
-        "build spread": build.loc[4096:].max() / build.loc[4096:].min(),
+        "build growth": build.iloc[-1] / build.loc[4096],
         "longest": float(made.index[-1]), "look-up ms": 1e3 * numbers(data, "float32", "read")[made.index[-1]],
         "working": (long["peak"] - long["bytes"]) / (short["peak"] - short["bytes"]),
         "text growth": long["length"] / short["length"],
-        "encode over rest": long["encode wall"] / (long["write wall"] + long["read wall"] + long["answer wall"]),
+        "encode over rest": long["encode"] / (long["write"] + long["read"] + long["answer"]),
         **_dearer(data), "bm25 least": min(bm25), "bm25 most": max(bm25),
         "write ratio": old["write"]["steps"] / old["write"]["exact"],
         "read ratio": old["read"]["steps"] / old["read"]["exact"],
@@ -184,7 +193,7 @@ def facts(data: pd.DataFrame) -> dict[str, float]:
         "recall lost": hits["float32"] - hits["int8"], "int8 bytes": long["bytes"] / long["length"]}
 
 
-def _dearer(data: pd.DataFrame) -> dict[str, float]:
+def _dearer(data: pd.DataFrame) -> dict[str, Any]:
     """One question over attention and over the memory, at the shortest and the longest text both were measured on."""
     both = numbers(data, "attention", "build").index.intersection(numbers(data, "model", "build").index)
     ratio = [_total(data, "attention", n) / _total(data, "float32", n) for n in both]

@@ -42,18 +42,19 @@ def streamed(model: MemoryDecoder, length: int, seed: int = 0) -> Iterator[tuple
 
 
 class Stages(dict[str, float]):
-    """Wall seconds by stage: `with stages("write"): ...` adds to that stage."""
+    """CPU and wall seconds by stage: `with stages("write"): ...` adds to "write" and to "write wall"."""
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time a block."""
-        start = time.perf_counter()
+        start, wall = time.process_time(), time.perf_counter()
         yield
-        self[name] = self.get(name, 0.0) + time.perf_counter() - start
+        self[name] = self.get(name, 0.0) + time.process_time() - start
+        self[f"{name} wall"] = self.get(f"{name} wall", 0.0) + time.perf_counter() - wall
 
 
-def whole(length: int, dtype: str, seed: int = 0) -> dict[str, float]:
-    """Seconds of the wall clock by stage, bytes, rows and right answers of one run over `length` tokens; two questions.
+def whole(length: int, dtype: str, seed: int = 0) -> dict[str, Any]:
+    """CPU and wall seconds by stage, bytes, rows and right answers of one run over `length` tokens with two questions.
 
     Rows are in RAM in `dtype`; of the text no more than a block is.
     """
@@ -78,12 +79,13 @@ def whole(length: int, dtype: str, seed: int = 0) -> dict[str, float]:
     with stage("answer"):
         said = reader.write_out(model, found, [()] * len(facts), tokenizer)
     right = sum(needle_bench.correct(fact, one) for fact, one in zip(facts, said, strict=True))
-    return {**{f"{name} wall": value for name, value in stage.items()}, "wall": sum(stage.values()), "length": count,
+    wall = sum(value for name, value in stage.items() if name.endswith("wall"))
+    return {**stage, "wall": wall, "cpu": sum(stage.values()) - wall, "length": count,
             "bytes": state.nbytes, "rows": len(state), "peak": runtime.peak_memory_bytes(), "before": before,
             "right": right, "asked": len(facts), "threads": torch.get_num_threads()}
 
 
-def in_a_child(length: int, dtype: str, seed: int = 0, threads: int | None = None) -> dict[str, float]:
+def in_a_child(length: int, dtype: str, seed: int = 0, threads: int | None = None) -> dict[str, Any]:
     """`whole` in a fresh process with two threads (or as many cores as there are, or `threads`): its peak memory is
     that of this run alone, the interpreter and its libraries included (`before`: when the model had been loaded)."""
     threads = threads or min(2, runtime.cores())
@@ -156,7 +158,7 @@ def _shard(rank: int, folder: str, count: int, width: int, rounds: int) -> None:
     dist.destroy_process_group()
 
 
-def sharded(count: int, width: int, rounds: int = 9) -> dict[str, float]:
+def sharded(count: int, width: int, rounds: int = 9) -> dict[str, Any]:
     """A look-up in `count` keys in one process and in two, each with one thread: wall seconds a question, one question
     at a time or `cost_bench.MANY`, and whether both found the same rows. Two processes want two free cores."""
     with tempfile.TemporaryDirectory() as folder:

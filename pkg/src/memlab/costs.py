@@ -57,7 +57,7 @@ class Limits:
     bytes_per_second: float
     flops_per_second: float
 
-    def seconds(self, flops: float, bytes_moved: float) -> float:
+    def seconds(self, flops: float | int, bytes_moved: float | int) -> float:
         """The roofline: no program takes less than its bytes over the bandwidth, or its arithmetic over the peak."""
         return max(flops / self.flops_per_second, bytes_moved / self.bytes_per_second)
 
@@ -87,14 +87,14 @@ class Law:
     a: float
     b: float
     c: float
-    longest: float
+    longest: float | int
 
     def __call__(self, size: Any) -> Any:
         """The cost at a size, measured or not: whoever goes beyond `longest` extrapolates."""
         return self.a + self.b * size + self.c * size * size
 
 
-def law(sizes: Sequence[float], costs: Sequence[float], *, terms: Sequence[int] = (0, 1)) -> Law:
+def law(sizes: Sequence[float | int], costs: Sequence[float], *, terms: Sequence[int] = (0, 1)) -> Law:
     """Least squares of relative errors with coefficients that are not negative; `terms` are the powers that may occur.
 
     ValueError unless there are at least as many sizes as terms, and all costs are above 0.
@@ -115,19 +115,25 @@ def law(sizes: Sequence[float], costs: Sequence[float], *, terms: Sequence[int] 
     return Law(by_power.get(0, 0.0), by_power.get(1, 0.0), by_power.get(2, 0.0), unit)
 
 
-def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+def exponent(sizes: Sequence[float | int], costs: Sequence[float]) -> float:
     """p of cost ~ size^p: the slope of a line through the logarithms."""
     x, y = (torch.tensor(list(values), dtype=torch.float64).log() for values in (sizes, costs))
     x = x - x.mean()
     return float((x * y).sum() / (x * x).sum())
 
 
-def crossing(ours: Callable[[float], float], other: Callable[[float], float], low: float = 1, high: float = 1e12
+def crossing(ours: Callable[[float], Any], other: Callable[[float], Any], low: float = 1.0, high: float = 1e12
              ) -> float:
     """From which size on `ours` is the cheaper: the last sign change between `low` and `high`; `low` if it always is,
     infinity if it is not at `high`."""
-    grid = [low * (high / low) ** (i / 4000) for i in range(4001)]
-    dearer = [size for size in grid if ours(size) > other(size)]
+    grid = [low * (high / low) ** (i / 400) for i in range(401)]
+    dearer = [i for i, size in enumerate(grid) if ours(size) > other(size)]
     if not dearer:
         return low
-    return math.inf if dearer[-1] == grid[-1] else dearer[-1]
+    if dearer[-1] == 400:
+        return math.inf
+    below, above = grid[dearer[-1]], grid[dearer[-1] + 1]
+    for _ in range(40):
+        middle = math.sqrt(below * above)
+        below, above = (middle, above) if ours(middle) > other(middle) else (below, middle)
+    return above
