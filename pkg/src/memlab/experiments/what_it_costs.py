@@ -100,7 +100,7 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     for length, dtype in plan["whole"]:
         run = partial(cost_whole.in_a_child, length, dtype, seed)
         yield Unit(f"whole, {length} tokens, {dtype}", partial(once, "whole", dtype, run, seed, tokens=length))
-    if plan["shards"]:
+    if plan["shards"] and runtime.cores() > 1:
         both = partial(cost_whole.sharded, plan["shards"], pretrained.shipped().config.key_width)
         yield Unit("two processes", partial(once, "shards", "sharded", both, seed))
 
