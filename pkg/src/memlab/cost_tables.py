@@ -40,18 +40,19 @@ def law(data: pd.DataFrame, system: str, metric: str, terms: Sequence[int] = (0,
     return costs.law(found.index.tolist(), found.tolist(), terms=terms)
 
 
-def constant(data: pd.DataFrame, metric: str) -> float:
-    """What costs the same at every length: the median over lengths."""
-    return float(numbers(data, "model", metric).median())
+def fixed(data: pd.DataFrame) -> float:
+    """Seconds of a question that are the same at every length: its query, the second look at the rows found, the answer
+    (medians over lengths)."""
+    return sum(float(numbers(data, "model", metric).median()) for metric in ("ask", "check", "answer"))
 
 
 def stages(data: pd.DataFrame) -> pd.DataFrame:
     """By length, for rows in float32: seconds to encode and to write, milliseconds of a look-up and of an answer (its
-    question encoded and written out), bytes a token. Where only rows were drawn, there is no text to encode."""
+    question encoded, the rows found looked at again, written out), bytes a token. Drawn rows have no text to encode."""
     write, read, held = (numbers(data, "float32", metric) for metric in ("write", "read", "bytes"))
-    made, ask, said = (numbers(data, "model", metric) for metric in ("build", "ask", "answer"))
+    made, *parts = (numbers(data, "model", metric) for metric in ("build", "ask", "check", "answer"))
     found = pd.DataFrame({"encode s": made, "write s": write, "look-up ms": 1e3 * read,
-                          "answer ms": 1e3 * (ask + said), "bytes/token": held / held.index})
+                          "answer ms": 1e3 * sum(parts), "bytes/token": held / held.index})
     return found.round({"encode s": 2, "write s": 4, "look-up ms": 2, "answer ms": 0, "bytes/token": 1}).reset_index()
 
 
@@ -81,15 +82,14 @@ def _question(data: pd.DataFrame, system: str, n: int) -> float:
     if system == "attention":
         return float(numbers(data, system, "answer")[n])
     own = float(numbers(data, system, "read")[n])
-    return own if system in ("bm25", "sentences") else own + constant(data, "ask") + constant(data, "answer")
+    return own if system in ("bm25", "sentences") else own + fixed(data)
 
 
 def memory_laws(data: pd.DataFrame, dtype: str = "float32") -> tuple[Law, Law]:
     """Seconds of the memory over tokens: to encode and write a text, and of one question with its answer."""
     made, write, read = (law(data, "model", "build", (1,)), law(data, dtype, "write"), law(data, dtype, "read"))
-    fixed = constant(data, "ask") + constant(data, "answer")
     longest = made.longest
-    return Law(write.a, made.b + write.b, 0.0, longest), Law(read.a + fixed, read.b, 0.0, longest)
+    return Law(write.a, made.b + write.b, 0.0, longest), Law(read.a + fixed(data), read.b, 0.0, longest)
 
 
 def attention_laws(data: pd.DataFrame) -> tuple[Law, Law]:
@@ -129,9 +129,8 @@ def crossings(data: pd.DataFrame) -> dict[str, Any]:
     than on tokens, the memory more on a look-up than on writing its answer out, and from how many questions about a
     million tokens on it spends more on answers than on having read. Infinite where that never comes."""
     (read, ask), (prefill, _) = memory_laws(data), attention_laws(data)
-    said = constant(data, "ask") + constant(data, "answer")
     return {"pairs over tokens": prefill.b / prefill.c if prefill.c else math.inf,
-            "look-up over answer": said / ask.b if ask.b else math.inf,
+            "look-up over answer": fixed(data) / ask.b if ask.b else math.inf,
             "answers over reading": float(read(2**20) / ask(2**20))}
 
 

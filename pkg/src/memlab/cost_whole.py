@@ -75,9 +75,10 @@ def whole(length: int, dtype: str, seed: int = 0) -> dict[str, Any]:
             state = memory.write(state, keys, latents)
     cues = tokens.encoder(tokenizer)([" " + fact.cue for fact in facts])
     with stage("read"):
-        found = memory.read(state, reader.query_keys(model, cues))
+        found = cost_bench.look_up(state, reader.query_keys(model, cues))
     with stage("answer"):
-        said = reader.write_out(model, found, [()] * len(facts), tokenizer)
+        best = reader.recognise(model, found, cues).argmax(1)
+        said = reader.write_out(model, found[torch.arange(len(best)), best], [()] * len(facts), tokenizer)
     right = sum(needle_bench.correct(fact, one) for fact, one in zip(facts, said, strict=True))
     wall = sum(value for name, value in stage.items() if name.endswith("wall"))
     return {**stage, "wall": wall, "cpu": sum(stage.values()) - wall, "length": count,
@@ -123,7 +124,7 @@ def compact(cell: needle_bench.Cell, whole: Sequence[Any], dtype: str) -> None:
     kind = cost_bench.DTYPES[dtype]
     cell.facts = [(keys, rows.unpack(*rows.pack("values", z, z.new_empty(0, z.shape[1], dtype=kind)), torch.float32))
                   for keys, z in cell.facts]  # `keys_only` packs the keys
-    cell.__dict__.pop("rows", None)
+    cell.__dict__.pop("candidates", None)
 
 
 def _rows(count: int, width: int) -> torch.Tensor:

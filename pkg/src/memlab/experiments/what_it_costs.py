@@ -48,7 +48,7 @@ def at_length(length: int, device: torch.device, seed: int) -> Iterator[Record]:
 def by_meaning(length: int, device: torch.device, seed: int) -> Iterator[Record]:
     """The sentence encoder, where it is installed; otherwise a line that says so, and no record."""
     if (encoder := bench.sentence_encoder(device)) is None:
-        return print(f"what-it-costs: {bench.ENCODER} is not installed, its cost is left out", file=sys.stderr)
+        return print("what-it-costs: no sentence encoder is installed; its cost is left out", file=sys.stderr)
     texts = bench.texts_of(bench.text(pretrained.shipped(), length, seed))
     yield from records("length", "sentences", bench.meaning(encoder, texts), seed, tokens=length)
 
