@@ -25,7 +25,7 @@ PLANS: dict[str, dict[str, Any]] = {
               "whole": ((64 * K, "int8"), (256 * K, "int8")), "store": (), "meaning": 0, "shards": 0},
     "full": {"lengths": (K, 4 * K, 16 * K, 64 * K, 256 * K, M),
              "attention": (K, 2 * K, 4 * K, 8 * K, 16 * K, 32 * K), "recall": (M, 100),
-             "whole": ((64 * K, "int8"), (M, "float32"), (M, "int8"), (10 * M, "int8")), "store": (10 * M,),
+             "whole": ((64 * K, "int8"), (M, "int8"), (M, "float32"), (10 * M, "int8")), "store": (10 * M,),
              "meaning": 16 * K, "shards": 400_000}}
 PLANS["gpu"] = {**PLANS["full"], "attention": (*PLANS["full"]["attention"], 64 * K, 128 * K), "shards": 0}
 
@@ -90,13 +90,13 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     plan, device = PLANS[profile], runtime.device("cuda" if profile == "gpu" else "cpu")
     for length in plan["lengths"]:
         yield Unit(f"{length} tokens", partial(at_length, length, device, seed))
-    for length in plan["store"]:
-        yield Unit(f"rows of {length} tokens", partial(of_rows, length, device, seed))
     yield Unit("attention", partial(in_attention, plan["attention"], device, seed))
-    if plan["meaning"]:
-        yield Unit("sentence encoder", partial(by_meaning, plan["meaning"], device, seed))
     yield Unit("limits", partial(together, device, seed))
     yield Unit("recall", partial(of_answers, seed, *plan["recall"]))
+    if plan["meaning"]:
+        yield Unit("sentence encoder", partial(by_meaning, plan["meaning"], device, seed))
+    for length in plan["store"]:
+        yield Unit(f"rows of {length} tokens", partial(of_rows, length, device, seed))
     for length, dtype in plan["whole"]:
         run = partial(cost_whole.in_a_child, length, dtype, seed)
         yield Unit(f"whole, {length} tokens, {dtype}", partial(once, "whole", dtype, run, seed, tokens=length))
