@@ -34,16 +34,17 @@ def test_a_benchmark_runs(script: ModuleType, capsys: pytest.CaptureFixture) -> 
 
 
 @pytest.mark.parametrize("script", ["memories"], indirect=True)
-def test_the_historic_iteration_is_what_it_says(script: ModuleType) -> None:
-    """It is the pseudo-inverse inside its range of singular values, and not outside: (1 − αs²)^(2^steps) is left."""
-    left, _, right = torch.linalg.svd(torch.randn(6, 9, generator=torch.Generator().manual_seed(0)).double())
-    values = torch.tensor([60.0, 30.0, 10.0, 5.0, 2.0, 1.5], dtype=torch.float64)
-    matrix = left @ torch.diag(values) @ right[:6]
-    assert torch.allclose(script.historic_inverse(matrix), torch.linalg.pinv(matrix), atol=1e-9)
-    small = script.historic_inverse(0.1 * matrix)  # 0.15² · 5e-4 is too little for 15 steps
-    residual = 1 - 0.1 * values * (right[:6] @ small @ left).diagonal()
-    assert torch.allclose(residual, (1 - 5e-4 * (0.1 * values) ** 2) ** 2**15, atol=1e-6)
-    assert not torch.isfinite(script.historic_inverse(2 * matrix)).all(), "σ_max² = 14400 > 4000: it diverges"
+def test_the_historic_iteration_inverts_anew(script: ModuleType) -> None:
+    """Written and read by its equations, where singular values (1 and 30) lie well inside the iteration's range."""
+    rng = torch.Generator().manual_seed(0)
+    initial, turn = (torch.linalg.qr(torch.randn(n, 6, generator=rng))[0].T for n in (12, 6))
+    patterns = 30 * turn @ initial
+    memory, query = script.historic_write(initial, patterns), torch.randn(3, 12, generator=rng)
+    wide = patterns.double()
+    wanted = torch.linalg.pinv(wide @ torch.linalg.pinv(initial.double())) @ wide
+    assert torch.allclose(memory.double(), wanted, atol=1e-5)
+    seen = query.double() @ torch.linalg.pinv(wanted) @ wanted
+    assert torch.allclose(script.historic_read(memory, query).double(), seen, atol=1e-5)
 
 
 @pytest.mark.parametrize("script", ["scan"], indirect=True)

@@ -11,43 +11,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import measure
-import torch
-from torch import Tensor
 
-from memlab import needle_bench, pretrained
-from memlab.memories import KeyValue, KeyValueState, rows
+from memlab import cost_bench, cost_whole, needle_bench, pretrained
 from memlab.results import wilson
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
-
-
-def stored(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is left of the numbers once they are kept in `dtype`."""
-    return rows.unpack(*rows.pack("values", values, values.new_empty(0, values.shape[1], dtype=dtype)), torch.float32)
-
-
-def compacted(state: KeyValueState, dtype: torch.dtype) -> KeyValueState:
-    """The same pairs, keys and values in `dtype`."""
-    memory = KeyValue()
-    empty = memory.empty(state.keys.shape[1], state.values.shape[1], dtype=dtype, key_dtype=dtype, capacity=len(state))
-    return memory.write(empty, state.keys, state.values, state.slot)
 
 
 def recall(kind: str, length: int, trials: int) -> dict[str, float]:
     """Recall by dtype, on the same prompts."""
     model, found = pretrained.shipped(), {}
     cell = needle_bench.Cell(model, kind, length, trials=trials)
-    whole, facts, memory = cell.bases, cell.facts, KeyValue()
+    whole, facts = cell.bases, cell.facts
     longest = max(whole, key=len)
     print(f"\n{f'{kind}, {length:,} tokens, {len(longest):,} rows':40} recall (Wilson 95 %)    address   bytes a token")
-    for name, dtype in DTYPES.items():
-        if length > needle_bench.SHORT:  # all trials read from one haystack
-            most = compacted(longest, dtype)
-            cell.bases = [memory.first(most, len(base)) for base in whole]
-        else:
-            cell.bases = [compacted(base, dtype) for base in whole]
-        cell.facts = [(keys, stored(latents, dtype)) for keys, latents in facts]  # `keys_only` packs the keys
-        cell.__dict__.pop("rows", None)
+    for name in cost_bench.DTYPES:
+        cell.facts = facts
+        cost_whole.compact(cell, whole, name)
         outcomes = cell.memory()
         right = sum(outcome.right for outcome in outcomes)
         low, high = wilson(right, trials)

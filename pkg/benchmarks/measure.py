@@ -64,10 +64,17 @@ def heading(title: str, ours: str = "memlab", other: str = "other") -> None:
     print(f"\n{title:64} {ours:>13} {other:>13}   {'ratio':>10}")
 
 
-def compare(what: str, ours: Task, other: Task, *, rounds: int, repeat: int = 1) -> float:
-    """Print and return how many times as long the other takes; `repeat` evens out what is too quick for the clock."""
+def compare(what: str, ours: Task, other: Task, *, rounds: int, repeat: int = 1, other_repeat: int = 1) -> float:
+    """Print and return how many times as long the other takes; the repeats even out what is too quick for the clock.
+
+    They take turns in going first: who comes second finds the caches as the first has left them.
+    """
     ours(), other()
-    timed = [(seconds(ours, repeat), seconds(other)) for _ in range(rounds)]
+    timed = []
+    for turn in range(rounds):
+        pair = [(ours, repeat), (other, other_repeat)]
+        spent = [seconds(*one) for one in (pair if turn % 2 == 0 else pair[::-1])]
+        timed.append(spent if turn % 2 == 0 else spent[::-1])
     mine, theirs = (statistics.median(column) for column in zip(*timed, strict=True))
     ratio = statistics.median(other / max(ours, 1e-9) for ours, other in timed)
     print(f"{what:64} {mine * 1e3:10.3f} ms {theirs * 1e3:10.3f} ms   {ratio:9.2f}x")

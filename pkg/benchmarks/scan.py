@@ -20,6 +20,7 @@ from torch import Tensor
 
 from memlab import runtime
 from memlab.memories import KeyValue, KeyValueState, RowFolder
+from memlab.memories.rows import pack as packed
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
@@ -85,7 +86,8 @@ def reads(count: int, width: int, queries: Sequence[int], rounds: int, threads: 
 
 
 def stores(count: int, width: int, block: int, rounds: int) -> None:
-    """Writing in blocks: into RAM with the room known, without, and into files, against one torch.cat of all blocks."""
+    """Writing in blocks: into RAM with the room known, without, and into files, against one torch.cat
+    of all blocks, converted alike."""
     keys, memory = rows(count, width), KeyValue()
     for dtype in DTYPES.values():
         measure.heading(f"{count:,} rows of 2 x {width} in {str(dtype)[6:]}, written {block:,} at a time",
@@ -104,8 +106,9 @@ def stores(count: int, width: int, block: int, rounds: int) -> None:
                     folder.write(some, some)
 
         def cat(dtype: torch.dtype = dtype) -> tuple[Tensor, Tensor]:
-            blocks = [some.to(dtype) for some in keys.split(block)]
-            return torch.cat(blocks), torch.cat(blocks)
+            like = keys.new_empty(0, width, dtype=dtype)  # int8 needs its scales here as well: a cast would give zeros
+            blocks = [[packed("rows", some, like)[0] for some in keys.split(block)] for _ in range(2)]
+            return torch.cat(blocks[0]), torch.cat(blocks[1])
 
         measure.compare("into RAM, number of rows known", lambda w=write: w(count), cat, rounds=rounds)
         measure.compare("into RAM, number of rows unknown", lambda w=write: w(0), cat, rounds=rounds)

@@ -223,6 +223,12 @@ class BM25:
         asked = self._tokenize(list(questions), stopwords=None, show_progress=False, return_ids=False)
         return _best((self._scores(words)[None] for words in asked), self.owner, k)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index: its three arrays, and the letters of its vocabulary (not what Python adds to them)."""
+        arrays = (self._index.scores[name] for name in ("data", "indices", "indptr"))
+        return sum(int(array.nbytes) for array in arrays) + sum(len(word.encode()) for word in self._index.vocab_dict)
+
     def _scores(self, words: list[str]) -> Float[Tensor, " row"]:
         if not words:  # nothing but punctuation and single letters
             return torch.zeros(len(self.owner))
