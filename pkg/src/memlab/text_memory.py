@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memlab import reader, weights
-from memlab.corpora import tokens
+from memlab.corpora import tasks, tokens
 from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue, KeyValueState
 from memlab.retrieval import Encoder
@@ -68,6 +68,15 @@ class Once:
             made = self.encoder.encode(new, question=question)
             self.known.update({(text, question): key for text, key in zip(new, made, strict=True)})
         return torch.stack([self.known[text, question] for text in texts]) if texts else torch.empty(0, self.width)
+
+
+def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
+    """Sentences of real documentation in their order, about `count` tokens; those longer than a segment are left out.
+    """
+    hay = tasks.haystack(count, tokens.encoder(weights.tokenizer()), limit=model.config.segment_tokens, seed=seed)
+    ends = (*hay.starts[1:], len(hay.segments))
+    whole = [list(hay.segments[row]) for row, end in zip(hay.starts, ends, strict=True) if end == row + 1]
+    return [text.strip() for text in weights.tokenizer().batch_decode(whole)]
 
 
 def pack(texts: Sequence[str], longest: int) -> list[int]:

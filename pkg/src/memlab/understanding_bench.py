@@ -1,8 +1,7 @@
-"""Section 10b's measurements: facts of relations hidden in real documentation, asked for by stem and by question; and
-what tells a question that can be answered from one that cannot.
+"""Section 10b's measurements: facts of relations hidden in real documentation, asked for by stem and by question.
 
     exam = Exam(model, "held out", seed=0, tokens=65536)
-    exam.addressed(memory_or_index), exam.answered(...)      # a truth value for every question
+    exam.addressed(exam.index(encoder), "question"), exam.written      # truth values, one a question
 
 The row of a fact is one sentence, so an answer is right if the right row was found and the decoder's text of it holds the
 value. What the decoder writes depends on the row alone, whichever key has found it: every fact is written out once.
@@ -10,38 +9,21 @@ value. What the decoder writes depends on the row alone, whichever key has found
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+import pandas as pd
 import torch
-from torch import Tensor
 
-from memlab import evaluation, reader, runtime
-from memlab.corpora import relations, text
-from memlab.corpora.relations import Query, QuestionSet
+from memlab import evaluation
+from memlab.corpora import relations
+from memlab.corpora.relations import QuestionSet
 from memlab.decoder import MemoryDecoder
-from memlab.memories import KeyValue, KeyValueState, PseudoInverse
+from memlab.results import Record, wilson
 from memlab.retrieval import BM25, Blend, Dense, Encoder, Index
-from memlab.text_memory import OwnKeys, TextMemory, pack, token_ids
+from memlab.text_memory import OwnKeys, TextMemory, documentation, pack, token_ids
 
-ASKS = ("stem", "question")
-
-
-def documentation(tokens: int, longest: int, seed: int) -> list[str]:
-    """Sentences of real documentation in their order, from a place that depends on the seed, `tokens` tokens or a little
-    less; sentences longer than a segment are left out."""
-    lines = text.documentation("test")
-    start, found, used = runtime.python_random(seed, "documentation").randrange(len(lines)), [], 0
-    for place in range(start, start + len(lines)):
-        line = lines[place % len(lines)]
-        size = len(token_ids([line])[0])
-        if used + size > tokens:
-            break
-        if size <= longest:
-            found.append(line)
-            used += size
-    return found
+NAME, ASKS, KINDS = "understanding", ("stem", "question"), ("plain", "roundabout")
 
 
 class Exam:
@@ -52,7 +34,7 @@ class Exam:
         self.model = model
         self.asked: QuestionSet = relations.question_set(part, seed, entities=entities)
         own = sum(map(len, token_ids([fact.sentence for fact in self.asked.facts])))
-        lines = documentation(tokens - own, model.config.segment_tokens, seed)
+        lines = documentation(model, tokens - own, seed)
         self.sentences, self.places = self.asked.scattered(lines, seed)
 
     def prompts(self, ask: str) -> list[str]:
@@ -108,71 +90,46 @@ class Exam:
         return found
 
 
-# ---- was it ever told? -----------------------------------------------------------------------------------------------
+# ---- records ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Scope:
-    """Scores of prompts by kind: "told"; "untold", about an entity of which the memory knows other things; "stranger",
-    about one that it never heard of. Higher means rather told."""
-
-    nearest: dict[str, Tensor]
-    novelty: dict[str, Tensor]
-    recognition: dict[str, Tensor]
+def share(model: str, task: str, metric: str, hits: Sequence[bool], seed: int, **meta: str) -> Record:
+    """A record of how many of some truth values are true, and of how many there are (`n`)."""
+    return Record(NAME, model, task, metric, sum(hits) / len(hits), seed, meta={**meta, "n": len(hits)})
 
 
-def _halves(asked: QuestionSet, seed: int) -> tuple[list[str], list[Query], list[Query]]:
-    """The facts without those of a random half of the queries, and both halves of the queries."""
-    order = runtime.python_random(seed, "told").sample(range(len(asked.queries)), len(asked.queries))
-    told = sorted(order[: len(order) // 2])
-    gone = {query.row for number, query in enumerate(asked.queries) if number not in told}
-    kept = [fact.sentence for row, fact in enumerate(asked.facts) if row not in gone]
-    return kept, [asked.queries[i] for i in told], [q for q in asked.queries if q.row in gone]
+def ask(exam: Exam, part: str, name: str, index: Index, seed: int) -> Iterator[Record]:
+    """What an index finds by stems and by questions, and what the decoder then answers, by wording of the fact. By
+    question also for each family alone."""
+    for kind_of_prompt in ASKS:
+        found = exam.addressed(index, kind_of_prompt)
+        rows = [(KINDS[not plain], query.family, right, right and written) for prompt, plain, query, right, written in
+                zip(exam.prompts(kind_of_prompt), exam.plain, exam.asked.queries, found, exam.written, strict=True)
+                if prompt]
+        meta = {"part": part, "ask": kind_of_prompt}
+        for kind in KINDS:
+            own = [row for row in rows if row[0] == kind]
+            for place, metric in ((2, "addressed"), (3, "answered")) if own else ():
+                yield share(name, "asked", metric, [bool(row[place]) for row in own], seed, **meta, kind=kind)
+        for family in sorted({row[1] for row in rows}) if kind_of_prompt == "question" else ():
+            hits = [row[2] for row in rows if row[1] == family]
+            said = relations.FAMILIES[family].statements[0].format(A="…", B="…")
+            yield share(name, "family", "addressed", hits, seed, **meta, family=said)
 
 
-def scope(model: MemoryDecoder, encoder: Encoder, part: str, seed: int, ask: str, *, tokens: int,
-          entities: tuple[int, int] = (3, 6)) -> Scope:
-    """A memory of a part's facts without half of those that are asked for, among documentation, and what its scores say.
-
-    `tokens` = 0: no documentation.
-    """
-    asked = relations.question_set(part, seed, entities=entities)
-    kept, told, untold = _halves(asked, seed)
-    names = {fact.entity for fact in asked.facts}
-    others = relations.question_set(part, seed + 1000, entities=entities)
-    strange = [query for query in others.queries if others.facts[query.row].entity not in names]
-    lines = documentation(tokens, model.config.segment_tokens, seed) if tokens else []
-    memory = TextMemory(model, encoder)
-    state = memory.write(memory.empty(), [*kept, *lines])
-    found: dict[str, dict[str, Tensor]] = {"nearest": {}, "novelty": {}, "recognition": {}}
-    for name, queries in (("told", told), ("untold", untold), ("stranger", strange)):
-        prompts = [prompt for query in queries if (prompt := getattr(query, ask))]
-        for score, values in scores(memory, state, prompts).items():
-            found[score][name] = values
-    return Scope(**found)
+def pack_and_ask(exam: Exam, part: str, name: str, encoder: Encoder, seed: int) -> Iterator[Record]:
+    """The same by question with several sentences to a segment."""
+    for task, (right, said) in exam.packed(encoder).items():
+        for metric, hits in (("addressed", right), ("answered", said)):
+            yield share(name, task, metric, hits, seed, part=part, ask="question")
 
 
-def scores(memory: TextMemory, state: KeyValueState, prompts: Sequence[str]) -> dict[str, Tensor]:
-    """Three scores of each prompt, high for what was told: cosine of the nearest key; minus the residual of the
-    projection on all keys (0 for everything once they span the space); how well the decoder recognises the prompt as the
-    beginning of the row found, in nats a token."""
-    queries = memory.encoder.encode(prompts, question=True)
-    nearest, rows = memory.rule.address(state, queries)
-    linear = PseudoInverse()
-    spanned = linear.write(linear.empty(state.keys.shape[1], 1), state.keys, torch.zeros(len(state), 1))
-    residual = (linear.novelty(spanned, queries) * 1e6).round() / 1e6  # what is left of a full space is rounding
-    known = reader.recognise(memory.model, memory.rule.take(state, rows[:, 0]), token_ids(prompts))
-    return {"nearest": nearest[:, 0].double(), "novelty": -residual.double(), "recognition": known.double()}
-
-
-def detector(told: Tensor, other: Tensor, recall: float = 0.9) -> dict[str, float]:
-    """What a threshold on a score can do: the area under its curve; the share of others that pass where `recall` of the
-    told do; where both errors are equal, that error; the best F1 of any threshold."""
-    cuts = torch.cat([told, other]).unique()
-    hit = (told[None] >= cuts[:, None]).double().mean(1)
-    alarm = (other[None] >= cuts[:, None]).double().mean(1)
-    f1 = 2 * hit * len(told) / (hit * len(told) + alarm * len(other) + len(told))
-    passed = alarm[hit >= recall].min()
-    equal = int((1 - hit - alarm).abs().argmin())
-    return {"auc": evaluation.auc(told, other), "false answers": float(passed), "f1": float(f1.max()),
-            "equal error": float((1 - hit[equal] + alarm[equal]) / 2)}
+def pooled(data: pd.DataFrame, by: Sequence[str], task: str = "asked", **at: str) -> pd.DataFrame:
+    """Shares over all seeds with 95 % Wilson intervals, where the coordinates are `at`: `by`, mean, low, high, n."""
+    rows = data[data["task"] == task]
+    for name, value in at.items():
+        rows = rows[rows[name] == value]
+    sums = rows.assign(hits=rows["value"] * rows["n"]).groupby(list(by), sort=False)[["hits", "n"]].sum().reset_index()
+    bounds = [wilson(round(hits), int(n)) for hits, n in zip(sums["hits"], sums["n"], strict=True)]
+    low, high = zip(*bounds, strict=True) if bounds else ((), ())
+    return sums.assign(mean=sums["hits"] / sums["n"], low=low, high=high).drop(columns="hits")
