@@ -20,7 +20,7 @@ from memlab.corpora import relations, text
 from memlab.retrieval import Encoder
 
 SHARPNESS = 20.0  # as in the decoder's own address loss: learned, it would grow
-EPISODES, OTHERS, RIVALS = 40, 2000, 256
+EPISODES, OTHERS, RIVALS = 20, 1000, 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Adapted:
         return functional.normalize(keys @ (self.question if question else self.text).T, dim=-1)
 
 
-def train(encoder: Encoder, seed: int = 0, *, steps: int = 1200, episodes: int = EPISODES, others: int = OTHERS,
+def train(encoder: Encoder, seed: int = 0, *, steps: int = 800, episodes: int = EPISODES, others: int = OTHERS,
           shuffled: bool = False) -> Adapted:
     """The two maps after `steps` steps of AdamW; the encoder does not change.
 

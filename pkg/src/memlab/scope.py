@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -75,8 +76,8 @@ def scores(memory: TextMemory, state: KeyValueState, prompts: Sequence[str]) -> 
     linear = PseudoInverse()
     spanned = linear.write(linear.empty(state.keys.shape[1], 1), state.keys, torch.zeros(len(state), 1))
     residual = (linear.novelty(spanned, queries) * 1e6).round() / 1e6  # what is left of a full space is rounding
-    known = reader.recognise(memory.model, memory.rule.take(state, rows[:, 0]), token_ids(prompts))
-    return {"nearest": nearest[:, 0].double(), "novelty": -residual.double(), "recognition": known.double()}
+    known = reader.recognise(memory.model, memory.rule.take(state, rows[:, :1]), token_ids(prompts))
+    return {"nearest": nearest[:, 0].double(), "novelty": -residual.double(), "recognition": known[:, 0].double()}
 
 
 def detector(told: Float[Tensor, " told"], other: Float[Tensor, " other"], recall: float = 0.9) -> dict[str, float]:
@@ -100,3 +101,17 @@ def records(name: str, ask: str, rows: str, parts: Sequence[Scope], seed: int) -
             for metric, value in detector(told, other).items():
                 meta = {"score": score, "ask": ask, "rows": rows, "against": against, "n": len(told) + len(other)}
                 yield Record("understanding", name, "scope", metric, value, seed, meta=meta)
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of what each score can do: area under the curve, and false answers where 0.9 of the told pass."""
+    rows = data[(data["task"] == "scope") & data["metric"].isin(["auc", "false answers"])]
+    wide = rows.pivot_table("value", ["model", "ask", "rows", "score"], ["against", "metric"], sort=False)
+    wide.columns = [f"{metric}, {against}" for against, metric in wide.columns]
+    return wide.round(2).reset_index()
+
+
+def areas(data: pd.DataFrame, rows: str = "all") -> pd.Series:
+    """Mean area under the curve, by model, score, ask and against."""
+    own = data[(data["task"] == "scope") & (data["metric"] == "auc") & (data["rows"] == rows)]
+    return own.groupby(["model", "score", "ask", "against"])["value"].mean()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -71,11 +72,10 @@ class Once:
 
 
 def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
-    """Sentences of real documentation in their order, about `count` tokens; those longer than a segment are left out.
+    """Sentences of real documentation in their order, almost `count` tokens; those longer than a segment are left out.
     """
     hay = tasks.haystack(count, tokens.encoder(weights.tokenizer()), limit=model.config.segment_tokens, seed=seed)
-    ends = (*hay.starts[1:], len(hay.segments))
-    whole = [list(hay.segments[row]) for row, end in zip(hay.starts, ends, strict=True) if end == row + 1]
+    whole = [list(hay.segments[row]) for row, end in pairwise(hay.starts) if end == row + 1]  # the last may be cut off
     return [text.strip() for text in weights.tokenizer().batch_decode(whole)]
 
 
@@ -130,8 +130,7 @@ class TextMemory:
         slots, which = state.slot[rows].unique(return_inverse=True)
         first = {int(slot): row for row, slot in zip(rows.tolist(), state.slot[rows].tolist(), strict=True)}
         latents = self.rule.take(state, torch.tensor([first[slot] for slot in slots.tolist()], dtype=torch.long))
-        said = reader.write_out(self.model, latents, [()] * len(slots), weights.tokenizer(),
-                                max_new_tokens=self.model.config.segment_tokens + 2)
+        said = reader.write_out(self.model, latents, [()] * len(slots), weights.tokenizer())
         return [said[place].strip() for place in which.tolist()]
 
     def answer(self, state: KeyValueState, questions: Sequence[str]) -> list[str]:
