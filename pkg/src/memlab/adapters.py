@@ -1,7 +1,7 @@
 """Two linear maps behind a frozen sentence encoder, one for what is stored and one for what is asked.
 
-They start as the identity and are trained to find the fact of a question among the facts of an episode, on the relations
-that `corpora.relations` trains on, and on no other.
+They start as the identity and are trained to find the fact of a question among the facts of an episode, on the
+relations that `corpora.relations` trains on, and on no other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from memlab.corpora import relations, text
 from memlab.retrieval import Encoder
 
 SHARPNESS = 20.0  # as in the decoder's own address loss: learned, it would grow
-EPISODES, OTHERS, RIVALS = 20, 1000, 256
+EPISODES, OTHERS, RIVALS = 12, 600, 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Adapted:
         return functional.normalize(keys @ (self.question if question else self.text).T, dim=-1)
 
 
-def train(encoder: Encoder, seed: int = 0, *, steps: int = 800, episodes: int = EPISODES, others: int = OTHERS,
+def train(encoder: Encoder, seed: int = 0, *, steps: int = 400, episodes: int = EPISODES, others: int = OTHERS,
           shuffled: bool = False) -> Adapted:
     """The two maps after `steps` steps of AdamW; the encoder does not change.
 
@@ -66,7 +66,7 @@ def train(encoder: Encoder, seed: int = 0, *, steps: int = 800, episodes: int = 
         keys = functional.normalize(torch.cat([facts[episode], rivals]) @ maps[0].T, dim=-1)
         queries = functional.normalize(asked[episode] @ maps[1].T, dim=-1)
         loss = functional.cross_entropy(SHARPNESS * queries @ keys.T, torch.arange(len(queries)))
-        loss = loss + 2e-3 * sum((one - eye).square().sum() for one in maps)  # no farther from the identity than it pays
+        loss = loss + 2e-3 * sum((one - eye).square().sum() for one in maps)  # no farther from it than pays
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -26,8 +26,8 @@ WAYS = ("replace", "reworded", "add", "nothing")
 
 
 def edit(memory: TextMemory, state: KeyValueState, one: Edit, way: str = "replace") -> KeyValueState:
-    """The state after an edit: "replace" forgets the row that the stem finds and writes the new sentence; "reworded" does
-    so with a sentence in other words than the one that is stored. Controls: "add" forgets nothing, "nothing" does
+    """The state after an edit: "replace" forgets the row that the stem finds and writes the new sentence; "reworded"
+    does so with a sentence in other words than the one that is stored. Controls: "add" forgets nothing, "nothing" does
     nothing. ValueError for another way."""
     if way not in WAYS:
         raise ValueError(f"expected one of {', '.join(WAYS)}, got {way!r}")
@@ -67,10 +67,10 @@ class Answers:
         said = self.memory.say(state, torch.arange(len(latents)))
         hits: dict[tuple[str, tuple[tuple[str, object], ...]], list[bool]] = {}
         for place, (meta, probe, _) in zip(which.tolist(), self.asked, strict=True):
-            right = evaluation.contains_value(said[place], probe.answer)
-            hits.setdefault((probe.kind, tuple(meta.items())), []).append(right)
-        for (kind, meta), found in hits.items():
-            yield Record(NAME, model, kind, "right", sum(found) / len(found), seed, meta={**dict(meta), "n": len(found)})
+            key = probe.kind, tuple(meta.items())
+            hits.setdefault(key, []).append(evaluation.contains_value(said[place], probe.answer))
+        for (kind, meta), right in hits.items():
+            yield Record(NAME, model, kind, "right", sum(right) / len(right), seed, meta={**dict(meta), "n": len(right)})
 
 
 def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
@@ -134,6 +134,7 @@ def forgotten(memory: TextMemory, edits: Sequence[Edit], name: str, seed: int, c
     same = torch.equal(left.keys, state.keys[stay]) and torch.equal(left.values, state.values[stay])
     after = memory.address(left, erased)[0][:, 0]
     tell = detector(before[:, 0].double(), after.double())["auc"]
-    for metric, value, size in (*((when, value, count) for when, value in values.items()), ("others right", sum(kept) / len(kept),
-                                len(kept)), ("bytes as never written", float(same), 1), ("auc", tell, 2 * count)):
-        yield Record(NAME, name, "forgotten", metric, value, seed, meta={"n": size})
+    values |= {"others right": sum(kept) / len(kept), "bytes as never written": float(same), "auc": tell}
+    sizes = {"others right": len(kept), "bytes as never written": 1, "auc": 2 * count}
+    for metric, value in values.items():
+        yield Record(NAME, name, "forgotten", metric, value, seed, meta={"n": sizes.get(metric, count)})

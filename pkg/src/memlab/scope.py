@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 import torch
@@ -24,6 +25,7 @@ from memlab.retrieval import Encoder
 from memlab.text_memory import TextMemory, documentation, token_ids
 
 SCORES, OTHERS = ("nearest", "novelty", "recognition"), ("untold", "stranger")
+ASKS = ("stem", "question")
 
 
 @dataclass(frozen=True)
@@ -45,32 +47,32 @@ def _halves(asked: QuestionSet, seed: int) -> tuple[list[str], list[Query], list
     return kept, [asked.queries[i] for i in told], [q for q in asked.queries if q.row in gone]
 
 
-def scope(model: MemoryDecoder, encoder: Encoder, part: str, seed: int, ask: str, *, tokens: int,
-          entities: tuple[int, int] = (3, 6)) -> Scope:
-    """A memory of a part's facts without half of those that are asked for, among documentation, and what its scores say.
-
-    `tokens` = 0: no documentation.
+def scope(model: MemoryDecoder, encoder: Encoder, part: str, seed: int, *, tokens: int,
+          entities: tuple[int, int] = (1, 1)) -> dict[str, Scope]:
+    """A memory of a part's facts without half of those that are asked for, among documentation, and what its scores say
+    of stems and of questions. `tokens` = 0: no documentation.
     """
     asked = relations.question_set(part, seed, entities=entities)
     kept, told, untold = _halves(asked, seed)
     names = {fact.entity for fact in asked.facts}
     others = relations.question_set(part, seed + 1000, entities=entities)
     strange = [query for query in others.queries if others.facts[query.row].entity not in names]
-    lines = documentation(model, tokens, seed) if tokens else []
     memory = TextMemory(model, encoder)
-    state = memory.write(memory.empty(), [*kept, *lines])
-    found: dict[str, dict[str, Tensor]] = {"nearest": {}, "novelty": {}, "recognition": {}}
-    for name, queries in (("told", told), ("untold", untold), ("stranger", strange)):
-        prompts = [prompt for query in queries if (prompt := getattr(query, ask))]
-        for score, values in scores(memory, state, prompts).items():
-            found[score][name] = values
-    return Scope(**found)
+    state = memory.write(memory.empty(), [*kept, *(documentation(model, tokens) if tokens else [])])
+    found = {}
+    for ask in ASKS:
+        prompts = [[prompt for query in some if (prompt := getattr(query, ask))] for some in (told, untold, strange)]
+        values = scores(memory, state, [prompt for some in prompts for prompt in some])
+        split = {name: dict(zip(("told", *OTHERS), one.split([len(some) for some in prompts]), strict=True))
+                 for name, one in values.items()}
+        found[ask] = Scope(**split)
+    return found
 
 
 def scores(memory: TextMemory, state: KeyValueState, prompts: Sequence[str]) -> dict[str, Tensor]:
     """Three scores of each prompt, high for what was told: cosine of the nearest key; minus the residual of the
-    projection on all keys (0 for everything once they span the space); how well the decoder recognises the prompt as the
-    beginning of the row found, in nats a token."""
+    projection on all keys (0 for everything once they span the space); how well the decoder recognises the prompt as
+    the beginning of the row found, in nats a token."""
     queries = memory.encoder.encode(prompts, question=True)
     nearest, rows = memory.rule.address(state, queries)
     linear = PseudoInverse()
@@ -93,10 +95,10 @@ def detector(told: Float[Tensor, " told"], other: Float[Tensor, " other"], recal
             "equal error": float((1 - hit[equal] + alarm[equal]) / 2)}
 
 
-def records(name: str, ask: str, rows: str, parts: Sequence[Scope], seed: int) -> Iterator[Record]:
+def records(name: str, rows: str, parts: Sequence[dict[str, Scope]], seed: int) -> Iterator[Record]:
     """What each score of some memories taken together can do, against each kind of question that has no answer."""
-    for score in SCORES:
-        told, *others = (torch.cat([getattr(part, score)[kind] for part in parts]) for kind in ("told", *OTHERS))
+    for ask, score in product(ASKS, SCORES):
+        told, *others = (torch.cat([getattr(part[ask], score)[kind] for part in parts]) for kind in ("told", *OTHERS))
         for against, other in zip(OTHERS, others, strict=True):
             for metric, value in detector(told, other).items():
                 meta = {"score": score, "ask": ask, "rows": rows, "against": against, "n": len(told) + len(other)}
@@ -104,7 +106,7 @@ def records(name: str, ask: str, rows: str, parts: Sequence[Scope], seed: int) -
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds of what each score can do: area under the curve, and false answers where 0.9 of the told pass."""
+    """Means over seeds of what each score can do: area under the curve; false answers where 0.9 of the told pass."""
     rows = data[(data["task"] == "scope") & data["metric"].isin(["auc", "false answers"])]
     wide = rows.pivot_table("value", ["model", "ask", "rows", "score"], ["against", "metric"], sort=False)
     wide.columns = [f"{metric}, {against}" for against, metric in wide.columns]

@@ -104,12 +104,13 @@ class TextMemory:
     def write(self, state: KeyValueState, texts: Sequence[str], owner: Sequence[int] | None = None) -> KeyValueState:
         """The state with the texts behind what it held, one key each.
 
-        `owner[i]` is the number of the segment that text i goes to, counted from 0 without a gap (default: one segment a
-        text); texts of one segment are joined in order. ValueError if a segment is longer than the decoder takes.
+        `owner[i]` is the number of the segment that text i goes to, counted from 0 without a gap (default: one segment
+        a text); texts of one segment are joined in order. ValueError if a segment is longer than the decoder takes.
         """
         owner = range(len(texts)) if owner is None else owner
         if len(owner) != len(texts) or sorted(set(owner)) != list(range(len(set(owner)))):
-            raise ValueError(f"expected one segment number a text, {len(texts)}, from 0 without a gap, got {len(owner)}")
+            raise ValueError(f"expected one segment number a text, {len(texts)}, from 0 without a gap, "
+                             f"got {len(owner)}")
         segments: list[list[int]] = [[] for _ in set(owner)]
         for number, ids in zip(owner, token_ids(texts), strict=True):
             segments[number] += ids

@@ -3,8 +3,8 @@
     exam = Exam(model, "held out", seed=0, tokens=65536)
     exam.addressed(exam.index(encoder), "question"), exam.written      # truth values, one a question
 
-The row of a fact is one sentence, so an answer is right if the right row was found and the decoder's text of it holds the
-value. What the decoder writes depends on the row alone, whichever key has found it: every fact is written out once.
+The row of a fact is one sentence, so an answer is right if the right row was found and the decoder's text of it holds
+the value. What the decoder writes depends on the row alone, whichever key has found it: every fact is written out once.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from memlab.corpora.relations import QuestionSet
 from memlab.decoder import MemoryDecoder
 from memlab.results import Record, wilson
 from memlab.retrieval import BM25, Blend, Dense, Encoder, Index
+from memlab.scope import ASKS
 from memlab.text_memory import OwnKeys, TextMemory, documentation, pack, token_ids
 
-NAME, ASKS, KINDS = "understanding", ("stem", "question"), ("plain", "roundabout")
+NAME, KINDS = "understanding", ("plain", "roundabout")
 
 
 class Exam:
-    """One part of the relations among documentation, `tokens` tokens in all, and who finds which fact in it."""
+    """One part of the relations among documentation, `tokens` tokens in all, and who finds which fact in it. The seed
+    changes facts and their places, not the documentation."""
 
     def __init__(self, model: MemoryDecoder, part: str, seed: int, *, tokens: int, entities: tuple[int, int] = (3, 6),
                  ) -> None:
         self.model = model
         self.asked: QuestionSet = relations.question_set(part, seed, entities=entities)
         own = sum(map(len, token_ids([fact.sentence for fact in self.asked.facts])))
-        lines = documentation(model, tokens - own, seed)
+        lines = documentation(model, tokens - own)
         self.sentences, self.places = self.asked.scattered(lines, seed)
 
     def prompts(self, ask: str) -> list[str]:

@@ -48,7 +48,7 @@ def check_guard(guard: Callable[[str, str], bool]) -> None:
     for said, subject, want, why in (
         ("The coat of arms of Nora Vale bears a sprig of ivy.", "Nora Vale", True, "the sentence is about her"),
         ("The coat of arms of Nora Kest bears a sprig of ivy.", "Nora Vale", False, "half a name is another subject"),
-        ("The coat of arms of Nora Valen bears a sprig of ivy.", "Nora Vale", False, "a longer name is another subject"),
+        ("The coat of arms of Nora Valen bears a sprig of ivy.", "Nora Vale", False, "a longer name is another"),
         ("the medal of nora vale is struck in tin.", "Nora Vale", True, "capitals do not matter"),
         ("", "Nora Vale", False, "a row that cannot be read is not known to be hers"),
     ):
