@@ -70,7 +70,8 @@ class Answers:
             key = probe.kind, tuple(meta.items())
             hits.setdefault(key, []).append(evaluation.contains_value(said[place], probe.answer))
         for (kind, meta), right in hits.items():
-            yield Record(NAME, model, kind, "right", sum(right) / len(right), seed, meta={**dict(meta), "n": len(right)})
+            share = sum(right) / len(right)
+            yield Record(NAME, model, kind, "right", share, seed, meta={**dict(meta), "n": len(right)})
 
 
 def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
