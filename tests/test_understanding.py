@@ -167,8 +167,8 @@ def test_all_can_be_supported_and_the_adapter_none(data: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize(("claim", "verdict", "change"), [
-    ("N30", "qualified", lambda d: changed(d, 0.5, model="encoder", task="asked", kind="roundabout")),
-    ("N30", "refuted", lambda d: changed(d, 0.5, model="encoder", task="asked", metric="addressed")),
+    ("N30", "qualified", lambda d: changed(changed(d, 0.8, model="encoder", task="asked"), 0.2, model="bm25")),
+    ("N30", "refuted", lambda d: changed(changed(d, 0.8, model="encoder", task="asked"), 0.6, model="bm25")),
     ("N31", "refuted", lambda d: changed(d, 0.5, model="encoder", task="asked", metric="answered")),
     ("N32", "refuted", lambda d: changed(d, 0.9, model="scratch", task="asked", ask="question")),
     ("N33", "qualified", lambda d: changed(d, 0.7, task="scope", metric="auc", ask="question")),

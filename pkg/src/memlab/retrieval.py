@@ -232,7 +232,6 @@ class BM25:
 @dataclass(frozen=True)
 class Blend:
     """Meaning and words: the score of one index plus `weight` times that of another, whose best counts as 1."""
-
     first: Index
     second: Index
     rows: int
@@ -241,9 +240,8 @@ class Blend:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; `rows` is the number of rows that both have."""
         a, b = (index.search(questions, self.rows) for index in (self.first, self.second))
-        total = torch.zeros_like(a.scores).scatter(1, a.rows, a.scores)
-        words = b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
-        total = total.scatter_add(1, b.rows, self.weight * words)
+        words = self.weight * b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
+        total = torch.zeros_like(words).scatter(1, a.rows, a.scores).scatter_add(1, b.rows, words)
         return _best([total], torch.arange(self.rows), k)
 
 

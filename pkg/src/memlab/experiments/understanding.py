@@ -108,14 +108,13 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
                         f"{near:.2f} {seeds}"))
     if key == "scratch":
         return said
-    best, plain = found.loc["encoder"], found.loc["encoder", "plain"]
-    grade = "supported" if best["new relation"] >= ADDRESSED else "qualified" if plain >= ADDRESSED else "refuted"
-    gain = found.loc["encoder + adapter", "new relation"] - best["new relation"]
-    wrote = best["answered"] >= ANSWERED, best["answered"] >= 0.98 * best["new relation"]
-    return [Verdict("N30", grade, f"sentence encoder, new relations {best['new relation']:.2f}, told plainly "
-                    f"{plain:.2f}, roundabout {best['roundabout']:.2f} {seeds}"),
-            Verdict("N31", "supported" if all(wrote) else "qualified" if wrote[1] else "refuted",
-                    f"addressed {best['new relation']:.2f}, answered in words {best['answered']:.2f} {seeds}"), *said,
+    best, words = found.loc["encoder"], found.loc["bm25", "new relation"]
+    new, gain = best["new relation"], found.loc["encoder + adapter", "new relation"] - best["new relation"]
+    return [Verdict("N30", "supported" if new >= ADDRESSED else "qualified" if new >= 2 * words else "refuted",
+                    f"sentence encoder, new relations {new:.2f}, told plainly {best['plain']:.2f}, roundabout "
+                    f"{best['roundabout']:.2f}; BM25 {words:.2f} {seeds}"),
+            Verdict("N31", "supported" if best["answered"] >= 0.98 * new else "refuted",
+                    f"addressed {new:.2f}, answered in words {best['answered']:.2f} {seeds}"), *said,
             Verdict("N34", "supported" if gain > 0.02 else "qualified" if gain > -0.02 else "refuted",
                     f"adapter, new relations: {gain:+.2f}; paired wrongly it finds "
                     f"{found.loc['encoder + wrong pairs', 'new relation']:.2f} {seeds}")]
