@@ -25,7 +25,7 @@ SMALL = experiment.Setting(2, 6, 30, (5, 30), 8, ("scratch",))
 def model() -> MemoryDecoder:
     sizes = {"latent_width": 64, "key_width": 16, "slots": 16, "segment_tokens": 64, "encoder_layers": 1,
              "encoder_heads": 2}
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 100), **sizes)).eval()
+    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 300), **sizes)).eval()
 
 
 class Stems:

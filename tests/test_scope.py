@@ -36,7 +36,7 @@ class Words:
 def model() -> MemoryDecoder:
     sizes = {"latent_width": 64, "key_width": 16, "slots": 16, "segment_tokens": 64, "encoder_layers": 1,
              "encoder_heads": 2}
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 100), **sizes)).eval()
+    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 300), **sizes)).eval()
 
 
 @given(NUMBERS, NUMBERS, st.sampled_from([0.5, 0.9, 1.0]))

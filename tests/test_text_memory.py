@@ -23,7 +23,7 @@ LINES = [line for line in text.generic_sentences(60, 4) if len(token_ids([line])
 def model() -> MemoryDecoder:
     sizes = {"latent_width": 48, "key_width": 16, "slots": 12, "segment_tokens": 48, "encoder_layers": 1,
              "encoder_heads": 2}
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 80), **sizes)).eval()
+    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 300), **sizes)).eval()
 
 
 class Counted:
