@@ -115,6 +115,6 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
                     f"{best['roundabout']:.2f}; BM25 {words:.2f} {seeds}"),
             Verdict("N31", "supported" if best["answered"] >= 0.98 * new else "refuted",
                     f"addressed {new:.2f}, answered in words {best['answered']:.2f} {seeds}"), *said,
-            Verdict("N34", "supported" if gain > 0.02 else "qualified" if gain > -0.02 else "refuted",
+            Verdict("N34", "supported" if gain > 0.1 else "qualified" if gain > -0.02 else "refuted",
                     f"adapter, new relations: {gain:+.2f}; paired wrongly it finds "
                     f"{found.loc['encoder + wrong pairs', 'new relation']:.2f} {seeds}")]
