@@ -71,7 +71,7 @@ def shares(data: pd.DataFrame, mode: str) -> pd.DataFrame:
     rows = rows.assign(hits=rows["value"] * rows["n"])
     sums = rows.pivot_table(["hits", "n"], ["model", "way", "after"], "task", aggfunc="sum", sort=False)
     wide = (sums["hits"] / sums["n"]).reindex(columns=[kind for kind in KINDS if kind in sums["hits"]])
-    return wide.reset_index().rename(columns={"model": "keys"})
+    return wide.reset_index().rename(columns={"model": "keys"}).astype({"after": int})
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
