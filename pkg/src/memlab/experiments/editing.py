@@ -96,7 +96,8 @@ more_tables = (rows, losses)
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N36: one edit; N37: many in a row; N38: forgetting; N39: what an edit in other words does."""
-    key, seeds = ("encoder" if "encoder" in set(data["model"]) else "scratch"), f"({data['seed'].nunique()} seeds)"
+    key = "encoder" if "encoder" in set(data["model"]) else "scratch"
+    seeds = f"({data[data['model'] == key]['seed'].nunique()} seeds)"
     one = shares(data, "single").set_index(["keys", "way"]).loc[key]
     row, gone = shares(data, "sequence").set_index(["keys", "way", "after"]).loc[key], losses(data).set_index("keys")
     did, left = one.loc["replace"], gone.loc[key]
