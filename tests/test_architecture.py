@@ -19,8 +19,8 @@ EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "resul
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
               "needle_bench", "reciters", "memorisers", "approximation", "rivals", "interventions", "recital",
               "recital_bench", "stacked", "observers", "asking", "question_bench", "rival_bench", "capacity", "crowds",
-              "observer_bench", "memory_bench", "retrieval", "encoder", "ruler_bench",
-              "costs", "cost_bench", "cost_whole", "cost_tables"}
+              "observer_bench", "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters",
+              "scope", "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
 # then what shows them, then what runs it all.
 ALLOWED: dict[str, set[str]] = {
@@ -64,6 +64,12 @@ ALLOWED: dict[str, set[str]] = {
     "cost_whole": {"runtime", "corpora", "memories", "decoder", "reader", "pretrained", "needle_bench", "weights",
                    "cost_bench"},
     "cost_tables": {"costs"},
+    "text_memory": {"corpora", "memories", "decoder", "reader", "retrieval", "weights"},
+    "adapters": {"runtime", "corpora", "retrieval"},
+    "scope": {"runtime", "corpora", "memories", "results", "decoder", "reader", "evaluation", "retrieval",
+              "text_memory"},
+    "understanding_bench": {"corpora", "results", "decoder", "evaluation", "retrieval", "text_memory", "scope"},
+    "editing_bench": {"runtime", "corpora", "memories", "results", "evaluation", "text_memory", "scope"},
     "plots": {"runtime", "results"},
     "widgets": {"plots", "results"},
     "exercises": EVERYTHING - {"experiments", "exercises"},

@@ -235,6 +235,22 @@ class BM25:
         return torch.from_numpy(self._index.get_scores(words)).float()
 
 
+@dataclass(frozen=True)
+class Blend:
+    """Meaning and words: the score of one index plus `weight` times that of another, whose best counts as 1."""
+    first: Index
+    second: Index
+    rows: int
+    weight: float = 0.5
+
+    def search(self, questions: Sequence[str], k: int = 1) -> Found:
+        """See `Index`; `rows` is the number of rows that both have."""
+        a, b = (index.search(questions, self.rows) for index in (self.first, self.second))
+        words = self.weight * b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
+        total = torch.zeros_like(words).scatter(1, a.rows, a.scores).scatter_add(1, b.rows, words)
+        return _best([total], torch.arange(self.rows), k)
+
+
 def best_rows(index: Index, questions: Sequence[str]) -> list[int]:
     """The best row of each question."""
     return index.search(questions).rows[:, 0].tolist()

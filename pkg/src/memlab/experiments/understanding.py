@@ -1,0 +1,120 @@
+"""Section 10b, does it understand the question? Facts of relations in real documentation, asked for by stem and by
+question; keys that the decoder was trained with, BM25, a pretrained sentence encoder, and what is built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import pandas as pd
+
+from memlab import adapters, pretrained, retrieval, scope
+from memlab import understanding_bench as bench
+from memlab.corpora import relations
+from memlab.decoder import MemoryDecoder
+from memlab.experiments import Unit, per_seed
+from memlab.results import Record, Verdict
+from memlab.retrieval import Encoder
+from memlab.text_memory import Once, OwnKeys
+
+FEW = 8  # memories of few rows, whose keys do not span the space
+ORDER = ("encoder + adapter", "encoder", "encoder + bm25", "bm25", "scratch", "encoder + wrong pairs")
+ADDRESSED, ANSWERED = 0.9, 0.85  # what was to be reached on families that no training saw
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Seeds, tokens, entities asked about in trained and held-out families, steps of the adapter (0: no encoder)."""
+    seeds: int
+    tokens: int
+    trained: tuple[int, int]
+    held_out: tuple[int, int]
+    adapt: int
+
+
+SETTINGS = {"quick": Setting(3, 2**16, (1, 2), (3, 6), 0), "full": Setting(3, 2**16, (2, 4), (4, 8), 400),
+            "gpu": Setting(5, 2**20, (3, 6), (6, 12), 400)}
+
+
+@lru_cache(maxsize=1)
+def semantic(name: str) -> Once:
+    """The sentence encoder of that name: all seeds share the documentation."""
+    return Once(retrieval.open_encoder(name))
+
+
+def encoders(model: MemoryDecoder, at: Setting, seed: int) -> dict[str, Encoder]:
+    """The key back-ends by name; with `adapt` the optional sentence encoder and two adapters, one the control."""
+    found: dict[str, Encoder] = {"scratch": Once(OwnKeys(model))}
+    if at.adapt:
+        found["encoder"] = plain = semantic(retrieval.installed_encoder())
+        for name, wrong in (("encoder + adapter", False), ("encoder + wrong pairs", True)):
+            found[name] = adapters.train(plain, seed, steps=at.adapt, shuffled=wrong)
+    return found
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """One unit a seed; seeds change facts, documentation and adapters, not the decoder."""
+    at = SETTINGS[profile]
+    return per_seed(lambda number: measure(pretrained.shipped(), at, number), seed, at.seeds)
+
+
+def measure(model: MemoryDecoder, at: Setting, seed: int) -> Iterator[Record]:
+    """All of one seed: questions of every part, packed segments, and what tells told from untold."""
+    keys = encoders(model, at, seed)
+    both = [name for name in ("scratch", "encoder") if name in keys]
+    for part in relations.PARTS:
+        entities = at.held_out if part == "held out" else at.trained
+        exam = bench.Exam(model, part, seed, tokens=at.tokens, entities=entities)
+        indexes = {name: exam.index(encoder) for name, encoder in keys.items()} | {"bm25": exam.index(None)}
+        if at.adapt:
+            indexes["encoder + bm25"] = exam.blend(keys["encoder"])
+        for name, index in indexes.items():
+            yield from bench.ask(exam, part, name, index, seed)
+        for name in both if part == "held out" and seed == 0 else ():  # beside the claims: one seed
+            yield from bench.pack_and_ask(exam, part, name, keys[name], seed)
+    for name in both:
+        full = scope.scope(model, keys[name], "held out", seed, tokens=at.tokens, entities=at.held_out)
+        few = [scope.scope(model, keys[name], "held out", 100 * (seed + 1) + i, tokens=0) for i in range(FEW)]
+        yield from (*scope.records(name, "all", [full], seed), *scope.records(name, "few", few, seed))
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """Share of questions whose fact is found, by part, and by wording of the fact; share answered; share of stems."""
+    def column(metric: str = "addressed", ask: str = "question", **at: str) -> pd.Series:
+        return bench.pooled(data, ["model"], metric=metric, ask=ask, **at).set_index("model")["mean"]
+
+    held = {"part": "held out"}
+    wide = pd.DataFrame({
+        "trained": column(part="trained"), "new wording": column(part="wording"), "new relation": column(**held),
+        "plain": column(**held, kind="plain"), "roundabout": column(**held, kind="roundabout"),
+        "answered": column("answered", **held), "stem": column(ask="stem", **held)})
+    return wide.reindex([name for name in ORDER if name in wide.index]).round(2).rename_axis("keys").reset_index()
+
+
+more_tables = (scope.table,)
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """N30: questions find facts; N31: are answered; N32: not by keys from scratch; N33: the scope; N34: adapters."""
+    seeds, found, auc = f"({data['seed'].nunique()} seeds)", table(data).set_index("keys"), scope.areas(data)
+    own = found.loc["scratch"]
+    said = [Verdict("N32", "supported" if own["stem"] >= ADDRESSED and own["new relation"] < 0.5 else "refuted",
+                    f"keys from scratch: stems {own['stem']:.2f}, questions {own['new relation']:.2f} {seeds}")]
+    key = "encoder" if "encoder" in found.index else "scratch"
+    stem, near = auc[key, "recognition", "stem", "untold"], auc[key, "nearest", "question", "untold"]
+    said.append(Verdict("N33", "supported" if min(stem, near) >= 0.95 else "qualified" if stem >= 0.95 else "refuted",
+                        f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key ({key}) "
+                        f"{near:.2f} {seeds}"))
+    if key == "scratch":
+        return said
+    best, words = found.loc["encoder"], found.loc["bm25", "new relation"]
+    new, gain = best["new relation"], found.loc["encoder + adapter", "new relation"] - best["new relation"]
+    return [Verdict("N30", "supported" if new >= ADDRESSED else "qualified" if new >= 2 * words else "refuted",
+                    f"sentence encoder, new relations {new:.2f}, told plainly {best['plain']:.2f}, roundabout "
+                    f"{best['roundabout']:.2f}; BM25 {words:.2f} {seeds}"),
+            Verdict("N31", "supported" if best["answered"] >= 0.98 * new else "refuted",
+                    f"addressed {new:.2f}, answered in words {best['answered']:.2f} {seeds}"), *said,
+            Verdict("N34", "supported" if gain > 0.1 else "qualified" if gain > -0.02 else "refuted",
+                    f"adapter, new relations: {gain:+.2f}; paired wrongly it finds "
+                    f"{found.loc['encoder + wrong pairs', 'new relation']:.2f} {seeds}")]
