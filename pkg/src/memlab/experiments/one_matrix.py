@@ -1,0 +1,133 @@
+"""Chapter 10a: can one matrix hold it? Texts written from a matrix of fixed size, rung by rung, by load and by cue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from memlab import fixed_bench as bench
+from memlab import fixed_training, pretrained
+from memlab.experiments import Unit
+from memlab.fixed import FixedMemory
+from memlab.results import Record, Verdict
+
+NAME, SEEDS = "one-matrix", 3
+LOADS = {"quick": (64, 256, 512), "full": (16, 64, 128, 256, 384, 512, 1024), "gpu": (16, 64, 128, 256, 384, 512, 1024)}
+ASKED = {"quick": 100, "full": 150, "gpu": 512}
+RUNG_LOADS, RUNG_ASKED = (64, 256, 512), 100  # where the rungs below the last are looked at
+RUNGS = {"untrained": "untrained keys", "head": "trained keys", "read-outs": "+ trained on read-outs",
+         "whitened, no step": "+ whitened", "whitened": "+ trained on", "through the memory": "w = z M⁺, same steps"}
+
+
+def _counted(rung: str, ep: bench.Episode, said: list[str], seed: int, task: str, **at: Any) -> Iterator[Record]:
+    for length, (right, count) in bench.tally(ep, said).items():
+        meta = {**at, "load": len(ep.keys), "tokens": length, "n": count}
+        yield Record(NAME, rung, task, "exact", right / count, seed, meta=meta)
+
+
+def examine(model: FixedMemory, rung: str, loads: tuple[int, ...], asked: int, seed: int, *, last: bool,
+            split: str = "test") -> Iterator[Record]:
+    """All loads of a rung; of the last one also a second read, slots, slots of as many floats, and the whole error."""
+    limit = model.config.segment_tokens
+    stored = bench.texts(split, max(loads), limit, seed=seed)
+    known = bench.texts("train", max(loads), limit, seed=seed)
+    for load in loads:
+        ridge = bench.best_ridge(model, bench.episode(model, known[:load], min(load, 256)))
+        ep = bench.episode(model, stored[:load], min(load, asked))
+        said = bench.write(model, ep, bench.linear(model, ep, ridge))
+        yield from _counted(rung, ep, said, seed, "once")
+        if last or rung == "through the memory":
+            second = bench.linear(model, ep, ridge, bench.again(model, ep, said))
+            yield from _counted(rung, ep, bench.write(model, ep, second), seed, "again")
+        if not last:
+            continue
+        yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep)), seed, "slots")
+        for floats, room in bench.rooms(model).items():
+            if load > room:
+                said = bench.write(model, ep, bench.slots(ep, room))
+                yield from _counted(rung, ep, said, seed, "slots", floats=floats)
+        for metric, value in bench.errors(model, ep, ridge).items():
+            yield Record(NAME, rung, "read", metric, value, seed, meta={"load": load, "ridge": ridge})
+
+
+def measure(profile: str, seed: int) -> Iterator[Record]:
+    """All rungs of one training, the loss of each step that was reported among the records."""
+    done = 0
+    for rung, model, log in fixed_training.climb(pretrained.shipped(), fixed_training.PLANS[profile], seed,
+                                                 report=fixed_training.progress):
+        for row in log.rows:
+            yield Record(NAME, rung, "training", "loss", row["loss"], seed, done + int(row["step"]),
+                         {"seconds": round(row["seconds"], 1)})
+        done += int(log.rows[-1]["step"]) if log.rows else 0
+        last = rung == "whitened"
+        if last:
+            pretrained.remember(model, profile, seed, fixed_training.place(profile, seed))
+        yield from examine(model.eval(), rung, LOADS[profile] if last else RUNG_LOADS,
+                           ASKED[profile] if last else RUNG_ASKED, seed, last=last)
+
+
+def old_way(profile: str, seed: int) -> Iterator[Record]:
+    """Larimar's address through the memory, trained for as many steps."""
+    model, _ = fixed_training.historic(pretrained.shipped(), fixed_training.PLANS[profile], seed,
+                                       report=fixed_training.progress)
+    yield from examine(model, "through the memory", RUNG_LOADS, RUNG_ASKED, seed, last=False)
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """quick: the shipped weights. Otherwise each seed trained and looked at rung by rung, then the historic address."""
+    if profile == "quick":
+        yield Unit("shipped", lambda: examine(fixed_training.shipped(), "whitened", LOADS[profile], ASKED[profile], 0,
+                                              last=True))
+        return
+    seeds = range(seed, seed + SEEDS)
+    yield from (Unit(f"seed {s}", partial(measure, profile, s)) for s in seeds)
+    yield from (Unit(f"seed {s}, through the memory", partial(old_way, profile, s)) for s in seeds)
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row a rung, a column a load: share of texts exact, all seeds together."""
+    ways = [(RUNGS[m], m, "once", None) for m in RUNGS] + [
+        ("+ a second read", "whitened", "again", None), ("w = z M⁺, a second read", "through the memory", "again", None),
+        ("slots: one for each text", "whitened", "slots", None),
+        ("slots: floats of M", "whitened", "slots", "matrix"),
+        ("slots: floats of M and KᵀK", "whitened", "slots", "matrix and Gram")]
+    rows = {}
+    for name, model, task, floats in ways:
+        found = bench.recall(data, task, model, floats=floats)
+        if len(found):
+            rows[name] = found.set_index("load")["mean"]
+    return pd.DataFrame(rows).T.round(3).rename_axis("memory").reset_index()
+
+
+def law(data: pd.DataFrame) -> pd.DataFrame:
+    """Measured error of a read beside both laws and the quality of the cues, means over seeds, a row a load."""
+    read = data[data.task == "read"]
+    return read.pivot_table("value", "load", "metric").round(3)
+
+
+more_tables = (law,)
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """N4 and N22: what Larimar's paper says of the store and of its address; N20 and N21: what we add."""
+    twice, seeds = bench.recall(data, "again").set_index("load")["mean"], f"({data.seed.nunique()} seeds)"
+    read = law(data).loc[:511]
+    off = (read["error"] - read["law"]).abs().max()
+    few, many = (bench.recall(data, "slots", floats=f).set_index("load")["mean"] for f in ("matrix", "matrix and Gram"))
+    said = [
+        Verdict("N4", "qualified" if twice[256] >= 0.9 else "refuted", "texts exact after a second read, at E = K/2 "
+                f"{twice[256]:.3f}, at E = K {twice[512]:.3f}; trained for it {seeds}"),
+        Verdict("N20", "supported" if off <= 0.03 else "qualified", f"error within {off:.3f} of the law below E = K "
+                f"{seeds}"),
+        Verdict("N21", "qualified" if twice[512] > few[512] else "refuted", f"at E = K matrix {twice[512]:.3f}, slots of "
+                f"as many floats {few[512]:.3f}" + f", with the Gram matrix {many[512]:.3f}" * (512 in many) +
+                f" {seeds}")]
+    old = bench.recall(data, "again", "through the memory")
+    if len(old):
+        low = old.set_index("load")["mean"]
+        said.append(Verdict("N22", "supported" if low[256] >= twice[256] - 0.02 else "qualified", "through the memory "
+                            f"itself {low[64]:.3f} at E = K/8 and {low[256]:.3f} at K/2, keys {twice[256]:.3f} {seeds}"))
+    return said
