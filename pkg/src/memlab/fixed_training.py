@@ -45,7 +45,7 @@ class Plan:
         return self.head + self.read_outs + self.whitened
 
 
-PLANS = {"quick": Plan(30, 15, 30), "full": Plan(60, 60, 140), "gpu": Plan(2000, 3000, 10_000)}
+PLANS = {"quick": Plan(30, 15, 30), "full": Plan(60, 60, 200), "gpu": Plan(2000, 3000, 10_000)}
 Segments = tuple[tuple[int, ...], ...]
 
 
