@@ -142,15 +142,20 @@ def tally(ep: Episode, said: Sequence[str]) -> dict[int, tuple[float, int]]:
 
 
 def errors(model: FixedMemory, ep: Episode, ridge: float) -> dict[str, float]:
-    """Root mean squares over the cues of the error, measured and by law; for cues of the same quality whose noise has
-    no preferred direction. "simple law" is √((1 − c²) g/(1 − g)), for a load g < 1 and no ridge."""
-    load, cosine = len(ep.keys) / model.config.key_width, float(ep.cosines.square().mean().sqrt())
+    """Root mean squares over the cues of the error: measured; for stored keys; and by laws for cues of that quality.
+
+    "law" is that of random keys, "simple law" √((1 − c²) g/(1 − g)), its case without ridge, for a load g < 1. "law,
+    own keys" takes the singular values of the keys as they are. In all of them the noise has no preferred direction.
+    """
+    load, cosine = len(ep.keys) / model.config.key_width, float(ep.cosines.square().mean().sqrt().clamp(max=1))
     exact = error(model, ep, ridge=1e-6, queries=ep.keys[: len(ep.cues)])
+    squares, noise = torch.linalg.svdvals(ep.keys.double()) ** 2, 1 - cosine**2
+    gain = float((squares / (squares + ridge) ** 2).sum()) / model.config.key_width
     made = {name: float(each.square().mean().sqrt())
             for name, each in (("error", error(model, ep, ridge)), ("error, stored key", exact))}
-    simple = {"simple law": ((1 - cosine**2) * load / (1 - load)) ** 0.5} if load < 1 else {}
-    return {**made, "law": laws.read_error(load, min(cosine, 1.0), ridge), **simple, "cosine": cosine,
-            "middle cosine": float(ep.cosines.median())}
+    simple = {"simple law": (noise * load / (1 - load)) ** 0.5} if load < 1 else {}
+    return {**made, "law": laws.read_error(load, cosine, ridge), **simple, "law, own keys": (noise * gain) ** 0.5,
+            "cosine": cosine, "middle cosine": float(ep.cosines.median())}
 
 
 def recall(data: pd.DataFrame, task: str = "once", model: str = "whitened", by: tuple[str, ...] = ("load",),
