@@ -21,7 +21,7 @@ PLAN = fixed_training.Plan(2, 2, 2)
 
 
 def base() -> MemoryDecoder:
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 64), **SIZES)).eval()
+    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 52), **SIZES)).eval()
 
 
 def model(address: str = "keys") -> FixedMemory:
@@ -131,6 +131,13 @@ def test_a_bad_config_is_named() -> None:
         FixedMemoryConfig(address="rows")
     with pytest.raises(ValueError, match="poolings and ridge must be positive"):
         FixedMemoryConfig(ridge=0.0)
+
+
+def test_one_read_is_what_the_base_writes_from_one_latent() -> None:
+    old, memory = base(), model()
+    latents, text = old.encode(ids(segments(4)))[0], ids(segments(4, seed=3))
+    assert torch.allclose(old(text, latents=latents).logits, memory(text, latents=latents).logits, atol=1e-5)
+    assert memory.config.reads == 1 and memory.decoder.config.n_positions < old.decoder.config.n_positions
 
 
 # ---- saving and training ---------------------------------------------------------------------------------------------

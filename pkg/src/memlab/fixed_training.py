@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,23 @@ def batch(segments: Segments, step: int, latent_width: int, *, texts: bool, most
 
 
 def untrained(base: MemoryDecoder, *, key_width: int = 512, address: str = "keys", seed: int = 0) -> FixedMemory:
-    """A fixed memory with encoder and decoder of `base` and a key head drawn from `seed`."""
+    """A fixed memory with encoder and decoder of `base` and a key head drawn from `seed`. It reads one latent at a time
+    and so keeps the positions of the first alone."""
     kept = {name: value for name, value in base.config.to_dict().items()
-            if name not in ("model_type", "key_width", "architectures", "dtype", "transformers_version")}
+            if name not in ("model_type", "key_width", "reads", "text_config", "architectures", "dtype",
+                            "transformers_version")}
+    config = FixedMemoryConfig(deepcopy(base.config.text_config), key_width, address=address, reads=1, **kept)
+    state = base.state_dict()
+    places = "decoder.transformer.wpe.weight"  # of the slots of all reads, then of the stretches of their texts
+    if places in state:
+        first = base.config.reads * config.slots
+        state[places] = torch.cat([state[places][: config.slots], state[places][first : first + config.stretch]])
+        config.text_config.n_positions = len(state[places])
+    state["rank"] = state["rank"][:1]
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(runtime.derive_seed(seed, "wide keys"))
-        model = FixedMemory(FixedMemoryConfig(**kept, key_width=key_width, address=address))
-    model.load_state_dict(base.state_dict(), strict=False)
+        model = FixedMemory(config)
+    model.load_state_dict(state, strict=False)
     return model.eval()
 
 
