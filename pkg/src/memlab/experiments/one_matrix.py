@@ -42,19 +42,17 @@ def examine(model: FixedMemory, rung: str, loads: tuple[int, ...], asked: int, s
         if not last:
             continue
         yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep)), seed, "slots")
-        for floats, room in bench.rooms(model).items():
+        for size, room in bench.rooms(model).items():
             if load > room:
-                said = bench.write(model, ep, bench.slots(ep, room))
-                yield from _counted(rung, ep, said, seed, "slots", floats=floats)
+                yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep, room)), seed, "slots", floats=size)
         for metric, value in bench.errors(model, ep, ridge).items():
             yield Record(NAME, rung, "read", metric, value, seed, meta={"load": load, "ridge": ridge})
 
 
 def measure(profile: str, seed: int) -> Iterator[Record]:
     """All rungs of one training, the loss of each step that was reported among the records."""
-    done = 0
-    for rung, model, log in fixed_training.climb(pretrained.shipped(), fixed_training.PLANS[profile], seed,
-                                                 report=fixed_training.progress):
+    done, plan = 0, fixed_training.PLANS[profile]
+    for rung, model, log in fixed_training.climb(pretrained.shipped(), plan, seed, report=fixed_training.progress):
         for row in log.rows:
             yield Record(NAME, rung, "training", "loss", row["loss"], seed, done + int(row["step"]),
                          {"seconds": round(row["seconds"], 1)})
@@ -68,8 +66,8 @@ def measure(profile: str, seed: int) -> Iterator[Record]:
 
 def old_way(profile: str, seed: int) -> Iterator[Record]:
     """Larimar's address through the memory, trained for as many steps."""
-    model, _ = fixed_training.historic(pretrained.shipped(), fixed_training.PLANS[profile], seed,
-                                       report=fixed_training.progress)
+    plan = fixed_training.PLANS[profile]
+    model, _ = fixed_training.historic(pretrained.shipped(), plan, seed, report=fixed_training.progress)
     yield from examine(model, "through the memory", FEW_LOADS, FEW, seed, last=False)
 
 
@@ -78,8 +76,7 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     if profile == "quick":
         yield Unit("shipped", lambda: examine(fixed_training.shipped(), "whitened", FEW_LOADS, FEW, 0, last=True))
         return
-    seeds = range(seed, seed + SEEDS)
-    yield from (Unit(f"seed {s}", partial(measure, profile, s)) for s in seeds)
+    yield from (Unit(f"seed {s}", partial(measure, profile, s)) for s in range(seed, seed + SEEDS))
     yield Unit(f"seed {seed}, through the memory", partial(old_way, profile, seed))
 
 
@@ -92,8 +89,7 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
             ("slots, floats of M and KᵀK", "whitened", "slots", "matrix and Gram")]
     found = {name: bench.recall(data, task, rung, floats=floats) for name, rung, task, floats in ways}
     means = {name: rows.set_index("load")["mean"] for name, rows in found.items() if len(rows)}
-    wide = pd.DataFrame(means).T.rename(columns=int)
-    return wide[sorted(wide)].round(3).rename_axis("memory").reset_index()
+    return pd.DataFrame(means).sort_index().T.round(3).rename_axis("memory").reset_index()
 
 
 def law(data: pd.DataFrame) -> pd.DataFrame:
