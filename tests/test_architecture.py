@@ -17,8 +17,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
 EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
-              "needle_bench", "reciters", "memorisers", "approximation", "rivals", "interventions", "recital",
-              "recital_bench", "stacked", "observers", "asking", "question_bench", "rival_bench", "capacity", "crowds",
+              "needle_bench", "fixed", "fixed_training", "fixed_bench", "reciters", "memorisers", "approximation",
+              "rivals", "interventions", "recital", "recital_bench", "stacked", "observers", "asking", "question_bench", "rival_bench", "capacity", "crowds",
               "observer_bench", "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters",
               "scope", "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
@@ -58,6 +58,10 @@ ALLOWED: dict[str, set[str]] = {
     "ruler_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
     "needle_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
     "memory_bench": {"runtime", "memories", "evaluation"},
+    "fixed": {"memories", "encoder", "decoder"},
+    "fixed_training": {"runtime", "corpora", "decoder", "training", "pretrained", "weights", "fixed"},
+    "fixed_bench": {"runtime", "corpora", "memories", "results", "evaluation", "reader", "weights", "fixed",
+                    "fixed_training"},
     "costs": {"runtime"},
     "cost_bench": {"runtime", "corpora", "memories", "decoder", "baselines", "needle_bench", "reader", "retrieval",
                    "weights", "costs"},

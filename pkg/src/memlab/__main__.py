@@ -1,5 +1,5 @@
 """The command line: `python -m memlab list`, `python -m memlab run EXPERIMENT [--profile quick] [--out FILE]`,
-`python -m memlab train memory-decoder|causal --folder FOLDER` (how the shipped weights were made).
+`python -m memlab train memory-decoder|causal|fixed-memory --folder FOLDER` (how the shipped weights were made).
 
 Progress goes to stderr, the table and one line per claim to stdout. Exit status 0 means that the experiment ran,
 whatever it found; 2 means that the request made no sense.
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("experiment")
     run.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
     train = commands.add_parser("train", help="train one of the book's models from scratch and save it")
-    train.add_argument("model", choices=("memory-decoder", "causal"))
+    train.add_argument("model", choices=("memory-decoder", "causal", "fixed-memory"))
     train.add_argument("--folder", required=True, help="where config and float16 weights are written")
     for command in (run, train):
         command.add_argument("--profile", default=None, help="quick (default), full or gpu")
@@ -101,12 +101,13 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from memlab import pretrained  # with it comes transformers: seconds that `list` should not cost
+    from memlab import fixed_training, pretrained  # with them comes transformers: seconds that `list` should not cost
 
     profile = runtime.profile(args.profile)
     runtime.use_threads(args.threads)
     made_by = runtime.provenance(profile=profile, seed=args.seed)
-    log = pretrained.make(args.model, profile, args.seed, args.folder)
+    log = (fixed_training.make(profile, args.seed, args.folder) if args.model == "fixed-memory" else
+           pretrained.make(args.model, profile, args.seed, args.folder))
     if args.out:
         rows = [Record("training", args.model, "training", "loss", row["loss"], args.seed, int(row["step"]),
                        {"seconds": round(row["seconds"], 1)}) for row in log.rows]

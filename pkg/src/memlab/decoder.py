@@ -222,7 +222,7 @@ class MemoryDecoder(PreTrainedModel):
         scores = (queries @ keys.t() * self.config.sharpness).float()
         if context_ids is not None:
             scores = scores.masked_fill(context_ids[:, None] != context_ids[None], -1e4)
-        return F.cross_entropy(scores, torch.arange(len(keys), device=keys.device))
+        return F.cross_entropy(scores, torch.arange(len(queries), device=keys.device))
 
     @torch.no_grad()
     def generate(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,

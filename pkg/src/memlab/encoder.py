@@ -72,7 +72,13 @@ class SegmentEncoder(nn.Module):
         states = F.pad(states * keep[..., None], (0, 0, 0, empty))
         latent = self.to_latent(rearrange(states, "b (slot span) d -> b slot (span d)", slot=self.slots)).float()
         sees = rearrange(F.pad(keep, (0, empty)), "b (slot span) -> b slot span", slot=self.slots).any(-1, keepdim=True)
-        count = sees.sum(1, keepdim=True).clamp(min=1) * latent.shape[-1]
-        centred = (latent - (latent * sees).sum((1, 2), keepdim=True) / count) * sees
-        variance = centred.square().sum((1, 2), keepdim=True) / count
-        return rearrange(centred * (variance + 1e-5).rsqrt(), "b slot c -> b (slot c)")
+        return rearrange(unit_slots(latent, sees), "b slot c -> b (slot c)")
+
+
+def unit_slots(latent: Float[Tensor, "batch slot code"], holds: Bool[Tensor, "batch slot 1"]
+               ) -> Float[Tensor, "batch slot code"]:
+    """Mean zero and unit variance over the slots that hold something, together; the others exactly zero."""
+    count = holds.sum(1, keepdim=True).clamp(min=1) * latent.shape[-1]
+    centred = (latent - (latent * holds).sum((1, 2), keepdim=True) / count) * holds
+    variance = centred.square().sum((1, 2), keepdim=True) / count
+    return centred * (variance + 1e-5).rsqrt()

@@ -48,9 +48,9 @@ def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Repo
     return model, log
 
 
-def remember(model: MemoryDecoder, profile: str, seed: int = 0) -> Path:
-    """Put a trained model where `trained` finds it; an interrupted call leaves nothing behind."""
-    place = _place(profile, seed)
+def remember(model: MemoryDecoder, profile: str, seed: int = 0, place: Path | None = None) -> Path:
+    """Put a trained model where `trained` finds it, or at `place`; an interrupted call leaves nothing behind."""
+    place = place or _place(profile, seed)
     part = Path(tempfile.mkdtemp(dir=place.parent))
     try:
         logging.disable_progress_bar()
@@ -70,23 +70,23 @@ def _place(profile: str, seed: int) -> Path:
     return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{made_from[:12]}"
 
 
-def load(place: Path) -> MemoryDecoder:
-    """A saved model in float32, to read with. ValueError if its weights are missing, damaged or not all there."""
+def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
+    """A saved model of a kind in float32, to read with. ValueError if weights are missing, damaged or not all there."""
     weights.check(place / "model.safetensors")
     logging.disable_progress_bar()
-    model, info = MemoryDecoder.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
+    model, info = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     missing = sorted(info["missing_keys"])
     if missing:  # transformers would draw them at random
         raise ValueError(f"{place} is damaged: expected all weights of a memory decoder, "
                          f"{len(missing)} are missing ({missing[0]})")
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 def trained(profile: str, seed: int = 0) -> MemoryDecoder:
     """The model that this machine trained with this profile and seed: from the cache, or trained now (minutes)."""
     place = _place(runtime.profile(profile), seed)
     if place.exists():
-        return load(place)
+        return load(place)  # type: ignore[no-any-return]
     model, _ = train(profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr))
     remember(model, profile, seed)
     return model
@@ -94,7 +94,7 @@ def trained(profile: str, seed: int = 0) -> MemoryDecoder:
 
 def shipped() -> MemoryDecoder:
     """The better-trained weights that travel with the package (see their card)."""
-    return load(weights.folder("memory-decoder"))
+    return load(weights.folder("memory-decoder"))  # type: ignore[no-any-return]
 
 
 def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:
@@ -105,11 +105,8 @@ def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:
 
 def save(model: MemoryDecoder, folder: str | Path) -> None:
     """Write config and float16 weights, half the size; `load` reads them as float32 (`from_pretrained`, as float16)."""
-    config: Any = deepcopy(model.config)
-    small = new_decoder(config)
-    small.load_state_dict(model.state_dict())
     logging.disable_progress_bar()
-    small.half().save_pretrained(folder)
+    deepcopy(model).half().save_pretrained(folder)
 
 
 def make(name: str, profile: str, seed: int, folder: str | Path) -> training.Log:

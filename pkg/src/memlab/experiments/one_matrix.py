@@ -1,0 +1,120 @@
+"""Chapter 10a: can one matrix hold it? Texts written from a matrix of fixed size, rung by rung, by load and by cue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from memlab import fixed_bench as bench
+from memlab import fixed_training, pretrained
+from memlab.experiments import Unit
+from memlab.fixed import FixedMemory
+from memlab.results import Record, Verdict
+
+NAME, SEEDS = "one-matrix", 3
+LOADS, ASKED = (16, 64, 128, 256, 384, 512, 1024), {"full": 150, "gpu": 512}
+FEW_LOADS, FEW = (64, 256, 512), 100  # where the rungs below the last are looked at, and the shipped weights
+RUNGS = {"untrained": "untrained keys", "head": "trained keys", "read-outs": "+ trained on read-outs",
+         "whitened, no step": "+ whitened", "whitened": "+ trained on", "through the memory": "w = z M⁺, same steps"}
+
+
+def _counted(rung: str, ep: bench.Episode, said: list[str], seed: int, task: str, **at: Any) -> Iterator[Record]:
+    for length, (right, count) in bench.tally(ep, said).items():
+        meta = {**at, "load": len(ep.keys), "tokens": length, "n": count}
+        yield Record(NAME, rung, task, "exact", right / count, seed, meta=meta)
+
+
+def examine(model: FixedMemory, rung: str, loads: tuple[int, ...], asked: int, seed: int, *, last: bool,
+            split: str = "test") -> Iterator[Record]:
+    """All loads of a rung; of the last one also a second read, slots, slots of as many floats, and the whole error."""
+    stored, known = (bench.texts(name, max(loads), model.config.segment_tokens, seed=seed) for name in (split, "train"))
+    for load in loads:
+        ridge = bench.best_ridge(model, bench.episode(model, known[:load], min(load, 256)))
+        ep = bench.episode(model, stored[:load], min(load, asked))
+        said = bench.write(model, ep, bench.linear(model, ep, ridge))
+        yield from _counted(rung, ep, said, seed, "once")
+        if last or rung == "through the memory":
+            second = bench.linear(model, ep, ridge, bench.again(model, ep, said))
+            yield from _counted(rung, ep, bench.write(model, ep, second), seed, "again")
+        if not last:
+            continue
+        yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep)), seed, "slots")
+        for size, room in bench.rooms(model).items():
+            if load > room:
+                yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep, room)), seed, "slots", floats=size)
+        for metric, value in bench.errors(model, ep, ridge).items():
+            yield Record(NAME, rung, "read", metric, value, seed, meta={"load": load, "ridge": ridge})
+
+
+def measure(profile: str, seed: int) -> Iterator[Record]:
+    """All rungs of one training, the loss of each step that was reported among the records."""
+    done, plan = 0, fixed_training.PLANS[profile]
+    for rung, model, log in fixed_training.climb(pretrained.shipped(), plan, seed, report=fixed_training.progress):
+        for row in log.rows:
+            yield Record(NAME, rung, "training", "loss", row["loss"], seed, done + int(row["step"]),
+                         {"seconds": round(row["seconds"], 1)})
+        done += int(log.rows[-1]["step"]) if log.rows else 0
+        last = rung == "whitened"
+        if last:
+            pretrained.remember(model, profile, seed, fixed_training.place(profile, seed))
+        loads, asked = (LOADS, ASKED[profile]) if last else (FEW_LOADS, FEW)
+        yield from examine(model.eval(), rung, loads, asked, seed, last=last)
+
+
+def old_way(profile: str, seed: int) -> Iterator[Record]:
+    """Larimar's address through the memory, trained for as many steps."""
+    plan = fixed_training.PLANS[profile]
+    model, _ = fixed_training.historic(pretrained.shipped(), plan, seed, report=fixed_training.progress)
+    yield from examine(model, "through the memory", FEW_LOADS, FEW, seed, last=False)
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """quick: the shipped weights. Otherwise each seed trained and looked at rung by rung, then the historic address."""
+    if profile == "quick":
+        yield Unit("shipped", lambda: examine(fixed_training.shipped(), "whitened", FEW_LOADS, FEW, 0, last=True))
+        return
+    yield from (Unit(f"seed {s}", partial(measure, profile, s)) for s in range(seed, seed + SEEDS))
+    yield Unit(f"seed {seed}, through the memory", partial(old_way, profile, seed))
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """A row a rung, a column a load: share of texts exact, all seeds together."""
+    ways = [*((name, rung, "once", None) for rung, name in RUNGS.items()),
+            ("+ a second read", "whitened", "again", None),
+            ("w = z M⁺, a second read", "through the memory", "again", None),
+            ("slots, one a text", "whitened", "slots", None), ("slots, floats of M", "whitened", "slots", "matrix"),
+            ("slots, floats of M and KᵀK", "whitened", "slots", "matrix and Gram")]
+    found = {name: bench.recall(data, task, rung, floats=floats) for name, rung, task, floats in ways}
+    means = {name: rows.set_index("load")["mean"] for name, rows in found.items() if len(rows)}
+    return pd.DataFrame(means).sort_index().T.round(3).rename_axis("memory").reset_index()
+
+
+def law(data: pd.DataFrame) -> pd.DataFrame:
+    """Measured error of a read beside the laws and the quality of the cues, means over seeds, a row a load."""
+    return data[data.task == "read"].pivot_table("value", "load", "metric").round(3)
+
+
+more_tables = (law,)
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """N4 and N22: what Larimar's paper says of the store and of its address; N20 and N21: what we add."""
+    def mean(task: str, rung: str = "whitened", floats: str | None = None) -> pd.Series:
+        return bench.recall(data, task, rung, floats=floats).set_index("load")["mean"]
+
+    twice, few, seeds, read = mean("again"), mean("slots", floats="matrix"), f"({data.seed.nunique()} seeds)", law(data)
+    off = (read["error"] - read["law"]).loc[:511].abs().max()
+    said = [Verdict("N4", "qualified" if twice[256] >= 0.8 else "refuted", "texts exact after a second read: "
+                    f"{twice[256]:.3f} at E = K/2, {twice[512]:.3f} at E = K, trained for it {seeds}"),
+            Verdict("N20", "supported" if off <= 0.03 else "refuted", f"error off the law for random keys by at most "
+                    f"{off:.3f} below E = K {seeds}"),
+            Verdict("N21", "supported" if (twice - few).dropna().min() > 0 else "refuted",
+                    f"at E = K the matrix {twice[512]:.3f}, slots of as many floats {few[512]:.3f} {seeds}")]
+    if len(old := bench.recall(data, "again", "through the memory")):
+        low = old.set_index("load")["mean"]
+        said.append(Verdict("N22", "supported" if low[256] >= twice[256] - 0.02 else "refuted",
+                            f"w = z M⁺ {low[64]:.3f} at K/8, {low[256]:.3f} at K/2, keys {twice[256]:.3f}"))
+    return said
