@@ -18,9 +18,10 @@ SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
 EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
               "needle_bench", "fixed", "fixed_training", "fixed_bench", "reciters", "memorisers", "approximation",
-              "rivals", "interventions", "recital", "recital_bench", "stacked", "observers", "asking", "question_bench", "rival_bench", "capacity", "crowds",
-              "observer_bench", "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters",
-              "scope", "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables"}
+              "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
+              "asking", "question_bench", "rival_bench", "capacity", "crowds", "observer_bench",
+              "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "scope",
+              "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
 # then what shows them, then what runs it all.
 ALLOWED: dict[str, set[str]] = {
