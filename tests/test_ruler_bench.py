@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from memlab import reader, retrieval, ruler_bench, weights
+from memlab import reader, retrieval, weights
 from memlab.corpora import ruler, tokens
 from memlab.corpora.ruler import Task
 from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
@@ -103,7 +103,7 @@ def test_memory_keeps_the_rows_that_are_recognised(model: MemoryDecoder, monkeyp
     monkeypatch.setattr(reader, "recognise", lambda model, latents, cues: latents.new_tensor(
         [[float(-place) for place in range(latents.shape[1] - 1)] + [5.0]] * len(cues)))
     for trial, one in enumerate(cell.memory()):
-        found = cell._look_up(trial, cell.trials[trial].cues, ruler_bench.CANDIDATES)
+        found = cell._look_up(trial, cell.trials[trial].cues, reader.CANDIDATES)
         assert one.said == " ".join(texts(cell, trial, [rows[-1] for rows in found])) and one.fit == 5.0
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from memlab import baselines, costs, needle_bench, reader, retrieval, runtime, weights
+from memlab import baselines, costs, reader, retrieval, runtime, weights
 from memlab.corpora import tasks, tokens
 from memlab.decoder import MemoryDecoder
 from memlab.memories import (
@@ -63,7 +63,7 @@ def reading(model: MemoryDecoder, segments: reader.Segments) -> Iterator[tuple[s
     cue, one = [segments[longest][:CUE]], latents[longest:longest + 1]
     ask = costs.seconds(lambda: reader.query_keys(model, cue), device=device)
     answer = costs.seconds(lambda: answered(model, one), device=device)
-    some = latents[:needle_bench.CANDIDATES][None]
+    some = latents[:reader.CANDIDATES][None]
     check = costs.seconds(lambda: reader.recognise(model, some, cue), device=device)
     yield "model", {"build": build, "ask": ask, "check": check, "answer": answer,
                     "rows": len(segments), "length": count}
@@ -88,7 +88,7 @@ def answered(model: MemoryDecoder, latents: Tensor) -> Tensor:
 
 def look_up(state: KeyValueState, queries: Tensor) -> Tensor:
     """The latents of the nearest keys, as many as the decoder looks at again: "qry read latent"."""
-    memory = KeyValue(min(needle_bench.CANDIDATES, len(state)))
+    memory = KeyValue(min(reader.CANDIDATES, len(state)))
     return memory.take(state, memory.address(state, queries)[1])
 
 

@@ -132,11 +132,11 @@ def ridge_read(queries: Float[Tensor, "qry key"], keys: Float[Tensor, "pat key"]
 class FixedMemory(MemoryDecoder):
     """Encoder and decoder around one matrix; what `MemoryDecoder` does, and write and read of the matrix."""
 
-    config_class = FixedMemoryConfig
+    config_class: Any = FixedMemoryConfig
 
     def __init__(self, config: FixedMemoryConfig) -> None:
         super().__init__(config)
-        self.encoder: Any = WideKeyEncoder(self.get_input_embeddings().weight.shape[1], config)
+        self.encoder: Any = WideKeyEncoder(int(config.text_config.hidden_size), config)
         self.register_buffer("mean", torch.zeros(config.latent_width))  # of the latents of a sample
         self.post_init()
 
@@ -220,6 +220,7 @@ class FixedMemory(MemoryDecoder):
         clean = torch.where(clean != 0, clean + noise, clean)
         given = torch.cat([self.as_latent(read[text_rows[: len(text_rows) - len(noise)]]), clean])
         output = super().forward(input_ids, given, labels=labels)
+        assert output.loss is not None  # for mypy: there are labels
         return MemoryDecoderOutput(loss=loss + output.loss, logits=output.logits, reading_loss=output.loss)
 
 

@@ -24,7 +24,6 @@ from memlab.memories import KeyValue, KeyValueState, LinearState, PseudoInverse,
 
 State = KeyValueState | ShardedState
 LIMIT = 64  # tokens in a segment, as many as the book's decoder takes
-CANDIDATES = 8  # rows that are looked at again by the decoder
 SHORT = 1024  # up to this length every trial has a haystack of its own; beyond it the trials of a cell share one
 
 
@@ -107,7 +106,7 @@ class Cell:
         Every look-up is timed on its own. Only keys are laid side by side; values stay where they are.
         """
         found = []
-        rule = _rule(min(CANDIDATES, *(len(base) for base in self.bases)))  # a short prompt has few rows
+        rule = _rule(min(reader.CANDIDATES, *(len(base) for base in self.bases)))  # a short prompt has few rows
         for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
             state = rule.keys_only(base, own)
             with runtime.Stopwatch() as watch:

@@ -20,6 +20,7 @@ from memlab.memories import KeyValue
 Segments = Sequence[Sequence[int]]
 AT_ONCE = 8192  # segments that `memorise` encodes before it writes their rows
 JOINED = " | "  # between the segments of an answer that was written from several rows
+CANDIDATES = 8  # nearest rows that the decoder looks at again (see `recognise`)
 
 
 def _padded(rows: Segments, device: torch.device, *, left: bool = False) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,6 @@ from memlab.corpora.ruler import Task
 from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue, KeyValueState
 
-CANDIDATES = 8  # rows that are looked at again by the decoder
 STEMS = ("single", "multi-key", "multi-value", "multi-query", "chain")  # kinds whose cue is how the fact begins
 # Tasks by the names of chapter 11: what is asked, and in which text.
 CASES: dict[str, tuple[Task, str]] = {
@@ -106,8 +105,8 @@ class Cell:
         return [self._recognise(i, made.cues) for i, made in enumerate(self.trials)]
 
     def _recognise(self, trial: int, cues: Sequence[Sequence[int]]) -> tuple[list[int], float]:
-        """Of the `CANDIDATES` nearest rows of each cue those that fit it best, and how well the worst of them does."""
-        found = self._look_up(trial, cues, CANDIDATES)
+        """Of the nearest rows of each cue (`reader.CANDIDATES`) those that fit it best, and how well the worst does."""
+        found = self._look_up(trial, cues, reader.CANDIDATES)
         latents = torch.stack([self.take(trial, rows) for rows in found])
         fits, order = reader.recognise(self.model, latents, cues).sort(dim=1, descending=True, stable=True)
         count = self._values_a_cue
