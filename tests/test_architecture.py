@@ -21,7 +21,8 @@ EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "resul
               "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
               "asking", "question_bench", "rival_bench", "capacity", "crowds", "observer_bench",
               "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "scope",
-              "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables"}
+              "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables",
+              "text_reader"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
 # then what shows them, then what runs it all.
 ALLOWED: dict[str, set[str]] = {
@@ -59,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "ruler_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
     "needle_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
     "memory_bench": {"runtime", "memories", "evaluation"},
+    "text_reader": {"corpora", "weights", "recital"},
     "fixed": {"memories", "encoder", "decoder"},
     "fixed_training": {"runtime", "corpora", "decoder", "training", "pretrained", "weights", "fixed"},
     "fixed_bench": {"runtime", "corpora", "memories", "results", "evaluation", "reader", "weights", "fixed",
@@ -82,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": EVERYTHING - {"exercises"},
     "__init__": set(),
 }
-MODULE_LINES, DECODER_LINES, EXPERIMENT_LINES, FUNCTION_LINES, PACKAGE_LINES = 250, 300, 120, 40, 7000
+MODULE_LINES, DECODER_LINES, EXPERIMENT_LINES, FUNCTION_LINES, PACKAGE_LINES = 250, 300, 120, 40, 8000
 WITH_SOURCE = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
 LIGHT = ("memlab", "memlab.runtime", "memlab.results", "memlab.experiments", "memlab.__main__")
 

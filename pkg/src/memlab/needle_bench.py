@@ -10,6 +10,7 @@ encoded independently of each other (tests/test_needle_bench.py compares with pr
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -172,6 +173,13 @@ class Cell:
             rest = torch.cat([base.keys[count:], keys]), torch.cat([base.values[count:], latents])
             out.append(memory.read(memory.write(state, *rest), query[None])[0])
         return self._outcomes(reader.settled(self.model, torch.stack(out)), None)
+
+    def said_by(self, answer: Callable[[tasks.Prompt], str | None], trials: int) -> list[Outcome]:
+        """What a model that reads the whole prompt writes, for the first `trials`; no outcomes if one of them is too
+        long for it (None)."""
+        said = [(prompt.fact, answer(prompt)) for prompt in self.prompts[:trials]]
+        return [Outcome(correct(fact, one), None, one) for fact, one in said if one is not None
+                ] if all(one is not None for _, one in said) else []
 
     def bm25(self) -> list[Outcome]:
         """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten trials, four above

@@ -1,6 +1,7 @@
 """Chapter 11: how far can it look? Passkeys and needles in real text up to ten million tokens, every reader on the very
 same prompts: the memory decoder with the row that it recognises among the nearest, with the nearest row, with an
-oracle's, with BM25's and with a linear read-out, and a causal transformer of equal size. Under torchrun the rows are
+oracle's, with BM25's and with a linear read-out, a causal transformer of equal size, and the language model that
+MEMLAB_LLM names, if it does (hub:owner/name or a folder), as far as its window reaches. Under torchrun the rows are
 shared out, and the linear read-out is left out."""
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pandas as pd
 import torch
 from transformers import Qwen2ForCausalLM
 
-from memlab import baselines, needle_bench, pretrained, weights
+from memlab import baselines, needle_bench, pretrained, text_reader, weights
 from memlab.needle_bench import Cell
 from memlab.results import Record, Verdict, wilson
 
@@ -32,7 +33,7 @@ PLANS: dict[str, dict] = {
 def run(profile: str, seed: int = 0) -> Iterator[Record]:
     """Every reader on every cell; one record a trial, and three of cost for every length."""
     plan, model, causal = PLANS[profile], model_for(profile, seed), baselines.load_causal()
-    windowed = baselines.variant(causal, window=baselines.WINDOW)
+    windowed, large = baselines.variant(causal, window=baselines.WINDOW), text_reader.named()
     for length in plan["lengths"]:
         shared: dict = {}
         for kind in ("passkey", "needle"):
@@ -45,6 +46,8 @@ def run(profile: str, seed: int = 0) -> Iterator[Record]:
                 readers["causal"] = _causal(causal, cell, plan["causal_trials"])
                 if length > baselines.WINDOW:
                     readers["causal-window"] = _causal(windowed, cell, plan["causal_trials"])
+            if large and (outcomes := cell.said_by(large.answer, plan["causal_trials"])):
+                readers["llm"] = outcomes
             for name, outcomes in readers.items():
                 yield from _records(name, kind, length, cell, outcomes, seed)
             for metric, values in zip(("own score", "rival score"), cell.scores, strict=True):
@@ -56,9 +59,7 @@ def run(profile: str, seed: int = 0) -> Iterator[Record]:
 
 
 def _causal(model: Qwen2ForCausalLM, cell: Cell, trials: int) -> list[needle_bench.Outcome]:
-    asked = cell.prompts[:trials]  # the very same prompts as the other readers'
-    said = [(prompt.fact, baselines.answer(model, prompt, weights.tokenizer())) for prompt in asked]
-    return [needle_bench.Outcome(needle_bench.correct(fact, one), None, one) for fact, one in said]
+    return cell.said_by(lambda prompt: baselines.answer(model, prompt, weights.tokenizer()), trials)
 
 
 def _records(name: str, kind: str, length: int, cell: Cell, outcomes: list, seed: int) -> Iterator[Record]:
@@ -90,7 +91,7 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
 def readers(data: pd.DataFrame) -> pd.DataFrame:
     """Recall by length (mean of both tasks) for every reader; NaN where a reader was not run."""
     wide = data[data["metric"] == "recall"].pivot_table(index="tokens", columns="model", values="value").round(2)
-    order = ["memory", "nearest", "oracle", "bm25", "linear", "causal", "causal-window"]
+    order = ["memory", "nearest", "oracle", "bm25", "linear", "causal", "causal-window", "llm"]
     return wide[[name for name in order if name in wide]].reset_index()
 
 
