@@ -181,6 +181,26 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_records(tmp_path: Path) -> 
     assert len(killed.with_name("killed.jsonl.cut").read_text("utf-8").splitlines()) == 1, "nothing is lost"
 
 
+def test_a_run_can_be_made_in_parts_side_by_side(tmp_path: Path) -> None:
+    straight, one, two = (tmp_path / name for name in ("straight.jsonl", "one.jsonl", "two.jsonl"))
+    interrupted("live", "--out", str(straight))
+    assert interrupted("live", "--out", str(one), "--only", "a", "--only", "b").stdout == ""
+    interrupted("live", "--out", str(two), "--only", "c")
+    assert set(results.load(two).model) == {"c"}
+    one.write_bytes(one.read_bytes() + two.read_bytes())
+    joined = interrupted("live", "--out", str(one), "--resume")
+    assert not any(f"tiny: {name}\n" in joined.stderr for name in "abc"), "nothing is left to measure"
+    assert joined.stdout == interrupted("live").stdout
+    pd.testing.assert_frame_equal(results.load(one), results.load(straight))
+
+
+def test_a_part_that_there_is_not_is_named(tmp_path: Path) -> None:
+    wrong = interrupted("live", "--out", str(tmp_path / "x.jsonl"), "--only", "d")
+    assert wrong.returncode == 2 and "unknown unit 'd' of tiny: expected a, b, c" in wrong.stderr
+    assert not (tmp_path / "x.jsonl").exists()
+    assert "expected --out FILE together with --only" in interrupted("live", "--only", "a").stderr
+
+
 def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "tiny.jsonl"
     interrupted("kill", "--out", str(path))

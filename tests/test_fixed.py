@@ -81,6 +81,18 @@ def test_no_gradient_reaches_the_whitening() -> None:
     assert not torch.equal(trained.encoder.wide.whitening.weight, before)  # set, by `whiten`
 
 
+def test_a_key_sees_the_beginning_alone() -> None:
+    memory, some = model(), ids(segments(6))
+    other = some.clone()
+    other[:, memory.config.key_tokens:] = 7
+    assert not torch.equal(some, other)
+    assert torch.allclose(memory.encode(some)[1], memory.encode(other)[1], atol=1e-6)
+    assert torch.allclose(memory.encode(some)[1], memory.encode_keys(some[:, : memory.config.key_tokens]), atol=1e-6)
+    assert torch.equal(memory.sample(some)[1], memory.sample(other)[1])
+    other[:, memory.config.key_tokens - 1] = 9
+    assert not torch.allclose(memory.encode(some)[1], memory.encode(other)[1], atol=1e-3)
+
+
 # ---- the matrix ------------------------------------------------------------------------------------------------------
 
 
@@ -129,7 +141,7 @@ def test_what_is_read_becomes_a_latent_of_the_right_length() -> None:
 def test_a_bad_config_is_named() -> None:
     with pytest.raises(ValueError, match="address must be keys or latents, got 'rows'"):
         FixedMemoryConfig(address="rows")
-    with pytest.raises(ValueError, match="poolings and ridge must be positive"):
+    with pytest.raises(ValueError, match="poolings, key_tokens and ridge must be positive"):
         FixedMemoryConfig(ridge=0.0)
 
 
@@ -225,6 +237,14 @@ def test_the_error_of_random_keys_follows_the_law(load: float) -> None:
 def test_the_best_ridge_grows_with_the_noise() -> None:
     few, many = (fixed_bench.best_ridge(*planted(60, noise)) for noise in (0.02, 0.8))
     assert few < many
+
+
+def test_a_better_second_cue_gets_a_smaller_ridge(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, ep = planted(60, 0.8)
+    monkeypatch.setattr(fixed_bench, "again", lambda *_: ep.keys)  # the first read was right everywhere
+    assert fixed_bench.second_ridge(memory, ep, 0.1) == min(fixed_bench.RIDGES) < fixed_bench.best_ridge(memory, ep)
+    second = fixed_bench.second_read(memory, ep, ["x"] * 60, 1e-4)
+    assert torch.equal(second, fixed_bench.linear(memory, ep, 1e-4, ep.keys))
 
 
 def test_slots_of_as_many_floats() -> None:

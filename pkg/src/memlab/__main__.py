@@ -27,6 +27,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run one experiment and print its table and verdicts")
     run.add_argument("experiment")
     run.add_argument("--resume", action="store_true", help="go on with the interrupted run in --out")
+    run.add_argument("--only", action="append", metavar="UNIT", help="measure this unit alone (may be repeated) and "
+                     "print no table: parts of a run can be made side by side, each into a file, and joined by cat")
     train = commands.add_parser("train", help="train one of the book's models from scratch and save it")
     train.add_argument("model", choices=("memory-decoder", "causal", "fixed-memory"))
     train.add_argument("--folder", required=True, help="where config and float16 weights are written")
@@ -45,6 +47,15 @@ def _kept(records: Iterable[Record], kept: list[Record]) -> Iterator[Record]:
         yield record
 
 
+def _chosen(args: argparse.Namespace, profile: str) -> list[experiments.Unit]:
+    """The units of the run, or those that --only names; ValueError for a name that there is not."""
+    units = list(experiments.units(experiments.find(args.experiment), profile, args.seed))
+    names = [unit.name for unit in units]
+    if wrong := sorted(set(args.only or ()) - set(names)):
+        raise ValueError(f"unknown unit {wrong[0]!r} of {args.experiment}: expected {', '.join(names)}")
+    return [unit for unit in units if not args.only or unit.name in args.only]
+
+
 def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
     """Measure all units and return their records; with --out each record is written as soon as it is measured."""
     asked = {"experiment": args.experiment, "profile": profile, "seed": args.seed}
@@ -56,12 +67,12 @@ def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
     if any(asked.items() <= session.items() for session in old):
         raise ValueError(f"{args.out} already holds {args.experiment} of profile {profile} and seed {args.seed}: "
                          f"expected --resume to go on with it, or another file")
-    data = [results.load(args.out)] if done else []
+    data, units = [results.load(args.out)] if done else [], _chosen(args, profile)
     if args.out:
         results.append(args.out, (), runtime.provenance(**asked))
     records: list[Record] = []
     with runtime.Stopwatch() as watch:
-        for unit in experiments.units(experiments.find(args.experiment), profile, args.seed):
+        for unit in units:
             if unit.name in done:
                 continue
             if unit.name != "all":
@@ -80,8 +91,9 @@ def _measure(args: argparse.Namespace, profile: str) -> pd.DataFrame:
 def _run(args: argparse.Namespace) -> None:
     profile = runtime.profile(args.profile)
     module = experiments.find(args.experiment)
-    if args.resume and not args.out:
-        raise ValueError("expected --out FILE together with --resume: the file of the run to go on with")
+    if (args.resume or args.only) and not args.out:
+        raise ValueError(f"expected --out FILE together with --{'resume' if args.resume else 'only'}: the file of the "
+                         "run to go on with")
     if runtime.processes() > 1 and (args.resume or not getattr(module, "SHARED_OUT", False)):
         raise ValueError(f"expected one process for {args.experiment}{' --resume' * args.resume}, "
                          f"got {runtime.processes()} from torchrun")
@@ -91,7 +103,7 @@ def _run(args: argparse.Namespace) -> None:
             args.out = None
         with contextlib.redirect_stderr(io.StringIO() if rank else sys.stderr):
             data = _measure(args, profile)
-    if rank:
+    if rank or args.only:  # a part of a run has no table yet
         return
     for table in (module.table, *getattr(module, "more_tables", ())):
         print(table(data).to_string(index=False))

@@ -37,19 +37,20 @@ SPREAD, FIND = 30.0, 0.2  # weights of two terms of the training loss
 class FixedMemoryConfig(MemoryDecoderConfig):
     """As for a memory decoder; `key_width` is also the number of rows of the matrix.
 
-    poolings: how many weighted means of its tokens a key is made of. address: "keys" or "latents" (Larimar's). ridge:
-    the λ of the reads in training.
+    poolings: how many weighted means of its tokens a key is made of. key_tokens: how many tokens it sees, the first
+    ones. address: "keys" or "latents" (Larimar's). ridge: the λ of the reads in training.
     """
 
     model_type = "fixed-memory"
 
-    def __init__(self, text_config: Any = None, key_width: int = 512, poolings: int = 4, address: str = "keys",
-                 ridge: float = 0.01, **kwargs: Any) -> None:
+    def __init__(self, text_config: Any = None, key_width: int = 512, poolings: int = 4, key_tokens: int = 8,
+                 address: str = "keys", ridge: float = 0.01, **kwargs: Any) -> None:
         if address not in ("keys", "latents"):
             raise ValueError(f"address must be keys or latents, got {address!r}")
-        if not (isinstance(poolings, int) and poolings > 0 and ridge > 0):
-            raise ValueError(f"poolings and ridge must be positive, got {poolings!r} and {ridge!r}")
-        self.poolings, self.address, self.ridge = poolings, address, ridge
+        if not (isinstance(poolings, int) and poolings > 0 and key_tokens > 0 and ridge > 0):
+            raise ValueError(f"poolings, key_tokens and ridge must be positive, got {poolings!r}, {key_tokens!r} and "
+                             f"{ridge!r}")
+        self.poolings, self.key_tokens, self.address, self.ridge = poolings, key_tokens, address, ridge
         super().__init__(text_config, key_width=key_width, **kwargs)
 
 
@@ -102,18 +103,27 @@ class WideKeys(nn.Module):
 
 
 class WideKeyEncoder(SegmentEncoder):
-    """A segment encoder whose keys come from `WideKeys`."""
+    """A segment encoder whose keys come from `WideKeys` and see the beginning alone: a cue that is as long has the very
+    key of the text that it begins."""
 
     def __init__(self, width: int, config: FixedMemoryConfig) -> None:
         super().__init__(width, latent_width=config.latent_width, key_width=1, slots=config.slots,
                          segment_tokens=config.segment_tokens, layers=config.encoder_layers,
                          heads=config.encoder_heads)
         del self.to_weight, self.to_key
+        self.key_tokens = config.key_tokens
         self.wide = WideKeys(width, config.key_width, config.poolings, config.segment_tokens)
+
+    def beginning(self, embedded: Tensor, states: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of the first tokens alone; what stands behind them must not show in their states either."""
+        if embedded.shape[1] <= self.key_tokens:
+            return embedded, states, keep
+        embedded, keep = embedded[:, : self.key_tokens], keep[:, : self.key_tokens]
+        return embedded, self.states(embedded, keep), keep
 
     def keys(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
         """Unit keys as wide as the matrix has rows."""
-        return self.wide(embedded, states, keep)
+        return self.wide(*self.beginning(embedded, states, keep))
 
 
 def ridge_read(queries: Float[Tensor, "qry key"], keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"],
@@ -185,7 +195,8 @@ class FixedMemory(MemoryDecoder):
         """Latents, and keys before the whitening: what the mean and the whitening are set from."""
         embedded, keep = self._embed(ids, None)
         states = self.encoder.states(embedded, keep)
-        return self.encoder.latents(states, keep), self.encoder.wide.raw(embedded, states, keep)
+        raw = self.encoder.wide.raw(*self.encoder.beginning(embedded, states, keep))
+        return self.encoder.latents(states, keep), raw
 
     def forward(self, input_ids: Int[Tensor, "txt seq"] | None = None, latents: Tensor | None = None,  # type: ignore[override]
                 stored_ids: Int[Tensor, "pat stored"] | None = None, **more: Any) -> MemoryDecoderOutput:

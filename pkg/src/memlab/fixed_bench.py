@@ -126,9 +126,20 @@ def again(model: FixedMemory, ep: Episode, said: Sequence[str]) -> Tensor:
     return _queries(model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)])
 
 
-def best_ridge(model: FixedMemory, ep: Episode) -> float:
-    """The ridge with the smallest mean error, on an episode of training segments."""
-    return min(RIDGES, key=lambda ridge: float(error(model, ep, ridge).mean()))
+def best_ridge(model: FixedMemory, ep: Episode, queries: Tensor | None = None) -> float:
+    """The ridge with the smallest mean error, on an episode of training segments, for its cues or for other queries."""
+    return min(RIDGES, key=lambda ridge: float(error(model, ep, ridge, queries).mean()))
+
+
+def second_ridge(model: FixedMemory, ep: Episode, ridge: float) -> float:
+    """The best ridge for a second read after a first one with `ridge`: where the first was right, the second cue is
+    nearly the stored key, and needs less of it."""
+    return best_ridge(model, ep, again(model, ep, write(model, ep, linear(model, ep, ridge))))
+
+
+def second_read(model: FixedMemory, ep: Episode, said: Sequence[str], ridge: float) -> Tensor:
+    """What the matrix returns for what was written after the first read."""
+    return linear(model, ep, ridge, again(model, ep, said))
 
 
 def tally(ep: Episode, said: Sequence[str]) -> dict[int, tuple[float, int]]:

@@ -26,7 +26,7 @@ from memlab.decoder import MemoryDecoder
 from memlab.fixed import FixedMemory, FixedMemoryConfig
 
 SHORTEST = 8  # tokens of a segment: a cue of 40 % then has three
-FEWEST, MOST, ASKED, WRITTEN, CLEAN, SAMPLE = 16, 512, 96, 24, 8, 2048
+FEWEST, MOST, ASKED, WRITTEN, CLEAN, SAMPLE = 32, 512, 96, 24, 8, 2048
 BODY = training.Recipe(steps=1, lr=2e-3, muon=4e-3, muon_bfloat16=False, warmup=0.05, decay=0.9, floor=0.02)
 HEAD = replace(BODY, lr=4e-3, muon=4e-3)  # a head from a random start
 RUNGS = ("untrained", "head", "read-outs", "whitened, no step", "whitened")
@@ -46,7 +46,7 @@ class Plan:
         return self.head + self.read_outs + self.whitened
 
 
-PLANS = {"quick": Plan(30, 15, 30), "full": Plan(60, 60, 200), "gpu": Plan(2000, 3000, 10_000)}
+PLANS = {"quick": Plan(30, 15, 30), "full": Plan(80, 200, 600), "gpu": Plan(2000, 3000, 10_000)}
 Segments = tuple[tuple[int, ...], ...]
 
 
@@ -66,17 +66,19 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
 
 
 def _asked_with(segment: tuple[int, ...], rng: Any, vocabulary: int) -> tuple[int, ...]:
-    """Three times in four a beginning; else the segment with wrong tokens in it, which a second read starts from."""
+    """Three times in four a beginning; else the segment with wrong tokens behind it: a second read starts there."""
     kind = rng.random()
     if kind < 0.75:
         return cue_of(segment, rng.uniform(0.25, 0.6))
     wrong = rng.uniform(0.05, 0.35) if kind < 0.95 else 0.0
-    return tuple(rng.randrange(len(tokens.SPECIAL), vocabulary) if rng.random() < wrong else t for t in segment)
+    cue = cue_of(segment)
+    return cue + tuple(rng.randrange(len(tokens.SPECIAL), vocabulary) if rng.random() < wrong else t
+                       for t in segment[len(cue):])
 
 
 def batch(segments: Segments, step: int, latent_width: int, *, texts: bool, most: int = MOST, seed: int = 0,
           ) -> dict[str, Tensor]:
-    """The tensors of one step, a pure function of its arguments: one memory of 16 to `most` segments.
+    """The tensors of one step, a pure function of its arguments: one memory of 32 to `most` segments.
 
     stored_ids "pat seq"; cue_ids "cue seq", for the first of them; with `texts` also input_ids and labels "txt seq",
     the text_rows they stand in, and the noise for those at the end, which are written from clean latents.
@@ -167,8 +169,9 @@ def historic(base: MemoryDecoder, plan: Plan, seed: int = 0, *, segments: Segmen
 def place(profile: str, seed: int) -> Path:
     """Where the last rung of a profile and seed is kept; the name changes with what the model is made from."""
     base = runtime.file_sha256(weights.folder("memory-decoder") / "model.safetensors")
-    sources = [Path(str(module.__file__)).read_text("utf-8") for module in (fixed, episodes, training)]
-    made_from = runtime.derive_seed(seed, base, repr((PLANS[profile], BODY, HEAD)), *sources)
+    files = [__file__, *(str(module.__file__) for module in (fixed, episodes, training))]
+    sources = [Path(file).read_text("utf-8") for file in files]
+    made_from = runtime.derive_seed(seed, base, repr(PLANS[profile]), *sources)
     return runtime.cache_dir("fixed-memory") / f"{profile}-{seed}-{made_from:016x}"
 
 

@@ -32,12 +32,13 @@ def examine(model: FixedMemory, rung: str, loads: tuple[int, ...], asked: int, s
     """All loads of a rung; of the last one also a second read, slots, slots of as many floats, and the whole error."""
     stored, known = (bench.texts(name, max(loads), model.config.segment_tokens, seed=seed) for name in (split, "train"))
     for load in loads:
-        ridge = bench.best_ridge(model, bench.episode(model, known[:load], min(load, 256)))
+        practice = bench.episode(model, known[:load], min(load, 256))
+        ridge = bench.best_ridge(model, practice)
         ep = bench.episode(model, stored[:load], min(load, asked))
         said = bench.write(model, ep, bench.linear(model, ep, ridge))
         yield from _counted(rung, ep, said, seed, "once")
         if last or rung == "through the memory":
-            second = bench.linear(model, ep, ridge, bench.again(model, ep, said))
+            second = bench.second_read(model, ep, said, bench.second_ridge(model, practice, ridge))
             yield from _counted(rung, ep, bench.write(model, ep, second), seed, "again")
         if not last:
             continue
