@@ -15,8 +15,8 @@ from memlab.experiments import Unit
 from memlab.experiments import one_matrix as experiment
 from memlab.results import Record
 
-GOOD = {"again": {64: 1.0, 256: 0.95, 512: 0.9}, "once": {64: 1.0, 256: 0.9, 512: 0.8},
-        "slots": {64: 1.0, 256: 1.0, 512: 1.0}, "few": {512: 0.6}}
+GOOD = {"again": {64: 1.0, 256: 0.95, 512: 0.9, 1024: 0.1}, "once": {64: 1.0, 256: 0.9, 512: 0.8},
+        "slots": {64: 1.0, 256: 1.0, 512: 1.0}, "few": {512: 0.6, 1024: 0.3}}
 
 
 def records(off: float = 0.0, old: float | None = None, **changes: Any) -> Iterator[Record]:
@@ -37,9 +37,10 @@ def records(off: float = 0.0, old: float | None = None, **changes: Any) -> Itera
 
 
 @pytest.mark.parametrize(("changes", "claim", "verdict"), [
-    ({}, "N4", "qualified"), ({"again": {64: 1.0, 256: 0.5, 512: 0.3}}, "N4", "refuted"),
+    ({}, "N4", "qualified"), ({"again": {64: 1.0, 256: 0.5, 512: 0.3, 1024: 0.1}}, "N4", "refuted"),
     ({}, "N20", "supported"), ({"off": 0.2}, "N20", "refuted"),
-    ({}, "N21", "supported"), ({"few": {512: 0.95}}, "N21", "refuted"),
+    ({}, "N21", "qualified"), ({"few": {512: 0.95, 1024: 0.3}}, "N21", "refuted"),
+    ({"few": {512: 0.6, 1024: 0.05}}, "N21", "supported"),
     ({"old": 0.95}, "N22", "supported"), ({"old": 0.3}, "N22", "refuted"),
 ])
 def test_verdicts_follow_the_data(changes: dict[str, Any], verdict: str, claim: str) -> None:
@@ -49,9 +50,9 @@ def test_verdicts_follow_the_data(changes: dict[str, Any], verdict: str, claim: 
 
 def test_the_table_has_a_row_a_memory_and_a_column_a_load() -> None:
     table = experiment.table(results.frame(records())).set_index("memory")
-    assert list(table.columns) == [64, 256, 512]
-    assert table.loc["+ a second read"].tolist() == [1.0, 0.95, 0.9]
-    assert table.loc["slots, floats of M"].isna().tolist() == [True, True, False]
+    assert list(table.columns) == [64, 256, 512, 1024]
+    assert table.loc["+ a second read"].tolist() == [1.0, 0.95, 0.9, 0.1]
+    assert table.loc["slots, floats of M"].isna().tolist() == [True, True, False, False]
 
 
 def test_recall_weighs_classes_of_cues_by_their_questions() -> None:

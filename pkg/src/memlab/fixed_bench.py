@@ -177,5 +177,10 @@ def recall(data: pd.DataFrame, task: str = "once", model: str = "whitened", by: 
         rows = rows[rows.floats.isna() if floats is None else rows.floats == floats]
     rows = rows.assign(right=rows.value * rows.n)
     sums = rows.groupby(list(by), as_index=False)[["right", "n"]].sum()
-    bounds = [results.wilson(right, n) for right, n in zip(sums.right.round(), sums.n, strict=True)]
+    bounds = [results.wilson(right, int(n)) for right, n in zip(sums.right.round(), sums.n, strict=True)]
     return sums.assign(mean=sums.right / sums.n, low=[b[0] for b in bounds], high=[b[1] for b in bounds])
+
+
+def law(data: pd.DataFrame) -> pd.DataFrame:
+    """Measured error of a read beside the laws and the quality of the cues, means over seeds, a row a load."""
+    return data[data.task == "read"].pivot_table("value", "load", "metric").round(3)
