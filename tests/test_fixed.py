@@ -83,13 +83,14 @@ def test_no_gradient_reaches_the_whitening() -> None:
 
 def test_a_key_sees_the_beginning_alone() -> None:
     memory, some = model(), ids(segments(6))
+    begin = memory.encoder.key_tokens = 6
     other = some.clone()
-    other[:, memory.config.key_tokens:] = 7
+    other[:, begin:] = 7
     assert not torch.equal(some, other)
     assert torch.allclose(memory.encode(some)[1], memory.encode(other)[1], atol=1e-6)
-    assert torch.allclose(memory.encode(some)[1], memory.encode_keys(some[:, : memory.config.key_tokens]), atol=1e-6)
+    assert torch.allclose(memory.encode(some)[1], memory.encode_keys(some[:, :begin]), atol=1e-6)
     assert torch.equal(memory.sample(some)[1], memory.sample(other)[1])
-    other[:, memory.config.key_tokens - 1] = 9
+    other[:, begin - 1] = 9
     assert not torch.allclose(memory.encode(some)[1], memory.encode(other)[1], atol=1e-3)
 
 

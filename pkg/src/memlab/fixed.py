@@ -43,7 +43,7 @@ class FixedMemoryConfig(MemoryDecoderConfig):
 
     model_type = "fixed-memory"
 
-    def __init__(self, text_config: Any = None, key_width: int = 512, poolings: int = 4, key_tokens: int = 8,
+    def __init__(self, text_config: Any = None, key_width: int = 512, poolings: int = 4, key_tokens: int = 16,
                  address: str = "keys", ridge: float = 0.01, **kwargs: Any) -> None:
         if address not in ("keys", "latents"):
             raise ValueError(f"address must be keys or latents, got {address!r}")
