@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -262,6 +263,15 @@ def test_slots_keep_what_came_last_and_find_it() -> None:
     found = fixed_bench.slots(ep, 10)
     assert int((found == ep.latents).all(1).sum()) == 10
     assert torch.equal(found, fixed_bench.slots(ep, 10)) and not torch.equal(found, fixed_bench.slots(ep, 10, seed=1))
+
+
+def test_a_look_alike_is_found() -> None:
+    _, ep = planted(6, 0.1)
+    twin = torch.nn.functional.normalize(ep.keys[4] + 0.01 * ep.keys[1], dim=0)
+    found = fixed_bench.nearest_other(replace(ep, keys=torch.cat([ep.keys[:5], twin[None]])))
+    expected = [max(float(a @ b) for j, b in enumerate([*ep.keys[:5], twin]) if j != i)
+                for i, a in enumerate([*ep.keys[:5], twin])]
+    assert torch.allclose(found, torch.tensor(expected), atol=1e-5) and found[4] > 0.99 > found[:4].max()
 
 
 def test_only_the_whole_text_is_right() -> None:

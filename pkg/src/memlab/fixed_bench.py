@@ -98,6 +98,11 @@ def slots(ep: Episode, room: int | None = None, seed: int = 0) -> Tensor:
     return KeyValue().read(KeyValueState(ep.keys[kept], ep.latents[kept], torch.arange(len(kept))), ep.queries)
 
 
+def nearest_other(ep: Episode) -> Float[Tensor, " qry"]:
+    """For each text that is asked for, the cosine of its key with the most similar key of another text."""
+    return (ep.keys[: len(ep.cues)] @ ep.keys.T).fill_diagonal_(-1).max(1).values
+
+
 def rooms(model: FixedMemory) -> dict[str, int]:
     """How many slots of a key and a latent have the floats of the matrix; or of the matrix and the Gram matrix KᵀK,
     which is needed to go on writing."""
