@@ -105,7 +105,7 @@ def test_packed_segments_are_judged_as_segments(model: MemoryDecoder, monkeypatc
 def test_a_blend_adds_what_two_indexes_say() -> None:
     lines = text.generic_sentences(30, 8)
     dense, words = retrieval.Dense(_Letters(), lines), retrieval.BM25(lines)
-    blend = retrieval.Blend(dense, words, len(lines), 0.5)
+    blend = bench.Blend(dense, words, len(lines), 0.5)
     asked = [lines[4], "the lamp in Paris", "zzzz"]
     found = blend.search(asked, len(lines))
     for row, question in enumerate(asked):

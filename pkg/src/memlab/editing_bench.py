@@ -69,9 +69,9 @@ class Answers:
         for place, (meta, probe, _) in zip(which.tolist(), self.asked, strict=True):
             key = probe.kind, tuple(meta.items())
             hits.setdefault(key, []).append(evaluation.contains_value(said[place], probe.answer))
-        for (kind, meta), right in hits.items():
-            share = sum(right) / len(right)
-            yield Record(NAME, model, kind, "right", share, seed, meta={**dict(meta), "n": len(right)})
+        for (kind, asked), right in hits.items():
+            meta = {**dict(asked), "n": len(right)}
+            yield Record(NAME, model, kind, "right", sum(right) / len(right), seed, meta=meta)
 
 
 def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
