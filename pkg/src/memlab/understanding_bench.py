@@ -153,3 +153,14 @@ def pooled(data: pd.DataFrame, by: Sequence[str], task: str = "asked", **at: str
     bounds = [wilson(round(hits), int(n)) for hits, n in zip(sums["hits"], sums["n"], strict=True)]
     low, high = zip(*bounds, strict=True) if bounds else ((), ())
     return sums.assign(mean=sums["hits"] / sums["n"], low=low, high=high).drop(columns="hits")
+
+
+def shares(data: pd.DataFrame, part: str = "held out", metric: str = "addressed", ask: str = "question",
+           **at: str) -> pd.DataFrame:
+    """For each kind of key the share of questions whose fact is found, its 95 % Wilson interval, and their number."""
+    return pooled(data, ["model"], part=part, metric=metric, ask=ask, **at).set_index("model")
+
+
+def span(share: pd.Series) -> str:
+    """A row of `pooled` as text: the share and its interval."""
+    return f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"
