@@ -51,13 +51,13 @@ class Answers:
     def __init__(self, memory: TextMemory) -> None:
         self.memory = memory
         self.latents: list[Tensor] = []
-        self.asked: list[tuple[dict[str, object], Probe, str]] = []
+        self.asked: list[tuple[dict[str, object], Probe]] = []
 
-    def ask(self, state: KeyValueState, probes: Sequence[Probe], edits: Sequence[Edit], **meta: object) -> None:
+    def ask(self, state: KeyValueState, probes: Sequence[Probe], **meta: object) -> None:
         """Find the row of each probe in a state and keep its latent; `meta` says when and how it was asked."""
         rows = self.memory.address(state, [probe.prompt for probe in probes])[1][:, 0]
         self.latents += self.memory.rule.take(state, rows)
-        self.asked += [(meta, probe, edits[probe.edit].subject) for probe in probes]
+        self.asked += [(meta, probe) for probe in probes]
 
     def records(self, model: str, seed: int) -> Iterator[Record]:
         """For each kind of probe, and all that `meta` says, the share of right answers: the text holds the value."""
@@ -66,12 +66,12 @@ class Answers:
         state = rule.write(rule.empty(1, width), torch.ones(len(latents), 1), latents)
         said = self.memory.say(state, torch.arange(len(latents)))
         hits: dict[tuple[str, tuple[tuple[str, object], ...]], list[bool]] = {}
-        for place, (meta, probe, _) in zip(which.tolist(), self.asked, strict=True):
+        for place, (meta, probe) in zip(which.tolist(), self.asked, strict=True):
             key = probe.kind, tuple(meta.items())
             hits.setdefault(key, []).append(evaluation.contains_value(said[place], probe.answer))
-        for (kind, meta), right in hits.items():
-            share = sum(right) / len(right)
-            yield Record(NAME, model, kind, "right", share, seed, meta={**dict(meta), "n": len(right)})
+        for (kind, asked), right in hits.items():
+            meta = {**dict(asked), "n": len(right)}
+            yield Record(NAME, model, kind, "right", sum(right) / len(right), seed, meta=meta)
 
 
 def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
@@ -84,9 +84,9 @@ def single(memory: TextMemory, edits: Sequence[Edit], name: str, seed: int) -> I
     """Every edit made alone, in each way, in a memory in which all others are still to come."""
     state, answers = filled(memory, edits), Answers(memory)
     for number, one in enumerate(edits):
-        probes = [probe for probe in corpus.probes(edits, number + 1, retained=0)]
+        probes = corpus.probes(edits, number + 1, retained=0)
         for way in WAYS:
-            answers.ask(edit(memory, state, one, way), probes, edits, mode="single", way=way, after=1)
+            answers.ask(edit(memory, state, one, way), probes, mode="single", way=way, after=1)
     yield from answers.records(name, seed)
 
 
@@ -104,7 +104,7 @@ def sequence(memory: TextMemory, edits: Sequence[Edit], name: str, seed: int, *,
         about.append(one.stem)
         if near := [stop for stop in sorted(stops) if stop - LAST < number <= stop]:
             probes = corpus.probes(edits, number, retained=retained if number in stops else 0, seed=seed)
-            answers.ask(state, probes, edits, mode="sequence", way=way, after=near[0])
+            answers.ask(state, probes, mode="sequence", way=way, after=near[0])
     yield from answers.records(name, seed)
     if way in ("replace", "reworded"):
         meta = {"mode": "sequence", "way": way, "n": len(edits)}

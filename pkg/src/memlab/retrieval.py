@@ -173,7 +173,7 @@ def _owners(owner: Sequence[int] | None, rows: int) -> Int[Tensor, " row"]:
     return torch.arange(rows) if owner is None else torch.tensor(owner, dtype=torch.long)
 
 
-def _best(parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, " row"], k: int) -> Found:
+def best_owners(parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, " row"], k: int) -> Found:
     """The best `k` owners, each with the score of its best row; of equal ones the lowest number comes first.
 
     `parts` are the scores of the questions, some at a time.
@@ -203,7 +203,7 @@ class Dense:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are cosines."""
         queries = self.encoder.encode(questions, question=True)
-        return _best((some @ self.keys.T for some in queries.split(64) if len(some)), self.owner, k)
+        return best_owners((some @ self.keys.T for some in queries.split(64) if len(some)), self.owner, k)
 
 
 class BM25:
@@ -221,7 +221,7 @@ class BM25:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are BM25's, 0 where no word is shared."""
         asked = self._tokenize(list(questions), stopwords=None, show_progress=False, return_ids=False)
-        return _best((self._scores(words)[None] for words in asked), self.owner, k)
+        return best_owners((self._scores(words)[None] for words in asked), self.owner, k)
 
     @property
     def nbytes(self) -> int:
@@ -233,22 +233,6 @@ class BM25:
         if not words:  # nothing but punctuation and single letters
             return torch.zeros(len(self.owner))
         return torch.from_numpy(self._index.get_scores(words)).float()
-
-
-@dataclass(frozen=True)
-class Blend:
-    """Meaning and words: the score of one index plus `weight` times that of another, whose best counts as 1."""
-    first: Index
-    second: Index
-    rows: int
-    weight: float = 0.5
-
-    def search(self, questions: Sequence[str], k: int = 1) -> Found:
-        """See `Index`; `rows` is the number of rows that both have."""
-        a, b = (index.search(questions, self.rows) for index in (self.first, self.second))
-        words = self.weight * b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
-        total = torch.zeros_like(words).scatter(1, a.rows, a.scores).scatter_add(1, b.rows, words)
-        return _best([total], torch.arange(self.rows), k)
 
 
 def best_rows(index: Index, questions: Sequence[str]) -> list[int]:

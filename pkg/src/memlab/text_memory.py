@@ -81,7 +81,8 @@ def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
 
 def pack(texts: Sequence[str], longest: int) -> list[int]:
     """For every text the number of the segment that it goes to: as many as fit, in order, at most `longest` tokens."""
-    owner, used = [], longest
+    owner: list[int] = []
+    used = longest
     for size in map(len, token_ids(texts)):
         fits = used + size <= longest and bool(owner)
         owner.append((owner[-1] + (not fits)) if owner else 0)

@@ -10,6 +10,7 @@ the value. What the decoder writes depends on the row alone, whichever key has f
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
@@ -20,11 +21,28 @@ from memlab.corpora import relations
 from memlab.corpora.relations import QuestionSet
 from memlab.decoder import MemoryDecoder
 from memlab.results import Record, wilson
-from memlab.retrieval import BM25, Blend, Dense, Encoder, Index
+from memlab.retrieval import BM25, Dense, Encoder, Found, Index, best_owners, best_rows
 from memlab.scope import ASKS
 from memlab.text_memory import OwnKeys, TextMemory, documentation, pack, token_ids
 
 NAME, KINDS = "understanding", ("plain", "roundabout")
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Meaning and words: the score of one index plus `weight` times that of another, whose best counts as 1."""
+
+    first: Index
+    second: Index
+    rows: int
+    weight: float = 0.5
+
+    def search(self, questions: Sequence[str], k: int = 1) -> Found:
+        """See `Index`; `rows` is the number of rows that both have."""
+        a, b = (index.search(questions, self.rows) for index in (self.first, self.second))
+        words = self.weight * b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
+        total = torch.zeros_like(words).scatter(1, a.rows, a.scores).scatter_add(1, b.rows, words)
+        return best_owners([total], torch.arange(self.rows), k)
 
 
 class Exam:
@@ -60,7 +78,7 @@ class Exam:
     def addressed(self, index: Index, ask: str) -> list[bool]:
         """For each query whether the row found is that of its fact; False where there is nothing to ask."""
         prompts = self.prompts(ask)
-        found = iter(index.search([one for one in prompts if one]).rows[:, 0].tolist())
+        found = iter(best_rows(index, [one for one in prompts if one]))
         return [bool(prompt) and next(found) == self.places[query.row]
                 for prompt, query in zip(prompts, self.asked.queries, strict=True)]
 
@@ -135,3 +153,14 @@ def pooled(data: pd.DataFrame, by: Sequence[str], task: str = "asked", **at: str
     bounds = [wilson(round(hits), int(n)) for hits, n in zip(sums["hits"], sums["n"], strict=True)]
     low, high = zip(*bounds, strict=True) if bounds else ((), ())
     return sums.assign(mean=sums["hits"] / sums["n"], low=low, high=high).drop(columns="hits")
+
+
+def shares(data: pd.DataFrame, part: str = "held out", metric: str = "addressed", ask: str = "question",
+           **at: str) -> pd.DataFrame:
+    """For each kind of key the share of questions whose fact is found, its 95 % Wilson interval, and their number."""
+    return pooled(data, ["model"], part=part, metric=metric, ask=ask, **at).set_index("model")
+
+
+def span(share: pd.Series) -> str:
+    """A row of `pooled` as text: the share and its interval."""
+    return f"{share['mean']:.2f} [{share['low']:.2f}, {share['high']:.2f}]"

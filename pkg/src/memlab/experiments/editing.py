@@ -17,7 +17,6 @@ from memlab.results import Record, Verdict
 from memlab.retrieval import Encoder
 from memlab.text_memory import Once, OwnKeys, TextMemory
 
-KINDS = ("edit", "paraphrase", "neighbour", "retention")
 SEQUENCES = ("replace", "reworded", "add")
 
 
@@ -70,7 +69,7 @@ def shares(data: pd.DataFrame, mode: str) -> pd.DataFrame:
     rows = data[(data["mode"] == mode) & (data["metric"] == "right")]
     rows = rows.assign(hits=rows["value"] * rows["n"])
     sums = rows.pivot_table(["hits", "n"], ["model", "way", "after"], "task", aggfunc="sum", sort=False)
-    wide = (sums["hits"] / sums["n"]).reindex(columns=[kind for kind in KINDS if kind in sums["hits"]])
+    wide = (sums["hits"] / sums["n"]).reindex(columns=[kind for kind in corpus.KINDS if kind in sums["hits"]])
     return wide.reset_index().rename(columns={"model": "keys"}).astype({"after": int})
 
 

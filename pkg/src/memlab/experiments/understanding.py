@@ -81,14 +81,11 @@ def measure(model: MemoryDecoder, at: Setting, seed: int) -> Iterator[Record]:
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """Share of questions whose fact is found, by part, and by wording of the fact; share answered; share of stems."""
-    def column(metric: str = "addressed", ask: str = "question", **at: str) -> pd.Series:
-        return bench.pooled(data, ["model"], metric=metric, ask=ask, **at).set_index("model")["mean"]
-
-    held = {"part": "held out"}
-    wide = pd.DataFrame({
-        "trained": column(part="trained"), "new wording": column(part="wording"), "new relation": column(**held),
-        "plain": column(**held, kind="plain"), "roundabout": column(**held, kind="roundabout"),
-        "answered": column("answered", **held), "stem": column(ask="stem", **held)})
+    columns: dict[str, dict[str, str]] = {
+        "trained": {"part": "trained"}, "new wording": {"part": "wording"}, "new relation": {},
+        "plain": {"kind": "plain"}, "roundabout": {"kind": "roundabout"}, "answered": {"metric": "answered"},
+        "stem": {"ask": "stem"}}
+    wide = pd.DataFrame({name: bench.shares(data, **at)["mean"] for name, at in columns.items()})
     return wide.reindex([name for name in ORDER if name in wide.index]).round(2).rename_axis("keys").reset_index()
 
 
@@ -96,25 +93,27 @@ more_tables = (scope.table,)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
-    """N30: questions find facts; N31: are answered; N32: not by keys from scratch; N33: the scope; N34: adapters."""
-    seeds, found, auc = f"({data['seed'].nunique()} seeds)", table(data).set_index("keys"), scope.areas(data)
-    own = found.loc["scratch"]
-    said = [Verdict("N32", "supported" if own["stem"] >= ADDRESSED and own["new relation"] < 0.5 else "refuted",
-                    f"keys from scratch: stems {own['stem']:.2f}, questions {own['new relation']:.2f} {seeds}")]
-    key = "encoder" if "encoder" in found.index else "scratch"
+    """N30: questions find facts; N31: are answered; N32: not by keys from scratch; N33: the scope; N34: adapters.
+
+    The goal decides first. Where N30 misses it, its interval has to lie above BM25's; where N31 does, the decoder may
+    lose one in twenty of what was found. N34's interval has to lie above the plain encoder's."""
+    seeds, auc, new = f"({data['seed'].nunique()} seeds)", scope.areas(data), bench.shares(data)
+    texts, stems = (bench.shares(data, **at)["mean"] for at in ({"metric": "answered"}, {"ask": "stem"}))
+    own, begun = new.loc["scratch", "mean"], stems["scratch"]
+    found = [Verdict("N32", "supported" if begun >= ADDRESSED and own < 0.5 else "refuted",
+                     f"keys from scratch: stems {begun:.2f}, questions {own:.2f} {seeds}")]
+    key = "encoder" if "encoder" in new.index else "scratch"
     stem, near = auc[key, "recognition", "stem", "untold"], auc[key, "nearest", "question", "untold"]
-    said.append(Verdict("N33", "supported" if min(stem, near) >= 0.95 else "qualified" if stem >= 0.95 else "refuted",
-                        f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key ({key}) "
-                        f"{near:.2f} {seeds}"))
+    found.append(Verdict("N33", "supported" if min(stem, near) >= 0.95 else "qualified" if stem >= 0.95 else "refuted",
+                         f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key ({key}) "
+                         f"{near:.2f} {seeds}"))
     if key == "scratch":
-        return said
-    best, words = found.loc["encoder"], found.loc["bm25", "new relation"]
-    new, gain = best["new relation"], found.loc["encoder + adapter", "new relation"] - best["new relation"]
-    return [Verdict("N30", "supported" if new >= ADDRESSED else "qualified" if new >= 2 * words else "refuted",
-                    f"sentence encoder, new relations {new:.2f}, told plainly {best['plain']:.2f}, roundabout "
-                    f"{best['roundabout']:.2f}; BM25 {words:.2f} {seeds}"),
-            Verdict("N31", "supported" if best["answered"] >= 0.98 * new else "refuted",
-                    f"addressed {new:.2f}, answered in words {best['answered']:.2f} {seeds}"), *said,
-            Verdict("N34", "supported" if gain > 0.1 else "qualified" if gain > -0.02 else "refuted",
-                    f"adapter, new relations: {gain:+.2f}; paired wrongly it finds "
-                    f"{found.loc['encoder + wrong pairs', 'new relation']:.2f} {seeds}")]
+        return found
+    best, words, more, wrong = (new.loc[name] for name in ("encoder", "bm25", "encoder + adapter", ORDER[-1]))
+    hits, said, gain = best["mean"], texts["encoder"], more["mean"] - best["mean"]
+    return [Verdict("N30", "supported" if hits >= ADDRESSED else "qualified" if best["low"] > words["high"] else
+                    "refuted", f"encoder {bench.span(best)}, goal {ADDRESSED}; BM25 {bench.span(words)} {seeds}"),
+            Verdict("N31", "supported" if said >= ANSWERED else "qualified" if said >= 0.95 * hits else "refuted",
+                    f"answered in words {said:.2f}, goal {ANSWERED}; addressed {hits:.2f} {seeds}"), *found,
+            Verdict("N34", "supported" if more["low"] > best["high"] else "qualified" if gain > 0 else "refuted",
+                    f"adapter {bench.span(more)}, {gain:+.2f}; paired wrongly {bench.span(wrong)} {seeds}")]
