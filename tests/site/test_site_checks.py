@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_broken_page_is_caught(browser: Browser, serve: Callable[[Path], str],
     extra = [site_checks.accessibility] if expected.startswith("axe") else []
     found = complaints(browser, serve, tmp_path, BROKEN[expected], *extra)
     assert any(expected in line for line in found), found
+
+
+@pytest.mark.parametrize(("look", "seen"), [("contrast", "axe color-contrast"), ("form", "axe link-name")])
+def test_half_a_look_sees_its_half(browser: Browser, serve: Callable[[Path], str], tmp_path: Path, look: str,
+                                   seen: str) -> None:
+    both = BROKEN["axe color-contrast"] + BROKEN["axe link-name"]
+    found = complaints(browser, serve, tmp_path, both, partial(site_checks.accessibility, look=look))
+    assert {line.split(" (")[0].split(": ")[0] for line in found} == {seen}
 
 
 def test_dead_links_are_caught(tmp_path: Path) -> None:
