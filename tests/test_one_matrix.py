@@ -61,6 +61,7 @@ def test_recall_weighs_classes_of_cues_by_their_questions() -> None:
             for value, n in ((0.0, 1), (1.0, 9))]
     found = fixed_bench.recall(results.frame(rows))
     assert found["mean"].tolist() == [0.9] and found["n"].tolist() == [10]
+    assert fixed_bench.recall(results.frame(rows), by=("model", "load"), model=None).model.tolist() == ["whitened"]
     assert found.low.item() == pytest.approx(results.wilson(9, 10)[0])
 
 

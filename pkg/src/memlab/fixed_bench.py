@@ -174,10 +174,12 @@ def errors(model: FixedMemory, ep: Episode, ridge: float) -> dict[str, float]:
             "cosine": cosine, "middle cosine": float(ep.cosines.median())}
 
 
-def recall(data: pd.DataFrame, task: str = "once", model: str = "whitened", by: tuple[str, ...] = ("load",),
+def recall(data: pd.DataFrame, task: str = "once", model: str | None = "whitened", by: tuple[str, ...] = ("load",),
            floats: str | None = None) -> pd.DataFrame:
-    """Share of texts brought back to the letter, with Wilson bounds and n, over all seeds or by seed."""
-    rows = data[(data.metric == "exact") & (data.task == task) & (data.model == model)]
+    """Share of texts brought back to the letter, with Wilson bounds and n, over all seeds or by seed; of one rung, or
+    of all (None, then by "model" too)."""
+    rows = data[(data.metric == "exact") & (data.task == task)]
+    rows = rows if model is None else rows[rows.model == model]
     if "floats" in rows:
         rows = rows[rows.floats.isna() if floats is None else rows.floats == floats]
     rows = rows.assign(right=rows.value * rows.n)
