@@ -16,10 +16,10 @@ export IPYTHONDIR := $(CURDIR)/.cache/ipython
 unexport MPLBACKEND
 $(shell mkdir -p .cache/ipython)
 
-# Two files at a time, each in one process; in the order of their names, so that the slow ones (the site in a browser)
-# come early. Chapter 10 goes first and alone: it trains on two cores, and leaves its model for chapter 11.
+# Two files at a time, each in one process, in the order given: the site in a browser is slow and comes early. Chapter 10
+# goes first, since it takes longest and leaves its model for chapter 11, which comes near the end.
 JOBS ?= 2
-PARALLEL = -n $(JOBS) --dist loadfile
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FIRST := book/outside-the-weights/memory-decoder.ipynb
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
@@ -31,9 +31,9 @@ book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
 test: setup lint check  ## everything that must hold: lint, types, notebooks, package, site, chapters
 	$(MAKE) --no-print-directory book
-	$(BIN)/pytest -q $(PARALLEL) --no-loadscope-reorder tests
-	$(BIN)/pytest -q $(NBVAL) $(FIRST)
-	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF $(FIRST)) && $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $$notebooks
+	$(BIN)/pytest -q $(PARALLEL) tests
+	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF $(FIRST)) && \
+	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks
 lint: setup  ## style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -181,24 +181,36 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_records(tmp_path: Path) -> 
     assert len(killed.with_name("killed.jsonl.cut").read_text("utf-8").splitlines()) == 1, "nothing is lost"
 
 
-def test_a_run_can_be_made_in_parts_side_by_side(tmp_path: Path) -> None:
+@pytest.fixture
+def parts(tiny: ModuleType) -> ModuleType:
+    """The experiment "tiny" in three units."""
+    def measure(name: str) -> list[Record]:
+        return [Record("tiny", name, "task", "square", float(index**2), 0, index) for index in range(3)]
+
+    tiny.units = lambda profile, seed: [experiments.Unit(name, lambda name=name: measure(name)) for name in "abc"]
+    return tiny
+
+
+def test_a_run_can_be_made_in_parts_side_by_side(parts: ModuleType, tmp_path: Path, capsys) -> None:
     straight, one, two = (tmp_path / name for name in ("straight.jsonl", "one.jsonl", "two.jsonl"))
-    interrupted("live", "--out", str(straight))
-    assert interrupted("live", "--out", str(one), "--only", "a", "--only", "b").stdout == ""
-    interrupted("live", "--out", str(two), "--only", "c")
-    assert set(results.load(two).model) == {"c"}
+    assert __main__.main(["run", "tiny", "--out", str(straight)]) == 0
+    whole = capsys.readouterr().out
+    assert __main__.main(["run", "tiny", "--out", str(one), "--only", "a", "--only", "b"]) == 0
+    assert __main__.main(["run", "tiny", "--out", str(two), "--only", "c"]) == 0
+    assert capsys.readouterr().out == "" and set(results.load(two).model) == {"c"}
     one.write_bytes(one.read_bytes() + two.read_bytes())
-    joined = interrupted("live", "--out", str(one), "--resume")
-    assert not any(f"tiny: {name}\n" in joined.stderr for name in "abc"), "nothing is left to measure"
-    assert joined.stdout == interrupted("live").stdout
+    assert __main__.main(["run", "tiny", "--out", str(one), "--resume"]) == 0
+    out, err = capsys.readouterr()
+    assert out == whole and not any(f"tiny: {name}\n" in err for name in "abc"), "nothing is left to measure"
     pd.testing.assert_frame_equal(results.load(one), results.load(straight))
 
 
-def test_a_part_that_there_is_not_is_named(tmp_path: Path) -> None:
-    wrong = interrupted("live", "--out", str(tmp_path / "x.jsonl"), "--only", "d")
-    assert wrong.returncode == 2 and "unknown unit 'd' of tiny: expected a, b, c" in wrong.stderr
+def test_a_part_that_there_is_not_is_named(parts: ModuleType, tmp_path: Path, capsys) -> None:
+    assert __main__.main(["run", "tiny", "--out", str(tmp_path / "x.jsonl"), "--only", "d"]) == 2
+    assert "unknown unit 'd' of tiny: expected a, b, c" in capsys.readouterr().err
     assert not (tmp_path / "x.jsonl").exists()
-    assert "expected --out FILE together with --only" in interrupted("live", "--only", "a").stderr
+    assert __main__.main(["run", "tiny", "--only", "a"]) == 2
+    assert "expected --out FILE together with --only" in capsys.readouterr().err
 
 
 def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
