@@ -16,8 +16,8 @@ SYSTEMS = {"float32": "memory, float32", "int8": "memory, int8", "files": "memor
            "sentences": "sentence encoder", "attention": "attention, with its cache", "linear": "linear, fixed size"}
 
 SAID = {  # the evidence of each claim, filled with `facts`
-    "N2": "from 4,096 to {longest:,.0f} tokens: bytes a token within a factor {bytes spread:.2f}, seconds to encode "
-          "one times {build growth:.2f}; a look-up {look-up ms:.1f} ms",
+    "N2": "from 4,096 to {longest:,.0f} tokens: bytes a token times {bytes growth:.2f}, seconds to encode one "
+          "times {build growth:.2f}; a look-up {look-up ms:.1f} ms",
     "N40": "{text growth:.0f} times the text: {working:.2f} times the memory beside the rows; no GPU measured",
     "N41": "encoding takes {encode over rest:.0f} times as long as writing, look-up and answers together",
     "N42": "one question: attention takes {dearer least:.1f} times as long at {dearer from:,.0f} tokens, "
@@ -179,7 +179,7 @@ def facts(data: pd.DataFrame) -> dict[str, Any]:
     hits = data[data.metric == "recall"].groupby("model").value.mean()
     bm25 = [_total(data, "float32", n) / _total(data, "bm25", n) for n in made.index]
     return {
-        "bytes spread": per_token.loc[4096:].max() / per_token.loc[4096:].min(),
+        "bytes growth": per_token.loc[made.index[-1]] / per_token.loc[4096],
         "build growth": build.iloc[-1] / build.loc[4096],
         "longest": float(made.index[-1]), "look-up ms": 1e3 * numbers(data, "float32", "read")[made.index[-1]],
         "working": (long["peak"] - long["bytes"]) / (short["peak"] - short["bytes"]),
