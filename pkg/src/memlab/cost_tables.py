@@ -71,14 +71,14 @@ def systems(data: pd.DataFrame) -> pd.DataFrame:
         {"µs/token": 1, "ms/question": 1, "bytes/token": 1})
 
 
-def _ready(data: pd.DataFrame, system: str, n: int) -> float:
+def _ready(data: pd.DataFrame, system: str, n: float | int) -> float:
     if system in ("bm25", "sentences", "attention"):
         return float(numbers(data, system, "build")[n])
     write = numbers(data, system, "write wall" if system == "files" else "write")[n]
     return float(numbers(data, "model", "build")[n] + write)
 
 
-def _question(data: pd.DataFrame, system: str, n: int) -> float:
+def _question(data: pd.DataFrame, system: str, n: float | int) -> float:
     if system == "attention":
         return float(numbers(data, system, "answer")[n])
     own = float(numbers(data, system, "read")[n])
@@ -200,5 +200,5 @@ def _dearer(data: pd.DataFrame) -> dict[str, Any]:
             "dearer to": float(both[-1]), "dearer most": ratio[-1]}
 
 
-def _total(data: pd.DataFrame, system: str, n: int) -> float:
+def _total(data: pd.DataFrame, system: str, n: float | int) -> float:
     return _ready(data, system, n) + _question(data, system, n)
