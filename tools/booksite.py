@@ -25,11 +25,12 @@ CARD_ALT = "An open box with a small grid of cells inside; one cell is lit."
 
 
 def chapters(toc: Path) -> dict[str, str]:
-    """Document name → the line above its title, for every numbered chapter of the table of contents."""
+    """Document name → the line above its title, for every numbered chapter of the table of contents and its sections.
+    """
     lines = {}
     for part in yaml.safe_load(toc.read_text("utf-8"))["parts"]:
-        for entry in part["chapters"]:
-            if number := re.match(r"(\d+) · ", entry.get("title", "")):
+        for entry in (one for chapter in part["chapters"] for one in (chapter, *chapter.get("sections", ()))):
+            if number := re.match(r"(\d+[a-z]?) · ", entry.get("title", "")):
                 lines[entry["file"]] = f"Chapter {number[1]} <span>{html.escape(part['caption'])}</span>"
     return lines
 
