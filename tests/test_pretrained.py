@@ -167,7 +167,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real training, of a tiny model on a small pool."""
     real = episodes.pool
     monkeypatch.setattr(text, "documentation", lambda split: ())
-    monkeypatch.setattr(pretrained, "new_decoder", lambda seed: tiny(seed))
+    monkeypatch.setattr(pretrained, "new_decoder", lambda config, seed: tiny(seed))
     monkeypatch.setattr(episodes, "pool", lambda encode, size, seed: real(encode, size, generic=200, seed=seed))
     monkeypatch.setattr(episodes, "batches", lambda pool, latent_width, alone, seed: lambda step: episodes.batch(
         pool, step, contexts=1, latent_width=48, seed=seed))
@@ -184,6 +184,17 @@ def test_training_depends_on_the_seed_and_reports() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_a_gpu_gets_a_model_of_its_own_size() -> None:
+    def count(profile: str) -> int:
+        with torch.device("meta"):
+            return sum(p.numel() for p in MemoryDecoder(pretrained.sizes(profile)).parameters())
+
+    assert count("gpu") >= 30e6 and count("quick") == count("full") < 2e6
+    small = pretrained.shipped().config
+    assert pretrained.sizes("full").latent_width == small.latent_width
+    assert pretrained.sizes("gpu").segment_tokens == small.segment_tokens, "the same episodes"
+
+
 def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[training.Recipe] = []
 

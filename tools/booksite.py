@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 # What axe-core finds wrong with the theme's own markup: names that differ from what is seen, and roles out of use.
 REPAIRS = (
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
+    (re.compile(r'<summary>(?=<span class="toctree-toggle")'), '<summary aria-label="Sections of this chapter">'),
     (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="Search"'), r"\1"),
     (re.compile(r'(<i class="theme-switch[^>]*?) title="[^"]*"'), r"\1"),
     (re.compile(r' role="doc-biblioentry"'), ""),
