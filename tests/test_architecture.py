@@ -17,8 +17,8 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
 EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
               "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
-              "needle_bench", "fixed", "fixed_training", "fixed_bench", "reciters", "memorisers", "approximation",
-              "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
+              "needle_bench", "fixed", "fixed_training", "fixed_bench", "fixed_tables", "reciters", "memorisers",
+              "approximation", "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
               "asking", "question_bench", "rival_bench", "capacity", "crowds", "observer_bench",
               "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "scope",
               "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables",
@@ -65,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     "fixed_training": {"runtime", "corpora", "decoder", "training", "pretrained", "weights", "fixed"},
     "fixed_bench": {"runtime", "corpora", "memories", "results", "evaluation", "reader", "weights", "fixed",
                     "fixed_training"},
+    "fixed_tables": {"fixed_bench"},
     "costs": {"runtime"},
     "cost_bench": {"runtime", "corpora", "memories", "decoder", "baselines", "needle_bench", "reader", "retrieval",
                    "weights", "costs"},

@@ -316,10 +316,36 @@ def test_the_shipped_weights_are_small_and_have_a_card(shipped: FixedMemory) -> 
     assert shipped.config.key_width == 512 and shipped.config.address == "keys"
 
 
-def test_the_shipped_weights_bring_back_texts_they_never_saw(shipped: FixedMemory) -> None:
-    limit = shipped.config.segment_tokens
-    ep = fixed_bench.episode(shipped, fixed_bench.texts("dev", 64, limit), 32)
-    said = fixed_bench.write(shipped, ep, fixed_bench.linear(shipped, ep, 0.01))
-    assert sum(fixed_bench.right(ep, said)) / 32 >= 0.8
+@pytest.fixture(scope="module")
+def asked(shipped: FixedMemory) -> fixed_bench.Episode:
+    """64 sentences that no training saw, of which 32 are asked for."""
+    return fixed_bench.episode(shipped, fixed_bench.texts("dev", 64, shipped.config.segment_tokens), 32)
 
 
+def test_the_shipped_weights_bring_back_texts_they_never_saw(shipped: FixedMemory, asked: fixed_bench.Episode) -> None:
+    said = fixed_bench.write(shipped, asked, fixed_bench.linear(shipped, asked, 0.01))
+    assert sum(fixed_bench.right(asked, said)) / 32 >= 0.8
+
+
+def test_a_stored_text_leaves_no_doubt_and_another_one_does(shipped: FixedMemory, asked: fixed_bench.Episode) -> None:
+    decode, exact = weights.tokenizer().decode, shipped.write(asked.latents, asked.keys, 1e-8)
+    rests = [str(decode(list(s[len(cue):]))) for s, cue in zip(asked.segments, asked.cues, strict=False)]
+    stored = fixed_bench.doubts(shipped, asked, rests, exact)
+    others = fixed_bench.doubts(shipped, asked, rests[1:] + rests[:1], exact)
+    assert stored.median() < 0.01 and (stored < fixed_bench.SURE).float().mean() >= 0.9
+    assert others.median() > 0.5 and others.min() > fixed_bench.SURE
+
+
+def test_what_is_in_doubt_is_asked_again_and_nothing_else(shipped: FixedMemory, asked: fixed_bench.Episode,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fixed_bench.write(shipped, asked, fixed_bench.linear(shipped, asked, 0.01))
+    spoilt = ["" if row % 2 else one for row, one in enumerate(first)]
+    before = fixed_bench.doubts(shipped, asked, spoilt, shipped.write(asked.latents, asked.keys, fixed_bench.LESS[-1]))
+    rows: list[int] = []
+    write = fixed_bench.write
+    monkeypatch.setattr(fixed_bench, "write", lambda model, ep, read: rows.append(len(read)) or write(model, ep, read))
+    best, doubts = fixed_bench.insist(shipped, asked, spoilt)
+    assert rows[0] == int((before >= fixed_bench.SURE).sum()) < 32 and rows == sorted(rows, reverse=True)
+    assert (doubts <= before).all() and len(rows) <= len(fixed_bench.LESS)
+    assert all(new == old for new, old, doubt in zip(best, spoilt, before, strict=True) if doubt < fixed_bench.SURE)
+    assert sum(fixed_bench.right(asked, best)) >= 30 > 20 > sum(fixed_bench.right(asked, spoilt))

@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 
 from memlab import __main__ as cli
-from memlab import fixed_bench, fixed_training, results
+from memlab import fixed_bench, fixed_tables, fixed_training, results
 from memlab.experiments import Unit
 from memlab.experiments import one_matrix as experiment
 from memlab.results import Record
 
-GOOD = {"again": {64: 1.0, 256: 0.95, 512: 0.9, 1024: 0.1}, "once": {64: 1.0, 256: 0.9, 512: 0.8},
+GOOD = {"insist": {64: 1.0, 256: 0.95, 512: 0.9, 1024: 0.1}, "once": {64: 1.0, 256: 0.9, 512: 0.8, 1024: 0.1},
         "slots": {64: 1.0, 256: 1.0, 512: 1.0}, "few": {512: 0.6, 1024: 0.3}}
 
 
-def records(off: float = 0.0, old: float | None = None, **changes: Any) -> Iterator[Record]:
-    """Twenty questions a cell, half of them with short cues; reads that are `off` the law."""
+def records(off: float = 0.0, old: float | None = None, sure: float = 0.8, wrong: float = 0.0,
+            **changes: Any) -> Iterator[Record]:
+    """Twenty questions a cell, half of them with short cues; reads that are `off` the law. Of a hundred answers all but
+    five are right and the share `sure` is confirmed; of those the share `wrong` is wrong."""
     for task, loads in {**GOOD, **changes}.items():
         for load, share in loads.items():
             meta = {"load": load, "n": 10, **({"floats": "matrix"} if task == "few" else {})}
@@ -30,17 +32,20 @@ def records(off: float = 0.0, old: float | None = None, **changes: Any) -> Itera
     for load in (64, 256):
         for metric, value in (("law", 0.2), ("error", 0.2 + off)):
             yield Record("one-matrix", "whitened", "read", metric, value, 0, meta={"load": load, "ridge": 0.01})
+        for metric, value in (("sure", sure), ("sure and right", sure * (1 - wrong)), ("right", 0.95)):
+            yield Record("one-matrix", "whitened", "doubt", metric, value, 0, meta={"load": load, "n": 100})
     if old is not None:
         for load in (64, 256, 512):
             meta = {"load": load, "n": 20, "tokens": 8}
-            yield Record("one-matrix", "through the memory", "again", "exact", old, 0, meta=meta)
+            yield Record("one-matrix", "through the memory", "insist", "exact", old, 0, meta=meta)
 
 
 @pytest.mark.parametrize(("changes", "claim", "verdict"), [
-    ({}, "N4", "qualified"), ({"again": {64: 1.0, 256: 0.5, 512: 0.3, 1024: 0.1}}, "N4", "refuted"),
+    ({}, "N4", "qualified"), ({"insist": {64: 1.0, 256: 0.5, 512: 0.3, 1024: 0.1}}, "N4", "refuted"),
     ({}, "N20", "supported"), ({"off": 0.2}, "N20", "refuted"),
     ({}, "N21", "qualified"), ({"few": {512: 0.95, 1024: 0.3}}, "N21", "refuted"),
     ({"few": {512: 0.6, 1024: 0.05}}, "N21", "supported"),
+    ({}, "N23", "supported"), ({"sure": 0.5}, "N23", "qualified"), ({"wrong": 0.1}, "N23", "refuted"),
     ({"old": 0.95}, "N22", "supported"), ({"old": 0.3}, "N22", "refuted"),
 ])
 def test_verdicts_follow_the_data(changes: dict[str, Any], verdict: str, claim: str) -> None:
@@ -51,8 +56,13 @@ def test_verdicts_follow_the_data(changes: dict[str, Any], verdict: str, claim: 
 def test_the_table_has_a_row_a_memory_and_a_column_a_load() -> None:
     table = experiment.table(results.frame(records())).set_index("memory")
     assert list(table.columns) == [64, 256, 512, 1024]
-    assert table.loc["+ a second read"].tolist() == [1.0, 0.95, 0.9, 0.1]
+    assert table.loc["+ read until confirmed"].tolist() == [1.0, 0.95, 0.9, 0.1]
     assert table.loc["slots, floats of M"].isna().tolist() == [True, True, False, False]
+
+
+def test_confirmed_answers_are_counted() -> None:
+    counts = fixed_tables.confirmed(results.frame(records(wrong=0.25)))
+    assert counts.loc[256].to_dict() == {"sure": 80, "sure and right": 60, "right": 95, "answers": 100}
 
 
 def test_recall_weighs_classes_of_cues_by_their_questions() -> None:
@@ -68,7 +78,7 @@ def test_recall_weighs_classes_of_cues_by_their_questions() -> None:
 def test_the_units_are_seeds_and_the_historic_address() -> None:
     assert [u.name for u in experiment.units("quick", 0)] == ["shipped"]
     assert [u.name for u in experiment.units("full", 4)] == ["seed 4", "seed 5", "seed 6", "seed 4, through the memory"]
-    assert set(fixed_training.PLANS) == {"quick", "full", "gpu"} and set(experiment.RUNGS) > set(fixed_training.RUNGS)
+    assert set(fixed_training.PLANS) == {"quick", "full", "gpu"} and set(fixed_tables.RUNGS) > set(fixed_training.RUNGS)
 
 
 def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -7,7 +7,7 @@ An `Episode` is a memory with its questions; every way to read it is a function 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
@@ -22,6 +22,8 @@ from memlab.memories import KeyValue, KeyValueState, laws
 
 LENGTHS = (3, 4, 5, 6, 8)  # cue tokens from … on: classes in which answers are counted
 RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+LESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)  # ridges of reads that follow a first one: each cue is better than the last
+SURE = 0.05  # an answer with less doubt counts as confirmed
 
 
 def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int = 0) -> Segments:
@@ -52,8 +54,8 @@ def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int
 class Episode:
     """A memory's segments, what is asked of it, and both as encoded. Cue i asks for segment i."""
 
-    segments: Segments
-    cues: Segments
+    segments: Sequence[tuple[int, ...]]
+    cues: Sequence[tuple[int, ...]]
     latents: Float[Tensor, "pat latent"]
     keys: Float[Tensor, "pat key"]
     queries: Float[Tensor, "qry address"]
@@ -123,12 +125,49 @@ def right(ep: Episode, said: Sequence[str]) -> list[float]:
             for one, s, cue in zip(said, ep.segments, ep.cues, strict=False)]
 
 
-def again(model: FixedMemory, ep: Episode, said: Sequence[str]) -> Tensor:
-    """Queries of a second read: what was written, cue included, encoded as a segment would be."""
+def _as_segments(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Latents and queries of what was written, cue included, encoded as a segment would be."""
     decode, limit = weights.tokenizer().decode, model.config.segment_tokens
     whole = [str(decode(list(cue))) + one for cue, one in zip(ep.cues, said, strict=True)]
     ids = tokens.encoder(weights.tokenizer())(whole)
-    return _queries(model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)])
+    latents, keys = reader.encode(model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)])
+    return latents, model.queries(latents, keys)
+
+
+def again(model: FixedMemory, ep: Episode, said: Sequence[str]) -> Tensor:
+    """Queries of a second read: what was written is the cue."""
+    return _as_segments(model, ep, said)[1]
+
+
+@torch.no_grad()
+def doubts(model: FixedMemory, ep: Episode, said: Sequence[str], matrix: Tensor) -> Float[Tensor, " qry"]:
+    """‖k M − v‖ / ‖v‖ for the key k and the centred latent v of each text that was written, cue included. With little
+    ridge it is near 0 for a stored text, up to as many texts as rows, and about 1 for any other."""
+    latents, queries = _as_segments(model, ep, said)
+    values = latents - model.mean
+    return (queries @ matrix - values).norm(dim=1) / values.norm(dim=1)
+
+
+def insist(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[list[str], Float[Tensor, " qry"]]:
+    """Read until the memory confirms what was read: each answer is the cue of the next read, which has a tenth of the
+    ridge. Returns the answers with the least doubt, and their doubts.
+
+    An answer that is sure is not asked again. Every ridge wants a matrix of its own, or the products of the keys.
+    """
+    exact = model.write(ep.latents, ep.keys, LESS[-1])
+    best, last = list(said), list(said)
+    least = doubts(model, ep, said, exact)
+    for ridge in LESS:
+        rows = (least >= SURE).nonzero().flatten().tolist()
+        if not rows:
+            break
+        some = replace(ep, segments=[ep.segments[r] for r in rows], cues=[ep.cues[r] for r in rows])
+        new = write(model, some, linear(model, ep, ridge, again(model, some, [last[r] for r in rows])))
+        for row, one, doubt in zip(rows, new, doubts(model, some, new, exact), strict=True):
+            last[row] = one
+            if doubt < least[row]:
+                best[row], least[row] = one, doubt
+    return best, least
 
 
 def best_ridge(model: FixedMemory, ep: Episode, queries: Tensor | None = None) -> float:
@@ -186,8 +225,3 @@ def recall(data: pd.DataFrame, task: str = "once", model: str | None = "whitened
     sums = rows.groupby(list(by), as_index=False)[["right", "n"]].sum()
     bounds = [results.wilson(right, int(n)) for right, n in zip(sums.right.round(), sums.n, strict=True)]
     return sums.assign(mean=sums.right / sums.n, low=[b[0] for b in bounds], high=[b[1] for b in bounds])
-
-
-def law(data: pd.DataFrame) -> pd.DataFrame:
-    """Measured error of a read beside the laws and the quality of the cues, means over seeds, a row a load."""
-    return data[data.task == "read"].pivot_table("value", "load", "metric").round(3)

@@ -7,19 +7,18 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+import torch
 
 from memlab import fixed_bench as bench
+from memlab import fixed_tables as tables
 from memlab import fixed_training, pretrained
 from memlab.experiments import Unit
 from memlab.fixed import FixedMemory
-from memlab.fixed_bench import law
 from memlab.results import Record, Verdict
 
 NAME, SEEDS = "one-matrix", 3
 LOADS, ASKED = (16, 64, 128, 256, 384, 512, 1024), {"full": 150, "gpu": 512}
 FEW_LOADS, FEW = (64, 256, 512), 100  # for rungs below the last, and (to 1024) the shipped weights
-RUNGS = {"untrained": "untrained keys", "head": "trained keys", "read-outs": "+ trained on read-outs",
-         "whitened, no step": "+ whitened", "whitened": "+ trained on", "through the memory": "w = z M⁺, same steps"}
 
 
 def _counted(rung: str, ep: bench.Episode, said: list[str], seed: int, task: str, **at: Any) -> Iterator[Record]:
@@ -41,6 +40,11 @@ def examine(model: FixedMemory, rung: str, loads: tuple[int, ...], asked: int, s
         if last or rung == "through the memory":
             second = bench.second_read(model, ep, said, bench.second_ridge(model, practice, ridge))
             yield from _counted(rung, ep, bench.write(model, ep, second), seed, "again")
+            found, doubts = bench.insist(model, ep, said)
+            yield from _counted(rung, ep, found, seed, "insist")
+            right, sure = torch.tensor(bench.right(ep, found)), (doubts < bench.SURE).float()
+            for metric, each in (("sure", sure), ("sure and right", sure * right), ("right", right)):
+                yield Record(NAME, rung, "doubt", metric, float(each.mean()), seed, meta={"load": load, "n": len(each)})
         if not last:
             continue
         yield from _counted(rung, ep, bench.write(model, ep, bench.slots(ep)), seed, "slots")
@@ -83,38 +87,32 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     yield Unit(f"seed {seed}, through the memory", partial(old_way, profile, seed))
 
 
-def table(data: pd.DataFrame) -> pd.DataFrame:
-    """A row a rung, a column a load: share of texts exact, all seeds together."""
-    ways = [*((name, rung, "once", None) for rung, name in RUNGS.items()),
-            ("+ a second read", "whitened", "again", None),
-            ("w = z M⁺, a second read", "through the memory", "again", None),
-            ("slots, one a text", "whitened", "slots", None), ("slots, floats of M", "whitened", "slots", "matrix"),
-            ("slots, floats of M and KᵀK", "whitened", "slots", "matrix and Gram")]
-    found = {name: bench.recall(data, task, rung, floats=floats) for name, rung, task, floats in ways}
-    means = {name: rows.set_index("load")["mean"] for name, rows in found.items() if len(rows)}
-    return pd.DataFrame(means).sort_index().T.round(3).rename_axis("memory").reset_index()
-
-
-more_tables = (law,)
+table, more_tables = tables.table, (tables.confirmed, tables.law)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
-    """N4 and N22: what Larimar's paper says of the store and of its address; N20 and N21: what we add."""
+    """N4 and N22: what Larimar's paper says of the store and of its address; N20, N21 and N23: what we add."""
     def mean(task: str, rung: str = "whitened", floats: str | None = None) -> pd.Series:
         return bench.recall(data, task, rung, floats=floats).set_index("load")["mean"]
 
-    twice, few, seeds, read = mean("again"), mean("slots", floats="matrix"), f"({data.seed.nunique()} seeds)", law(data)
-    ahead = (twice - few).dropna()
+    once, held, few, full = mean("once"), mean("insist"), mean("slots", floats="matrix"), mean("slots")
+    seeds, read, told = f"({data.seed.nunique()} seeds)", tables.law(data), tables.confirmed(data).loc[:512]
+    ahead, precise = (once - few).dropna(), told["sure and right"].sum() / max(1, told["sure"].sum())
     off = (read["error"] - read["law"]).loc[:511].abs().max()
-    said = [Verdict("N4", "qualified" if twice[256] >= 0.8 else "refuted", "texts exact after a second read: "
-                    f"{twice[256]:.3f} at E = K/2, {twice[512]:.3f} at E = K, trained for it {seeds}"),
+    seen = told["sure and right"].sum() / max(1, told["right"].sum())
+    said = [Verdict("N4", "qualified" if held[256] >= 0.8 else "refuted", "texts exact, read until confirmed: "
+                    f"{held[256]:.3f} at E = K/2, {held[512]:.3f} at E = K, trained for it {seeds}"),
             Verdict("N20", "supported" if off <= 0.03 else "refuted", f"error off the law for random keys by at most "
                     f"{off:.3f} below E = K {seeds}"),
             Verdict("N21", "supported" if ahead.min() > 0 else "qualified" if ahead.max() > 0 else "refuted",
-                    f"the matrix and slots of as many floats: {twice[512]:.3f} and {few[512]:.3f} at E = K, "
-                    f"{twice[1024]:.3f} and {few[1024]:.3f} at E = 2K {seeds}")]
-    if len(old := bench.recall(data, "again", "through the memory")):
+                    f"the matrix read once and slots of its floats: {once[512]:.3f} and {few[512]:.3f} at E = K, "
+                    f"{once[1024]:.3f} and {few[1024]:.3f} at E = 2K; read until confirmed, with KᵀK, so floats of "
+                    f"512 slots: {held[512]:.3f} and {full[512]:.3f} at E = K {seeds}"),
+            Verdict("N23", "refuted" if precise < 0.98 else "supported" if seen >= 0.8 else "qualified",
+                    f"of confirmed answers {precise:.3f} are right, and {seen:.3f} of the right ones are confirmed, up "
+                    f"to E = K {seeds}")]
+    if len(old := bench.recall(data, "insist", "through the memory")):
         low = old.set_index("load")["mean"]
-        said.append(Verdict("N22", "supported" if low[256] >= twice[256] - 0.02 else "refuted",
-                            f"w = z M⁺ {low[64]:.3f} at K/8, {low[256]:.3f} at K/2, keys {twice[256]:.3f}"))
+        said.append(Verdict("N22", "supported" if low[256] >= held[256] - 0.02 else "refuted",
+                            f"w = z M⁺ {low[64]:.3f} at K/8, {low[256]:.3f} at K/2, keys {held[256]:.3f}"))
     return said
