@@ -16,6 +16,10 @@ def read(q: Tensor, K: Tensor, V: Tensor, ridge: float) -> Tensor:
     return q @ torch.linalg.solve(K.T @ K + ridge * torch.eye(K.shape[1], dtype=K.dtype), K.T @ V)
 
 
+def doubt(K: Tensor, V: Tensor, M: Tensor) -> Tensor:
+    return (K @ M - V).norm(dim=1) / V.norm(dim=1)
+
+
 def whiten(X: Tensor, power: float = -0.5, back: bool = True) -> tuple[Tensor, Tensor]:
     centre = X.mean(0)
     strength, U = torch.linalg.eigh((X - centre).T @ (X - centre) / len(X))
@@ -27,8 +31,9 @@ def whiten(X: Tensor, power: float = -0.5, back: bool = True) -> tuple[Tensor, T
 def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     checks.check_read(read, seed)
     checks.check_slots(lambda rows, width: rows * width // (rows + width))
+    checks.check_doubt(doubt, seed)
     checks.check_whiten(whiten, seed)
-    assert capsys.readouterr().out == "ok\n" * 3
+    assert capsys.readouterr().out == "ok\n" * 4
 
 
 @pytest.mark.parametrize(("check", "wrong", "hint"), [
@@ -38,6 +43,11 @@ def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> No
     (checks.check_read, lambda q, K, V, r: None, "returned nothing"),
     (checks.check_slots, lambda rows, width: rows, "its key as well"),
     (checks.check_slots, lambda rows, width: rows * width // (rows + width) + 1, "whole slots"),
+    (checks.check_doubt, lambda K, V, M: (K @ M - V).norm(dim=1), "length of the value"),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M) ** 2, "the square of it"),
+    (checks.check_doubt, lambda K, V, M: (K @ M - V).norm(dim=1) / (K @ M).norm(dim=1), "that is not"),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M).mean(), "one number a row"),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M) + 0.1, "their doubt is zero"),
     (checks.check_whiten, lambda X: whiten(X, -1.0), "not by the variance"),
     (checks.check_whiten, lambda X: whiten(X, back=False), "turn back"),
     (checks.check_whiten, lambda X: (whiten(X)[0], 0), "the mean is not zero"),

@@ -41,6 +41,23 @@ def check_slots(function: Callable[[int, int], int]) -> None:
     print("ok")
 
 
+def check_doubt(function: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int = 0) -> None:
+    """`function(K, V, M)`: a number a row: how far the read of a key is off its value, in lengths of the value."""
+    keys = bench.rows(5, 6, seed, "check")
+    values = 3 * torch.randn(5, 4, generator=runtime.generator(seed, "doubt"), dtype=torch.float64)
+    matrix = torch.linalg.pinv(keys[:3]) @ values[:3]
+    got = function(keys, values, matrix)
+    assert got is not None, "the function returned nothing: does it end in `return`?"
+    assert got.shape == (5,), f"expected one number a row, (5,), got {tuple(got.shape)}"
+    assert got[:3].abs().max() < 1e-6, "rows 0 to 2 are stored: their doubt is zero"
+    off = torch.stack([row @ matrix - value for row, value in zip(keys, values, strict=True)])
+    assert not torch.allclose(got, off.norm(dim=1)), "divide by the length of the value"
+    expected = (off.square().sum(1) / values.square().sum(1)).sqrt()
+    assert not torch.allclose(got, expected**2), "that is the square of it"
+    assert torch.allclose(got, expected), "that is not ‖k M − v‖ / ‖v‖; is it the value's length that you divide by?"
+    print("ok")
+
+
 def check_whiten(function: Callable[[Tensor], tuple[Tensor, Tensor]], seed: int = 0) -> None:
     """`function(X)`: W and b such that X W + b has mean zero and the identity as covariance, and W is symmetric."""
     sample = bench.rows(400, 8, seed, "whiten", spectrum=1.0) + 0.3
