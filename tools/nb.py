@@ -35,8 +35,9 @@ CELL_SECONDS = 900
 
 # What a kernel must find in its environment so that it prints the same on every machine (the Makefile exports
 # the same values). The first group may be overridden from outside, the second may not.
-DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-            "HF_HUB_OFFLINE": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1", "MEMLAB_CACHE": str(ROOT / ".cache")}
+DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+            "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1", "MEMLAB_CACHE": str(ROOT / ".cache")}
 FIXED = {"MEMLAB_PROFILE": "quick", "IPYTHONDIR": str(ROOT / ".cache" / "ipython")}
 
 
