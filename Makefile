@@ -32,8 +32,7 @@ help:       ## this list
 setup: $(VENV)/.complete  ## .venv with everything in it
 book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
-test: setup lint check  ## everything that must hold: lint, types, notebooks, package, site, chapters
-	$(MAKE) --no-print-directory book
+test: setup lint check  ## everything that must hold: lint, types, notebooks, package, site (tests/site builds it), chapters
 	$(BIN)/pytest -q $(PARALLEL) tests
 	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF -e $(FIRST) -e $(LAST)) && \
 	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks $(LAST)

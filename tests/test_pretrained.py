@@ -203,6 +203,7 @@ def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
         return training.Log()
 
     monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(pretrained.episodes, "pool", lambda *_, **__: pretrained.episodes.Pool((), 64, 2048))
     for profile in runtime.PROFILES:
         pretrained.train(profile)
     assert [one.steps for one in seen] == [pretrained.RECIPES[profile].steps for profile in runtime.PROFILES]

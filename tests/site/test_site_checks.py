@@ -64,6 +64,14 @@ def test_half_a_look_sees_its_half(browser: Browser, serve: Callable[[Path], str
     assert {line.split(" (")[0].split(": ")[0] for line in found} == {seen}
 
 
+def test_of_code_that_looks_alike_the_first_piece_is_looked_at(browser: Browser, serve: Callable[[Path], str],
+                                                               tmp_path: Path) -> None:
+    pale = [f'<span class="{kind}" style="color:#999;background:#fff">word</span> ' for kind in ("k", "k", "n", "k")]
+    page = f'<div class="cell"><div class="highlight"><pre>{"".join(pale)}</pre></div></div>'
+    found = complaints(browser, serve, tmp_path, page, site_checks.accessibility)
+    assert len(found) == 2 and all("color-contrast" in line for line in found)
+
+
 def test_dead_links_are_caught(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "b.html").write_text('<p id="there">b</p>', "utf-8")
