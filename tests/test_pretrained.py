@@ -183,7 +183,6 @@ def test_training_depends_on_the_seed_and_reports() -> None:
     assert not one.training and one.dtype == torch.float32
 
 
-@pytest.mark.usefixtures("small")
 def test_a_gpu_gets_a_model_of_its_own_size() -> None:
     def count(profile: str) -> int:
         with torch.device("meta"):
@@ -195,6 +194,7 @@ def test_a_gpu_gets_a_model_of_its_own_size() -> None:
     assert pretrained.sizes("gpu").segment_tokens == small.segment_tokens, "the same episodes"
 
 
+@pytest.mark.usefixtures("small")
 def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[training.Recipe] = []
 
@@ -203,7 +203,6 @@ def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
         return training.Log()
 
     monkeypatch.setattr(training, "fit", fit)
-    monkeypatch.setattr(pretrained.episodes, "pool", lambda *_, **__: pretrained.episodes.Pool((), 64, 2048))
     for profile in runtime.PROFILES:
         pretrained.train(profile)
     assert [one.steps for one in seen] == [pretrained.RECIPES[profile].steps for profile in runtime.PROFILES]
