@@ -20,7 +20,7 @@ EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "resul
               "needle_bench", "fixed", "fixed_training", "fixed_bench", "fixed_tables", "reciters", "memorisers",
               "approximation", "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
               "asking", "question_bench", "rival_bench", "capacity", "crowds", "observer_bench",
-              "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "scope",
+              "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "tuning", "scope",
               "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables",
               "text_reader"}
 # What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
@@ -74,6 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     "cost_tables": {"costs"},
     "text_memory": {"corpora", "memories", "decoder", "reader", "retrieval", "weights"},
     "adapters": {"runtime", "corpora", "retrieval"},
+    "tuning": {"runtime", "corpora", "retrieval"},
     "scope": {"runtime", "corpora", "memories", "results", "decoder", "reader", "evaluation", "retrieval",
               "text_memory"},
     "understanding_bench": {"corpora", "results", "decoder", "evaluation", "retrieval", "text_memory", "scope"},

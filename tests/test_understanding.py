@@ -20,7 +20,7 @@ from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny
 from memlab.experiments import understanding as experiment
 from memlab.text_memory import OwnKeys, TextMemory
 
-SMALL = experiment.Setting(1, 5000, (1, 1), (1, 1), 2)
+SMALL = experiment.Setting(1, 5000, (1, 1), (1, 1), 2, (2, 1))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_tables_and_counts(data: pd.DataFrame) -> None:
     held = bench.pooled(data, ["model"], part="held out", ask="question", metric="addressed")
     by_family = bench.pooled(data, ["model"], task="family", part="held out", ask="question", metric="addressed")
     assert held[["model", "mean", "n"]].equals(by_family[["model", "mean", "n"]]) and held["n"].min() == 18
-    assert {"a key a sentence", "a key a segment", "scope", "family", "asked"} == set(data["task"])
+    assert {"a key a sentence", "a key a segment", "scope", "family", "asked", "lessons"} == set(data["task"])
 
 
 def test_bm25_finds_stems_and_few_questions(data: pd.DataFrame) -> None:

@@ -80,19 +80,23 @@ class SentenceEncoder:
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
         """Unit keys in the order of the texts; those are cut to the longest that the model takes. Batches hold texts of
         similar length, so that little is computed for padding; bfloat16 is used where it is fast."""
-        texts = [self.before[question] + text for text in texts]
         keys = torch.empty(len(texts), self.width)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            inputs = self.tokenizer([texts[row] for row in rows], padding=True, truncation=True,
-                                    max_length=self.longest, return_tensors="pt").to(self.model.device)
-            with self._fast():
-                states = self.model(**inputs).last_hidden_state.float()
-            mask = inputs["attention_mask"].unsqueeze(-1).float()
-            pooled = states[:, 0] if self.pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
-            keys[rows] = torch.nn.functional.normalize(pooled, dim=-1).cpu()
+            keys[rows] = self.embed([texts[row] for row in rows], question=question).cpu()
         return keys
+
+    def embed(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
+        """The same in one batch, on the model's device, and with gradients: what `tuning` trains through."""
+        texts = [self.before[question] + text for text in texts]
+        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=self.longest,
+                                return_tensors="pt").to(self.model.device)
+        with self._fast():
+            states = self.model(**inputs).last_hidden_state.float()
+        mask = inputs["attention_mask"].unsqueeze(-1).float()
+        pooled = states[:, 0] if self.pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=-1)
 
     def _fast(self) -> Any:
         kind = self.model.device.type

@@ -3,6 +3,9 @@
 A quarter of the families of each kind is held out whole; of the others the third question is never trained. Every
 entity is made up, and those that are tested are never trained (`values.asked_about`). A tested entity also occurs in
 other relations, so that its name alone does not find the fact.
+
+`LESSONS` are relations that are only ever trained on. They were written later, without sight of those held out, and
+whatever came close to one of these was thrown out (`closest`).
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from memlab import runtime
 from memlab.corpora import text, values
@@ -20,7 +24,12 @@ _GIVEN = """Adam Bella Colin Doris Edgar Flora Gavin Hilda Ivan Julia Kevin Lind
 Tobias Ursula Vera Walter Yvonne Zoe Agnes Boris Celia Dario Edith Felix Greta Hugo Ilse Jonas Klara Leon Mabel Nils
 Olga Pedro Rhea Silas Tilda Umar Viola Wanda Xenia Yusuf""".split()
 _AFTER = {"town": ("", "", "ton", "burg", "field", " Bay"), "firm": (" Ltd", " & Sons", " Works", " Group"),
-          "ship": (" Star", " Queen", " Wave", " Spirit")}
+          "ship": (" Star", " Queen", " Wave", " Spirit"), "school": (" School",),
+          "team": (" United", " Rovers", " City", " Athletic"), "hotel": (" Inn", " Hotel", " Lodge"),
+          "river": ("", "", "a"), "band": (" Brothers", "s", " Trio"), "building": (" House", " Tower", " Bridge"),
+          "plant": ("", "wort", "ia"), "medicine": ("", "ol", "ine"), "program": ("", "Edit", "Base"),
+          "country": ("ia", "land", "stan"), "restaurant": (" Grill", " Bistro", " Kitchen"), "car": ("", " GT"),
+          "planet": ("", " Prime"), "festival": (" Festival", " Fair", " Fest")}
 
 
 @dataclass(frozen=True)
@@ -34,8 +43,8 @@ class Family:
     questions: tuple[str, ...]
 
 
-def _families() -> tuple[Family, ...]:
-    lines, found = TABLE.strip().splitlines(), []
+def _families(table: str) -> tuple[Family, ...]:
+    lines, found = table.strip().splitlines(), []
     for first, second in zip(lines[::2], lines[1::2], strict=True):
         kinds, *statements = first.split("|")
         kind, value = kinds.split()
@@ -43,7 +52,16 @@ def _families() -> tuple[Family, ...]:
     return tuple(found)
 
 
-FAMILIES = _families()
+def _lessons() -> tuple[dict[str, str], tuple[Family, ...]]:
+    """The values of further types, a line each, and after an empty line the relations."""
+    found = resources.files("memlab.corpora").joinpath("lessons.txt").read_text(encoding="utf-8")
+    types, table = found.split("\n\n", 1)
+    return dict(line.split(": ") for line in types.splitlines()), _families(table)
+
+
+FAMILIES = _families(TABLE)
+_TYPES, LESSONS = _lessons()
+_ALL, _VALUES = FAMILIES + LESSONS, VALUES | _TYPES
 KINDS = tuple(dict.fromkeys(family.kind for family in FAMILIES))
 _OF_KIND = {kind: [i for i, family in enumerate(FAMILIES) if family.kind == kind] for kind in KINDS}
 # The draw is older than any measurement and a fixed part of the book. The wordings are not quite: after one look at the
@@ -51,6 +69,7 @@ _OF_KIND = {kind: [i for i, family in enumerate(FAMILIES) if family.kind == kind
 HELD_OUT = tuple(sorted(i for kind, own in _OF_KIND.items()
                         for i in runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)))
 TRAINED = tuple(i for i in range(len(FAMILIES)) if i not in HELD_OUT)
+TAUGHT = TRAINED + tuple(range(len(FAMILIES), len(_ALL)))  # the numbers of LESSONS follow those of FAMILIES
 
 
 def _name(rng: random.Random) -> str:
@@ -63,9 +82,9 @@ def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
     while not made or values.asked_about(made) != tested:
         if kind == "person":
             made = f"{rng.choice(_GIVEN)} {_name(rng)}"
-        elif kind in ("work", "object"):
+        elif kind in ("work", "film", "object"):
             made = f"{rng.choice(values.QUALITIES)} {rng.choice(values.THINGS)}"
-            made = f"The {made.title()}" if kind == "work" else made
+            made = f"The {made.title()}" if kind != "object" else made
         else:
             made = f"{text.made_up_word(rng)}{rng.randrange(10, 100)}" if kind == "machine" else _name(rng)
             made += rng.choice(_AFTER.get(kind, ("",)))
@@ -73,8 +92,8 @@ def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
 
 
 def _value(kind: str, rng: random.Random) -> str:
-    if kind in VALUES:
-        return rng.choice(VALUES[kind].split())
+    if kind in _VALUES:
+        return rng.choice(_VALUES[kind].split())
     if kind == "year":
         return str(rng.randrange(1400, 2030))
     return str(rng.randrange(10, 10 ** rng.randint(3, 6))) if kind == "number" else entity(kind, rng, tested=False)
@@ -97,38 +116,45 @@ class Fact:
 
 
 def fact(family: int, who: str, rng: random.Random) -> Fact:
-    """A fact about an entity in one of the two wordings, with a new value."""
-    value, wording = _value(FAMILIES[family].value, rng), rng.randrange(2)
-    return Fact(family, who, value, wording == 0, FAMILIES[family].statements[wording].format(A=who, B=value))
+    """A fact about an entity in one of the two wordings, with a new value; `family` counts FAMILIES, then LESSONS."""
+    value, wording = _value(_ALL[family].value, rng), rng.randrange(2)
+    return Fact(family, who, value, wording == 0, _ALL[family].statements[wording].format(A=who, B=value))
 
 
 # ---- training --------------------------------------------------------------------------------------------------------
 
 
-def training_pairs(step: int, *, count: int = 112, seed: int = 0) -> list[tuple[Fact, str]]:
-    """Facts and questions for one step of contrastive training, each (family, entity) once: trained families, entities
-    and wordings alone.
+def training_pairs(step: int, *, count: int = 112, seed: int = 0, families: Sequence[int] = TRAINED,
+                   ) -> list[tuple[Fact, str]]:
+    """Facts and questions for one step of contrastive training, each (family, entity) once: of `families` alone
+    (`TRAINED`, `TAUGHT` or some of them), with entities and wordings that are trained.
 
     Half are about entities with four relations each, a quarter relations with eight entities each, some of whose names
     begin alike; the rest are single. So a key has to tell apart both who is meant and what is asked.
     """
     rng = runtime.python_random(seed, "relations", step)
+    of_kind: dict[str, list[int]] = {}
+    for family in families:
+        of_kind.setdefault(_ALL[family].kind, []).append(family)
     wanted: list[tuple[int, str]] = []
     while len(wanted) < count // 2:
-        kind = rng.choice(KINDS)
-        own = [i for i in _OF_KIND[kind] if i in TRAINED]
+        kind = _ALL[rng.choice(families)].kind
         who = entity(kind, rng, tested=False)
-        wanted += [(i, who) for i in rng.sample(own, min(4, len(own)))]
+        wanted += [(i, who) for i in rng.sample(of_kind[kind], min(4, len(of_kind[kind])))]
     while len(wanted) < count * 3 // 4:
-        family = rng.choice(TRAINED)
-        first = entity(FAMILIES[family].kind, rng, tested=False)
-        wanted += [(family, first), *((family, _alike(first, FAMILIES[family].kind, rng)) for _ in range(3))]
-        wanted += [(family, entity(FAMILIES[family].kind, rng, tested=False)) for _ in range(4)]
+        family = rng.choice(families)
+        first = entity(_ALL[family].kind, rng, tested=False)
+        wanted += [(family, first), *((family, _alike(first, _ALL[family].kind, rng)) for _ in range(3))]
+        wanted += [(family, entity(_ALL[family].kind, rng, tested=False)) for _ in range(4)]
     while len(wanted) < count:
-        family = rng.choice(TRAINED)
-        wanted.append((family, entity(FAMILIES[family].kind, rng, tested=False)))
-    return [(fact(family, who, rng), rng.choice(FAMILIES[family].questions[:2]).format(A=who))
+        family = rng.choice(families)
+        wanted.append((family, entity(_ALL[family].kind, rng, tested=False)))
+    return [(fact(family, who, rng), rng.choice(_trained_questions(family)).format(A=who))
             for family, who in dict.fromkeys(wanted[:count])]
+
+
+def _trained_questions(family: int) -> tuple[str, ...]:
+    return _ALL[family].questions[:2] if family < len(FAMILIES) else _ALL[family].questions
 
 
 def _alike(who: str, kind: str, rng: random.Random) -> str:
