@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from memlab import evaluation, runtime
 from memlab.corpora import relations, text, values
-from memlab.corpora.relations import FAMILIES, HELD_OUT, TRAINED
+from memlab.corpora.relations import FAMILIES, HELD_OUT, LESSONS, TAUGHT, TRAINED
 from memlab.retrieval import BM25, best_rows
 
 _GRAMMAR = evaluation._EMPTY | set(
     "whose whom where when how do does did has have had can could should shall would may must me not into up no out "
-    "been much many".split())
+    "been much many most off under again".split())
 
 
-def content(sentence: str) -> set[str]:
-    """The first five letters of all content words."""
+def content(sentence: str, letters: int = 5) -> set[str]:
+    """The first letters of all content words."""
     words = re.findall("[a-z]+", re.sub(r"\{.\}", "", sentence).lower())
-    return {word[:5] for word in words if word not in _GRAMMAR}
+    return {word[:letters] for word in words if word not in _GRAMMAR}
 
 
 # ---- the table -------------------------------------------------------------------------------------------------------
@@ -55,6 +55,47 @@ def test_the_split_is_fixed() -> None:
     assert HELD_OUT == (1, 4, 6, 16, 18, 20, 25, 26, 33, 37, 44, 46, 49, 54, 56, 58, 64, 70)
     assert len(TRAINED) == 54 and not set(TRAINED) & set(HELD_OUT)
     assert {FAMILIES[i].kind for i in HELD_OUT} == set(relations.KINDS)
+
+
+# ---- lessons ---------------------------------------------------------------------------------------------------------
+
+
+def test_lessons_are_relations_of_the_same_form() -> None:
+    assert len(LESSONS) == 521 and (*TRAINED, *range(72, 72 + 521)) == TAUGHT and not set(TAUGHT) & set(HELD_OUT)
+    for family in LESSONS:
+        assert len(family.statements) == 2 and len(family.questions) == 3
+        assert all(line.count("{A}") == line.count("{B}") == 1 and line.endswith(".") for line in family.statements)
+        assert all(line.count("{A}") == 1 and "{B}" not in line and line.endswith("?") for line in family.questions)
+        assert family.statements[0].endswith("{B}.")
+        for statement in family.statements:  # with five letters "miners" would be "minerals"
+            assert not any(content(statement, 6) & content(question, 6) for question in family.questions), family
+
+
+def test_no_lesson_has_a_line_of_a_relation_held_out() -> None:
+    def bare(line: str) -> str:
+        return re.sub("(the )?{A}", "it", line, flags=re.IGNORECASE).lower()
+
+    held_out = {bare(line) for i in HELD_OUT for line in (*FAMILIES[i].statements, *FAMILIES[i].questions)}
+    lessons = {bare(line) for family in LESSONS for line in (*family.statements, *family.questions)}
+    assert len(held_out) == 18 * 5 and not lessons & held_out
+    assert lessons & {bare(line) for i in TRAINED for line in FAMILIES[i].questions}, "it would be found"
+
+
+@pytest.mark.parametrize("number", [TAUGHT[-1], 72, 300])
+def test_a_lesson_can_be_told(number: int) -> None:
+    family, rng = LESSONS[number - 72], runtime.python_random(0, "lesson")
+    who = relations.entity(family.kind, rng, tested=False)
+    told = {relations.fact(number, who, rng).sentence for _ in range(40)}
+    assert len(told) > 5 and all(who in line for line in told)
+
+
+def test_training_on_some_families_sees_no_other() -> None:
+    some = (3, 80, 81, 500)
+    seen = {fact.family for step in range(5) for fact, _ in relations.training_pairs(step, count=24, families=some)}
+    assert seen == set(some)
+    third = {question for step in range(40) for fact, question in relations.training_pairs(step, families=(3, 80))
+             if fact.family == 80 and question == LESSONS[8].questions[2].format(A=fact.entity)}
+    assert third, "all three questions of a lesson are trained"
 
 
 # ---- training --------------------------------------------------------------------------------------------------------

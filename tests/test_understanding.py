@@ -53,10 +53,10 @@ def data(model: MemoryDecoder, folder: Path) -> pd.DataFrame:
     patch.setattr(TextMemory, "say", lambda self, state, rows: ["The lamp is red."] * len(rows))
     patch.setattr(experiment, "FEW", 1)
     patch.setitem(experiment.SETTINGS, "full", SMALL)
-    patch.setattr(experiment.adapters.train, "__kwdefaults__", {"steps": 2, "episodes": 1, "others": 20,
+    patch.setattr(bench.adapters.train, "__kwdefaults__", {"steps": 2, "episodes": 1, "others": 20,
                                                                 "shuffled": False})
     found = results.frame(record for unit in experiment.units("full", 0) for record in unit.measure())
-    experiment.semantic.cache_clear()
+    bench.semantic.cache_clear()
     patch.undo()
     return found
 
@@ -157,19 +157,21 @@ def good(data: pd.DataFrame) -> pd.DataFrame:
     data = changed(data, 1.0, model="encoder", task="asked")
     data = changed(changed(data, 1.0, model="scratch", ask="stem", task="asked"), 0.1, model="scratch", ask="question",
                    task="asked")
-    data = changed(data, 1.0, task="scope", metric="auc")
+    data = changed(changed(data, 1.0, task="scope", metric="auc"), 1.0, model=bench.TUNED, task="asked")
     return changed(data, 1.0, model="encoder + adapter", task="asked")
 
 
 def test_all_can_be_supported_and_the_adapter_none(data: pd.DataFrame) -> None:
     assert {one.claim: one.verdict for one in experiment.verdicts(good(data))} == {
-        "N30": "supported", "N31": "supported", "N32": "supported", "N33": "supported", "N34": "refuted"}
+        "N30": "supported", "N31": "supported", "N32": "supported", "N33": "supported", "N34": "refuted",
+        "N35": "supported"}
 
 
 def asked(data: pd.DataFrame, **shares: float) -> pd.DataFrame:
     """What is addressed, and answered, by some kinds of keys changed to a share."""
+    names = {"adapter": "encoder + adapter", "tuned": bench.TUNED}
     for name, to in shares.items():
-        data = changed(data, to, model={"adapter": "encoder + adapter"}.get(name, name), task="asked")
+        data = changed(data, to, model=names.get(name, name), task="asked")
     return data
 
 
@@ -184,6 +186,9 @@ def asked(data: pd.DataFrame, **shares: float) -> pd.DataFrame:
     ("N34", "supported", lambda d: asked(d, encoder=0.4)),
     ("N34", "qualified", lambda d: asked(d, encoder=0.8)),
     ("N34", "refuted", lambda d: asked(d, adapter=0.9)),
+    ("N35", "qualified", lambda d: asked(d, tuned=0.85, encoder=0.3)),
+    ("N35", "qualified", lambda d: changed(asked(d, encoder=0.3), 0.8, model=bench.TUNED, metric="answered")),
+    ("N35", "refuted", lambda d: asked(d, tuned=0.85, encoder=0.8)),
 ])
 def test_verdicts_follow_the_data(data: pd.DataFrame, claim: str, verdict: str,
                                   change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:

@@ -11,21 +11,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import pandas as pd
 import torch
 
-from memlab import evaluation
+from memlab import adapters, evaluation, retrieval, tuning
 from memlab.corpora import relations
 from memlab.corpora.relations import QuestionSet
 from memlab.decoder import MemoryDecoder
 from memlab.results import Record, wilson
 from memlab.retrieval import BM25, Dense, Encoder, Found, Index, best_owners, best_rows
 from memlab.scope import ASKS
-from memlab.text_memory import OwnKeys, TextMemory, documentation, pack, token_ids
+from memlab.text_memory import Once, OwnKeys, TextMemory, documentation, pack, token_ids
 
 NAME, KINDS = "understanding", ("plain", "roundabout")
+TUNED, FEWER = "encoder, tuned", "encoder, tuned on 54"
+
+
+@lru_cache(maxsize=1)
+def semantic(name: str) -> tuple[retrieval.SentenceEncoder, Once]:
+    """The sentence encoder of that name, and the same with a memory: all seeds share the documentation."""
+    encoder = retrieval.open_encoder(name)
+    return encoder, Once(encoder)
+
+
+def encoders(model: MemoryDecoder, seed: int, adapt: int, tune: tuple[int, int]) -> dict[str, Encoder]:
+    """The key back-ends by name; with `adapt` steps the optional sentence encoder too, two adapters (one the control),
+    and the encoder tuned on all relations that may be trained on and on those of the table alone (`tune` steps)."""
+    found: dict[str, Encoder] = {"scratch": Once(OwnKeys(model))}
+    if adapt:
+        encoder, plain = semantic(retrieval.installed_encoder())
+        found["encoder"] = plain
+        for name, families, steps in zip((TUNED, FEWER), (relations.TAUGHT, relations.TRAINED), tune, strict=True):
+            found[name] = Once(tuning.tune(encoder, families, seed, steps=steps))
+        for name, wrong in (("encoder + adapter", False), ("encoder + wrong pairs", True)):
+            found[name] = adapters.train(plain, seed, steps=adapt, shuffled=wrong)
+    return found
 
 
 @dataclass(frozen=True)

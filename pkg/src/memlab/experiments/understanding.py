@@ -5,21 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pandas as pd
 
-from memlab import adapters, pretrained, retrieval, scope, tuning
+from memlab import pretrained, scope, tuning
 from memlab import understanding_bench as bench
 from memlab.corpora import relations
 from memlab.decoder import MemoryDecoder
 from memlab.experiments import Unit, per_seed
 from memlab.results import Record, Verdict
-from memlab.retrieval import Encoder
-from memlab.text_memory import Once, OwnKeys
+from memlab.understanding_bench import FEWER, TUNED
 
 FEW = 8  # memories of few rows, whose keys do not span the space
-TUNED, FEWER = "encoder, tuned", "encoder, tuned on 54"
 ORDER = (TUNED, FEWER, "encoder + adapter", "encoder", "encoder + bm25", "bm25", "scratch", "encoder + wrong pairs")
 ADDRESSED, ANSWERED = 0.9, 0.85  # what was to be reached on families that no training saw
 
@@ -40,27 +37,6 @@ SETTINGS = {"quick": Setting(3, 2**16, (1, 2), (3, 6), 0), "full": Setting(3, 2*
             "gpu": Setting(5, 2**20, (3, 6), (6, 12), 400)}
 
 
-@lru_cache(maxsize=1)
-def semantic(name: str) -> tuple[retrieval.SentenceEncoder, Once]:
-    """The sentence encoder of that name, and the same with a memory: all seeds share the documentation."""
-    encoder = retrieval.open_encoder(name)
-    return encoder, Once(encoder)
-
-
-def encoders(model: MemoryDecoder, at: Setting, seed: int) -> dict[str, Encoder]:
-    """The key back-ends by name; with `adapt` the optional sentence encoder, two adapters (one the control), and the
-    encoder tuned on many relations and on few."""
-    found: dict[str, Encoder] = {"scratch": Once(OwnKeys(model))}
-    if at.adapt:
-        encoder, plain = semantic(retrieval.installed_encoder())
-        found["encoder"] = plain
-        for name, families, steps in zip((TUNED, FEWER), (relations.TAUGHT, relations.TRAINED), at.tune, strict=True):
-            found[name] = Once(tuning.tune(encoder, families, seed, steps=steps))
-        for name, wrong in (("encoder + adapter", False), ("encoder + wrong pairs", True)):
-            found[name] = adapters.train(plain, seed, steps=at.adapt, shuffled=wrong)
-    return found
-
-
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """One unit a seed; seeds change facts, documentation and adapters, not the decoder."""
     at = SETTINGS[profile]
@@ -69,7 +45,7 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
 
 def measure(model: MemoryDecoder, at: Setting, seed: int) -> Iterator[Record]:
     """All of one seed: questions of every part, packed segments, and what tells told from untold."""
-    keys = encoders(model, at, seed)
+    keys = bench.encoders(model, seed, at.adapt, at.tune)
     some = [name for name in ("scratch", "encoder", TUNED) if name in keys]
     if at.adapt and seed == 0:
         yield Record(bench.NAME, "encoder", "lessons", "closest", tuning.closest(keys["encoder"]), seed)
