@@ -90,7 +90,7 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     own, begun = new.loc["scratch", "mean"], stems["scratch"]
     found = [Verdict("N32", "supported" if begun >= ADDRESSED and own < 0.5 else "refuted",
                      f"keys from scratch: stems {begun:.2f}, questions {own:.2f} {seeds}")]
-    key = "encoder" if "encoder" in new.index else "scratch"
+    key = next(name for name in (TUNED, "encoder", "scratch") if name in new.index)
     stem, near = auc[key, "recognition", "stem", "untold"], auc[key, "nearest", "question", "untold"]
     found.append(Verdict("N33", "supported" if min(stem, near) >= 0.95 else "qualified" if stem >= 0.95 else "refuted",
                          f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key ({key}) "
