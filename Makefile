@@ -17,9 +17,10 @@ export IPYTHONDIR := $(CURDIR)/.cache/ipython
 unexport MPLBACKEND
 $(shell mkdir -p .cache/ipython)
 
-# Two files at a time, each in one process, in the order given: what is slow comes early. Some chapters take two threads;
-# OMP_WAIT_POLICY lets a thread that waits sleep, or they would starve each other. Chapter 10 goes first: it trains the model
-# that chapter 11 reads with (and would train again if it were not there).
+# Two files at a time, each in one process, in the order given; chapters and tests in one run, so that a worker waits for the
+# other's last file only once. Some chapters take two threads; OMP_WAIT_POLICY lets a thread that waits sleep, or they would
+# starve each other. Chapter 10 goes first: it trains the model that chapter 11 reads with (and would train again if it were
+# not there).
 JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FIRST := book/outside-the-weights/memory-decoder.ipynb
@@ -33,9 +34,8 @@ book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
 test: setup  ## everything that must hold: lint, types, notebooks, package, site (tests/site builds it), chapters
 	$(MAKE) --no-print-directory -j2 lint check
-	$(BIN)/pytest -q $(PARALLEL) tests
 	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF $(FIRST)) && \
-	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks
+	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks tests
 lint: setup  ## style, types and workflows
 	$(BIN)/ruff check .
 	$(BIN)/mypy
