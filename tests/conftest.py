@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 for name, value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-                    "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg", "MEMLAB_PROFILE": "quick",
+                    "HF_HUB_OFFLINE": "1", "MEMLAB_PROFILE": "quick",
                     "MEMLAB_CACHE": str(Path(__file__).resolve().parents[1] / ".cache")}.items():
     os.environ.setdefault(name, value)
 
@@ -23,6 +23,14 @@ hypothesis.settings.load_profile("book")
 def root() -> Path:
     """The folder of this checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_windows() -> None:
+    """Figures without a screen; not by an environment variable, which the kernels of the chapters would inherit."""
+    import matplotlib
+
+    matplotlib.use("Agg")
 
 
 @pytest.fixture
