@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -60,3 +60,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not torch.cuda.is_available():
             for item in needing:
                 item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def tiny_bert() -> Callable[..., Path]:
+    """Saves a BERT with random weights, and a vocabulary of its own, as any other checkpoint."""
+    import torch
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    def save(folder: Path, lines: Sequence[str], *, words: int, width: int, layers: int, inner: int, positions: int,
+             longest: int) -> Path:
+        core = BertWordPieceTokenizer(lowercase=True)
+        core.train_from_iterator(lines, vocab_size=words, show_progress=False)
+        BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=longest).save_pretrained(folder)
+        config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=width, num_hidden_layers=layers,
+                            num_attention_heads=2, intermediate_size=inner, max_position_embeddings=positions)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            BertModel(config).save_pretrained(folder)
+        return folder
+
+    return save

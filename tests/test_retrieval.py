@@ -16,9 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from memlab import retrieval, runtime
 from memlab.corpora import relations, text
@@ -29,19 +27,10 @@ WIDTH, LONGEST = 32, 24
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Callable[..., Path]) -> Path:
     """A tiny BERT with random weights and a vocabulary of its own, saved as any other checkpoint."""
-    folder = tmp_path_factory.mktemp("bert")
-    core = BertWordPieceTokenizer(lowercase=True)
-    core.train_from_iterator(LINES, vocab_size=300, show_progress=False)
-    BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=LONGEST).save_pretrained(folder)
-    config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=48, max_position_embeddings=40)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BertModel(config)
-    model.save_pretrained(folder)
-    return folder
+    return tiny_bert(tmp_path_factory.mktemp("bert"), LINES, words=300, width=WIDTH, layers=2, inner=48, positions=40,
+                     longest=LONGEST)
 
 
 def copy(checkpoint: Path, to: Path, files: dict[str, Any], inside: str = "") -> Path:

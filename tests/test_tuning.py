@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import BertWordPieceTokenizer
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from memlab import retrieval, tuning
 from memlab.corpora import relations
@@ -18,20 +16,12 @@ SOME = (3, 5, 80, 81)
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> retrieval.SentenceEncoder:
+def encoder(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Callable[..., Path]) -> retrieval.SentenceEncoder:
     """A tiny BERT with random weights, whose words are those of the relations."""
-    place: Path = tmp_path_factory.mktemp("bert")
-    core = BertWordPieceTokenizer(lowercase=True)
     told = [line for family in (*relations.FAMILIES, *relations.LESSONS[:20])
             for line in (*family.statements, *family.questions)]
-    core.train_from_iterator(told, vocab_size=600, show_progress=False)
-    BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=64).save_pretrained(place)
-    config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=64, max_position_embeddings=64)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(place)
-    return retrieval.open_encoder(place)
+    return retrieval.open_encoder(tiny_bert(tmp_path_factory.mktemp("bert"), told, words=600, width=32, layers=2,
+                                            inner=64, positions=64, longest=64))
 
 
 def test_a_correction_starts_at_nothing_and_folds_in() -> None:

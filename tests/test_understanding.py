@@ -9,9 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
-from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from memlab import evaluation, results, retrieval, scope
 from memlab import understanding_bench as bench
@@ -31,18 +29,10 @@ def model() -> MemoryDecoder:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Callable[..., Path]) -> Path:
     """A tiny BERT with random weights."""
-    place = tmp_path_factory.mktemp("bert")
-    core = BertWordPieceTokenizer(lowercase=True)
-    core.train_from_iterator(text.generic_sentences(60, 3), vocab_size=300, show_progress=False)
-    BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=40).save_pretrained(place)
-    config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                        intermediate_size=16, max_position_embeddings=40)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(place)
-    return place
+    return tiny_bert(tmp_path_factory.mktemp("bert"), text.generic_sentences(60, 3), words=300, width=16, layers=1,
+                     inner=16, positions=40, longest=40)
 
 
 @pytest.fixture(scope="module")

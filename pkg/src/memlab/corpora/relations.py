@@ -5,7 +5,7 @@ entity is made up, and those that are tested are never trained (`values.asked_ab
 other relations, so that its name alone does not find the fact.
 
 `LESSONS` are relations that are only ever trained on. They were written later, without sight of those held out, and
-whatever came close to one of these was thrown out (`closest`).
+whatever came close to one of these was thrown out (`tuning.closest`).
 """
 
 from __future__ import annotations
