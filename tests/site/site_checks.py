@@ -55,14 +55,19 @@ OVERFLOW = r"""() => {
   return ["page is " + wide + " px wide on a screen of " + room + ": " + names.join(", ")];
 }"""
 
-# Pieces of code of one kind in one kind of frame look alike: the first on a page speaks for all, and the others become
-# plain text. axe-core takes half as long.
+# Pieces of code, and formulas, of one kind in one kind of frame look alike: the first on a page speaks for all, and the
+# others become plain text. axe-core takes half as long.
 ALIKE = """() => {
   const seen = new Set();
+  const spoken = (...kind) => seen.has(kind.join("|")) || !seen.add(kind.join("|"));
   for (const e of [...document.querySelectorAll(".highlight span[class]")]) {
     const frame = e.closest(".highlight").parentElement;
-    const kind = [e.className, frame.className, frame.parentElement.className].join("|");
-    if (seen.has(kind)) e.replaceWith(e.textContent); else seen.add(kind);
+    if (spoken(e.className, frame.className, frame.parentElement.className)) e.replaceWith(e.textContent);
+  }
+  const frames = ".admonition, .sd-card, .cell_output, blockquote, details, figcaption, td, th, h1, h2, h3, section";
+  for (const e of [...document.querySelectorAll("mjx-container")]) {
+    const frame = e.parentElement.closest(frames), display = e.getAttribute("display");
+    if (spoken("formula", display, frame && frame.tagName + frame.className)) e.replaceWith("(formula)");
   }
 }"""
 
@@ -113,7 +118,7 @@ def accessibility(page: Page, look: str = "all") -> list[str]:
     the others together and hangs on the colours, or of the "form", which is all the others.
 
     What ipywidgets draws is left out: its buttons have no names, and that is not ours to repair. So are repeated pieces
-    of code, for good: look at this last.
+    of code and formulas, for good: look at this last.
     """
     page.evaluate(AXE.read_text("utf-8") + ";0")
     options: dict[str, object] = {"resultTypes": ["violations"], "runOnly": AXE_TAGS}
