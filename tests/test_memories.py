@@ -59,8 +59,8 @@ def brute_force(keys: Tensor, queries: Tensor, top_k: int) -> tuple[Tensor, Tens
 # --- exact key–value slots -------------------------------------------------------------------------------------------
 
 @given(rows=st.integers(1, 60), width=st.integers(1, 5), queries=st.integers(0, 9), top_k=st.integers(1, 7),
-       at_once=st.integers(1, 200), grid=st.booleans(), seed=st.integers(0, 999))
-def test_address_is_brute_force(rows: int, width: int, queries: int, top_k: int, at_once: int, grid: bool,
+       at_once=st.integers(1, 200), group=st.integers(1, 9), grid=st.booleans(), seed=st.integers(0, 999))
+def test_address_is_brute_force(rows: int, width: int, queries: int, top_k: int, at_once: int, group: int, grid: bool,
                                 seed: int) -> None:
     """Any block size; keys on a coarse grid collide all the time, so equal scores must go to the lowest row."""
     keys, asked = normal(rows, width, seed=seed).float(), normal(queries, width, seed=seed + 1).float()
@@ -69,6 +69,8 @@ def test_address_is_brute_force(rows: int, width: int, queries: int, top_k: int,
     top_k = min(top_k, rows)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "SCORES_AT_ONCE", at_once)
+        patch.setattr(scan, "GROUP", group)
+        patch.setattr(scan, "GROUPED_FROM", at_once // 2)
         scores, found = KeyValue(top_k).address(key_values(keys, keys), asked)
     if queries:
         expected_scores, expected_rows = brute_force(keys, asked, top_k)

@@ -63,9 +63,10 @@ def test_rows_that_need_care() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(count=st.integers(1, 60), width=st.integers(1, 6), queries=st.integers(1, 9), top_k=st.integers(1, 7),
-       at_once=st.integers(1, 200), grid=st.booleans(), seed=st.integers(0, 999))
+       at_once=st.integers(1, 200), group=st.integers(1, 9), grid=st.booleans(), seed=st.integers(0, 999))
 def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: int, width: int, queries: int,
-                                                    top_k: int, at_once: int, grid: bool, seed: int) -> None:
+                                                    top_k: int, at_once: int, group: int, grid: bool, seed: int
+                                                    ) -> None:
     """By numpy in float64, whatever the blocks; on a coarse grid keys collide, and ties go to the lowest row."""
     keys, asked = normal(count, width, seed=seed), normal(queries, width, seed=seed + 1)
     if grid:
@@ -74,6 +75,8 @@ def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: i
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "SCORES_AT_ONCE", at_once)
         patch.setattr(scan, "NUMBERS_AT_ONCE", 7 * at_once)
+        patch.setattr(scan, "GROUP", group)
+        patch.setattr(scan, "GROUPED_FROM", at_once // 2)
         scores, found = KeyValue(top_k).address(state, asked)
     stored = torch.from_numpy(stands_for(state.keys, state.parts[3]))
     exact = torch.stack([(stored * query.double()).sum(1) for query in asked])

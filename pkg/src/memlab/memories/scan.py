@@ -11,6 +11,8 @@ from memlab.memories.rows import Scale, Stored, unpack
 SCORES_AT_ONCE = 2**22  # a scan holds so many scores: 16 MiB, whatever the number of keys and queries
 NUMBERS_AT_ONCE = 2**19  # so many numbers of float16 or int8 keys are widened at a time: 2 MiB, which a cache holds
 QUERIES_AT_ONCE = 256
+GROUP = 64  # neighbouring rows whose best score is looked at first, a tenth of the work of sorting or filtering all
+GROUPED_FROM = 2**16  # scores; with fewer it would save nothing
 
 
 def scan_dtype(keys: Tensor) -> torch.dtype:
@@ -49,10 +51,7 @@ def _nearest(queries: Tensor, keys: Tensor, scale: Tensor, top_k: int, longest: 
         rough = _products(queries, wide, in_cache=buffer is not None)
         if scale.shape[1]:
             rough *= scale[start:start + step].T
-        if rough.shape[1] >= top_k:
-            best = rough.amax(1) if top_k == 1 else rough.topk(top_k).values[:, -1]
-            floor = torch.maximum(floor, best)
-        new_who, new_row = (rough >= (floor - slack)[:, None]).nonzero(as_tuple=True)
+        new_who, new_row = _candidates(rough, floor, slack, top_k)
         if not len(new_who):
             continue
         new_row = new_row + start
@@ -66,6 +65,39 @@ def _nearest(queries: Tensor, keys: Tensor, scale: Tensor, top_k: int, longest: 
         who, row, score = who[order], row[order], score[order]
         floor = score.view(-1, top_k)[:, -1].to(queries.dtype)
     return score.view(-1, top_k), row.view(-1, top_k)
+
+
+def _candidates(rough: Tensor, floor: Tensor, slack: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Query and column of every score that is at most `slack` below the k-th best of its query, and of some below it;
+    the columns of a query in order.
+
+    Of many scores, the best of each group are looked at first: the k-th best of these is no better than the k-th best
+    of all, and a group whose best is too low holds nothing.
+    """
+    best = rough if rough.numel() < GROUPED_FROM else _best_of_groups(rough)
+    bounding = best if best.shape[1] >= top_k else rough
+    if bounding.shape[1] >= top_k:
+        kth = bounding.amax(1) if top_k == 1 else bounding.topk(top_k).values[:, -1]
+        floor = torch.maximum(floor, kth)
+    limit = (floor - slack)[:, None]
+    who, where = (best >= limit).nonzero(as_tuple=True)
+    return (who, where) if best is rough else _members(rough, limit, who, where)
+
+
+def _best_of_groups(rough: Tensor) -> Tensor:
+    """The best score of each group of neighbours; columns at the end that fill no group are a group each."""
+    whole = rough.shape[1] // GROUP
+    groups, rest = rough[:, :whole * GROUP].unflatten(1, (whole, GROUP)), rough[:, whole * GROUP:]
+    return torch.cat([groups.amax(2), rest], 1)
+
+
+def _members(rough: Tensor, limit: Tensor, who: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Query and column of the scores in these groups that reach the limit of their query."""
+    whole = rough.shape[1] // GROUP
+    full, each = group < whole, torch.arange(GROUP, device=rough.device)
+    some, columns = who[full], group[full, None] * GROUP + each
+    hit, at = (rough[some[:, None], columns] >= limit[some]).nonzero(as_tuple=True)
+    return torch.cat([some[hit], who[~full]]), torch.cat([columns[hit, at], group[~full] + whole * (GROUP - 1)])
 
 
 def _products(queries: Tensor, keys: Tensor, in_cache: bool) -> Tensor:
