@@ -18,8 +18,9 @@ unexport MPLBACKEND
 $(shell mkdir -p .cache/ipython)
 
 # Two files at a time, each in one process, in the order given; chapters and tests in one run, so that a worker waits for the
-# other's last file only once. Chapter 10 goes first: it trains the model that chapter 11 reads with (and would train again
-# if it were not there).
+# other's last file only once. Some chapters take two threads; OMP_WAIT_POLICY lets a thread that waits sleep, or they would
+# starve each other. Chapter 10 goes first: it trains the model that chapter 11 reads with (and would train again if it were
+# not there).
 JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FIRST := book/outside-the-weights/memory-decoder.ipynb
