@@ -14,8 +14,8 @@ from memlab.corpora import poems as corpus
 from memlab.experiments import find, results
 from memlab.experiments import where_is_the_memory as experiment
 
-TINY = replace(experiment.SETTINGS["quick"], seeds=1, loads=(16, 48, 64), steps=150,
-               twins={"uniform": (48,), "blindfolded": (16,), "never learnt": (16,), "one for all": (16,)})
+TINY = replace(experiment.SETTINGS["quick"], seeds=1, loads=(16, 64, 80), steps=150,
+               twins={"uniform": (64,), "blindfolded": (16,), "never learnt": (16,), "one for all": (16,)})
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,9 @@ def test_every_measurement_is_there_once(data: pd.DataFrame) -> None:
 
 def test_fixed_weights_recite_and_foreign_attention_does_not(data: pd.DataFrame) -> None:
     recited = data[data.metric == "memory ability"].set_index(["task", "model", "poems"]).value
-    assert recited["learnt", "static", 48] >= 0.9 and recited["learnt", "uniform", 48] >= 0.9
-    assert recited["attention", "its own", 48] == recited["learnt", "gpt2", 48] >= 0.9
-    assert max(recited["attention", name, 48] for name in ("another poem's", "average", "uniform")) <= 0.1
+    assert recited["learnt", "static", 64] >= 0.9 and recited["learnt", "uniform", 64] >= 0.9
+    assert recited["attention", "its own", 64] == recited["learnt", "gpt2", 64] >= 0.9
+    assert max(recited["attention", name, 64] for name in ("another poem's", "average", "uniform")) <= 0.1
     assert (data[data.metric == "own coefficients: words"].value >= 0.95).all()
     assert (data[data.task == "restart"].value == 1).all()
 
@@ -78,7 +78,7 @@ def test_verdicts_follow_the_data(data: pd.DataFrame) -> None:
 def test_the_table_has_a_row_a_model_and_load(data: pd.DataFrame) -> None:
     table = experiment.table(data)
     assert len(table) == 10 and list(table.columns[:3]) == ["model", "poems", "parameters"]
-    assert table.set_index(["model", "poems"]).loc[("gpt2", 48), "memory ability"] == "1.00"
+    assert table.set_index(["model", "poems"]).loc[("gpt2", 64), "memory ability"] == "1.00"
 
 
 def test_a_cell_of_the_grid_uses_poems_of_its_own() -> None:
