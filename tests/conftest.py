@@ -82,3 +82,13 @@ def tiny_bert() -> Callable[..., Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="module")
+def float32() -> Iterator[None]:
+    """Models read in float32, whatever the machine is fast at: for modules that compare to the last digits."""
+    from memlab import runtime
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "fast_bfloat16", lambda: False)
+        yield

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from memlab import reader, weights
+from memlab import reader, runtime, weights
 from memlab.corpora.tokens import BOS, EOS, PAD, SEP
 from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
 from memlab.memories import KeyValue, rows
 
+pytestmark = pytest.mark.usefixtures("float32")
 SIZES = {"latent_width": 24, "key_width": 8, "slots": 6, "segment_tokens": 12, "encoder_layers": 1, "encoder_heads": 2}
 
 
@@ -51,6 +52,13 @@ def test_segments_keep_their_order_whatever_the_batch(model: MemoryDecoder, batc
     assert torch.allclose(latents, expected[0], atol=1e-5) and torch.allclose(keys, expected[1], atol=1e-5)
     assert float((expected[0][0] - expected[0][1]).abs().max()) > 0.1
     assert latents.dtype == keys.dtype == torch.float32 and not latents.requires_grad
+
+
+def test_fast_bfloat16_gives_nearly_the_same(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = reader.encode(model, segments(40))
+    monkeypatch.setattr(runtime, "fast_bfloat16", lambda: True)
+    for fast, slow in zip(reader.encode(model, segments(40)), exact, strict=True):
+        assert fast.dtype == torch.float32 and 0 < float((fast - slow).norm() / slow.norm()) < 0.05
 
 
 def test_nothing_to_encode(model: MemoryDecoder) -> None:

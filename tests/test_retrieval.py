@@ -22,6 +22,7 @@ from memlab import retrieval, runtime
 from memlab.corpora import relations, text
 from memlab.retrieval import BM25, Dense, SentenceEncoder, best_rows, open_encoder
 
+pytestmark = pytest.mark.usefixtures("float32")
 LINES = text.generic_sentences(60, 3)
 WIDTH, LONGEST = 32, 24
 
@@ -42,12 +43,6 @@ def copy(checkpoint: Path, to: Path, files: dict[str, Any], inside: str = "") ->
         (to / name).parent.mkdir(exist_ok=True)
         (to / name).write_text(json.dumps(content), "utf-8")
     return to
-
-
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys are compared in float32, whatever the machine is fast at."""
-    monkeypatch.setattr(runtime, "fast_bfloat16", lambda: False)
 
 
 def by_hand(encoder: SentenceEncoder, line: str, longest: int = LONGEST, pooling: str = "mean") -> Tensor:

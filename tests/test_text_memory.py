@@ -16,6 +16,7 @@ from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny
 from memlab.memories import KeyValue
 from memlab.text_memory import Once, OwnKeys, TextMemory, documentation, pack, token_ids
 
+pytestmark = pytest.mark.usefixtures("float32")
 LINES = [line for line in text.generic_sentences(60, 4) if len(token_ids([line])[0]) <= 30][:30]
 
 
