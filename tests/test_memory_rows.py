@@ -93,8 +93,8 @@ def test_a_coarser_product_proposes_more_and_decides_the_same(precision: str, mo
     state, before = written(keys, keys, torch.float32), torch.backends.mkldnn.matmul.fp32_precision
     wanted, exact = KeyValue(5).address(state, queries), scan._products
     coarse = {"ieee": torch.float32, "tf32": torch.float16, "bf16": torch.bfloat16}[precision]  # float16: 10 bits too
-    monkeypatch.setattr(scan, "_products", lambda queries, keys, in_cache: exact(
-        queries.to(coarse).float(), keys.to(coarse).float(), in_cache))
+    monkeypatch.setattr(scan, "_products", lambda queries, keys: exact(
+        queries.to(coarse).float(), keys.to(coarse).float()))
     try:
         torch.backends.mkldnn.matmul.fp32_precision = precision
         found = KeyValue(5).address(state, queries)

@@ -17,6 +17,7 @@ from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue
 
 Batch = tuple[Tensor, Tensor]
+ENDS = [tokens.EOS, tokens.SEP]  # neither is written: both loops go on for as many tokens as they are asked for
 
 
 def batches(segments: reader.Segments, size: int, *, by_length: bool) -> list[Batch]:
@@ -65,7 +66,7 @@ def without_cache(model: MemoryDecoder, ids: Tensor, latents: Tensor, new: int) 
     """Greedy decoding that feeds prefix and text anew for every token (as Larimar's published sampler does)."""
     for _ in range(new):
         logits = model(ids, latents=latents).logits[:, -1]
-        logits[:, tokens.EOS] = -torch.inf
+        logits[:, ENDS] = -torch.inf
         ids = torch.cat([ids, logits.argmax(1, keepdim=True)], 1)
     return ids
 
@@ -80,7 +81,7 @@ def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -
 
         def generate(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return model.generate(start, latents=latents, max_new_tokens=new, min_new_tokens=new, do_sample=False,
-                                  pad_token_id=tokens.EOS, eos_token_id=tokens.EOS)
+                                  pad_token_id=tokens.EOS, eos_token_id=ENDS)
 
         def loop(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return without_cache(model, start, latents, new)

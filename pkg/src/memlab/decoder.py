@@ -230,7 +230,8 @@ class MemoryDecoder(PreTrainedModel):
         """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and new tokens.
 
         Prompts of unequal length are padded on the left, as for every causal model. Beams and several returned
-        sequences work because the prefix travels as plain input embeddings.
+        sequences work because the prefix travels as plain input embeddings. Only a separator in the prompt opens the
+        next stretch of positions: let it stop at `separator`, and ask for the next segment behind it.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if latents is None:
