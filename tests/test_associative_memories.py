@@ -91,6 +91,7 @@ def changed(data: pd.DataFrame, task: str, metric: str, to: float, **at: object)
 @pytest.mark.slow
 @pytest.mark.parametrize(("claim", "verdict", "change"), [
     ("N8", "refuted", lambda data: changed(data, "steps", "error", 0.1, steps="best", load=0.9)),
+    ("N8", "qualified", lambda data: changed(data, "steps", "error", 2e-4, steps="best", load=1.0)),
     ("N8", "supported", lambda data: changed(changed(data, "steps", "error", 0.0, steps=15), "steps", "finite", 1.0)),
     ("N9", "refuted", lambda data: changed(data, "forgetting", "difference", 0.1)),
     ("N10", "refuted", lambda data: changed(data, "read", "error", 0.3, load=0.9, cosine=1.0)),

@@ -63,10 +63,11 @@ def test_rows_that_need_care() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @given(count=st.integers(1, 60), width=st.integers(1, 6), queries=st.integers(1, 9), top_k=st.integers(1, 7),
-       at_once=st.integers(1, 200), group=st.integers(1, 9), grid=st.booleans(), seed=st.integers(0, 999))
+       at_once=st.integers(1, 600), numbers=st.integers(1, 400), group=st.integers(1, 9), grid=st.booleans(),
+       seed=st.integers(0, 999))
 def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: int, width: int, queries: int,
-                                                    top_k: int, at_once: int, group: int, grid: bool, seed: int
-                                                    ) -> None:
+                                                    top_k: int, at_once: int, numbers: int, group: int, grid: bool,
+                                                    seed: int) -> None:
     """By numpy in float64, whatever the blocks; on a coarse grid keys collide, and ties go to the lowest row."""
     keys, asked = normal(count, width, seed=seed), normal(queries, width, seed=seed + 1)
     if grid:
@@ -74,7 +75,7 @@ def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: i
     state, top_k = written(keys, keys, dtype), min(top_k, count)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scan, "SCORES_AT_ONCE", at_once)
-        patch.setattr(scan, "NUMBERS_AT_ONCE", 7 * at_once)
+        patch.setattr(scan, "NUMBERS_AT_ONCE", numbers)
         patch.setattr(scan, "GROUP", group)
         patch.setattr(scan, "GROUPED_FROM", at_once // 2)
         scores, found = KeyValue(top_k).address(state, asked)
@@ -83,6 +84,16 @@ def test_address_is_brute_force_over_what_is_stored(dtype: torch.dtype, count: i
     wanted = np.argsort(-exact.numpy(), axis=1, kind="stable")[:, :top_k]
     assert np.array_equal(found.numpy(), wanted)
     assert torch.equal(scores, exact.gather(1, torch.from_numpy(wanted)).float())
+
+
+@pytest.mark.parametrize("queries", [1, 2, 8, 9])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 64, 79])
+def test_a_product_in_blocks_is_the_product(count: int, queries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of up to 16 rows, with and without rows left over; from nine queries on, at once."""
+    keys, asked = normal(count, 5), normal(queries, 5, seed=1)
+    monkeypatch.setattr(scan, "NUMBERS_AT_ONCE", 16 * 5)
+    found = scan._products(asked, keys)
+    assert found.shape == (queries, count) and torch.allclose(found, asked @ keys.T, atol=1e-6)
 
 
 @pytest.mark.parametrize("precision", ["ieee", "tf32", "bf16"])
