@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from memlab import __main__, experiments, results
+from memlab import __main__, results
+from memlab.book import experiments
+from memlab.book import units
 from memlab.results import Record, Verdict
 
 
@@ -187,7 +189,7 @@ def parts(tiny: ModuleType) -> ModuleType:
     def measure(name: str) -> list[Record]:
         return [Record("tiny", name, "task", "square", float(index**2), 0, index) for index in range(3)]
 
-    tiny.units = lambda profile, seed: [experiments.Unit(name, lambda name=name: measure(name)) for name in "abc"]
+    tiny.units = lambda profile, seed: [units.Unit(name, lambda name=name: measure(name)) for name in "abc"]
     return tiny
 
 

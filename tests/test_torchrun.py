@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from memlab import __main__, results, runtime
-from memlab.experiments import needles
+from memlab.book.outside_the_weights.needles import experiment as needles_experiment
 
 PLAN = {"lengths": (1500,), "trials": 2, "causal": 0, "causal_trials": 0}
 PROGRAM = f"""
@@ -33,8 +33,8 @@ def test_two_processes_measure_what_one_measures(tmp_path: Path, monkeypatch: py
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
                            str(program), str(two)], capture_output=True, text=True, env=where)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setitem(needles.PLANS, "quick", PLAN)
-    monkeypatch.setattr(needles, "model_for", lambda profile, seed: needles.pretrained.shipped())
+    monkeypatch.setitem(needles_experiment.PLANS, "quick", PLAN)
+    monkeypatch.setattr(needles_experiment, "model_for", lambda profile, seed: needles_experiment.pretrained.shipped())
     assert __main__.main(["run", "needles", "--out", str(tmp_path / "one.jsonl")]) == 0
     alone = results.load(tmp_path / "one.jsonl")
     alone = alone[alone["model"] != "linear"]
@@ -55,7 +55,7 @@ def test_without_the_linear_read_out_there_is_no_verdict_on_it() -> None:
 
     rows = [row("memory", task, "recall", 1.0) for task in ("passkey", "needle")]
     rows += [row("memory", "cost", metric, 1.0) for metric in ("write_seconds", "read_ms", "bytes_per_token")]
-    assert [v.claim for v in needles.verdicts(pd.DataFrame(rows))] == ["N1", "N2"]
+    assert [v.claim for v in needles_experiment.verdicts(pd.DataFrame(rows))] == ["N1", "N2"]
 
 
 @pytest.mark.parametrize("asked", [["dynamic-sum"], ["needles", "--resume", "--out", "x.jsonl"]])

@@ -12,20 +12,25 @@ from collections.abc import Sequence
 
 import measure
 
-from memlab import cost_bench, cost_whole, needle_bench, pretrained
+from memlab.book.outside_the_weights.what_it_costs import (
+    measure as what_it_costs_measure,
+    whole_runs,
+)
+from memlab.book.outside_the_weights.needles import measure as needles_measure
+from memlab.decoder import pretrained
 from memlab.results import wilson
 
 
 def recall(kind: str, length: int, trials: int) -> dict[str, float]:
     """Recall by dtype, on the same prompts."""
     model, found = pretrained.shipped(), {}
-    cell = needle_bench.Cell(model, kind, length, trials=trials)
+    cell = needles_measure.Cell(model, kind, length, trials=trials)
     whole, facts = cell.bases, cell.facts
     longest = max(whole, key=len)
     print(f"\n{f'{kind}, {length:,} tokens, {len(longest):,} rows':40} recall (Wilson 95 %)    address   bytes a token")
-    for name in cost_bench.DTYPES:
+    for name in what_it_costs_measure.DTYPES:
         cell.facts = facts
-        cost_whole.compact(cell, whole, name)
+        whole_runs.compact(cell, whole, name)
         outcomes = cell.memory()
         right = sum(outcome.right for outcome in outcomes)
         low, high = wilson(right, trials)

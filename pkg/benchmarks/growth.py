@@ -16,7 +16,10 @@ import torch
 import torch.nn.functional as F
 from memories import historic_read, historic_write
 
-from memlab import baselines, needle_bench, pretrained, reader, runtime
+from memlab.models import causal_baseline
+from memlab.book.outside_the_weights.needles import measure as needles_measure
+from memlab.decoder import pretrained, reading
+from memlab import runtime
 from memlab.memories import KeyValue, Larimar, RowFolder
 
 
@@ -25,16 +28,16 @@ def least(task: Callable[[], object], rounds: int) -> float:
     return min(measure.seconds(task) for _ in range(rounds))
 
 
-def reading(lengths: Sequence[int], rounds: int) -> dict[str, float]:
+def reading_growth(lengths: Sequence[int], rounds: int) -> dict[str, float]:
     """Real text: encode, write, look one cue up, and the bytes, by tokens."""
     model, memory = pretrained.shipped(), KeyValue()
     costs: dict[str, list[float]] = {"encode": [], "write": [], "read": [], "bytes": []}
     for length in lengths:
-        segments = needle_bench.haystack(length, 0).segments
-        latents, keys = reader.encode(model, segments)
+        segments = needles_measure.haystack(length, 0).segments
+        latents, keys = reading.encode(model, segments)
         empty = memory.empty(keys.shape[1], latents.shape[1], capacity=len(keys))
         state = memory.write(empty, keys, latents)
-        for name, task in (("encode", lambda s=segments: reader.encode(model, s)),
+        for name, task in (("encode", lambda s=segments: reading.encode(model, s)),
                            ("write", lambda k=keys, z=latents: memory.write(memory.empty(
                                k.shape[1], z.shape[1], capacity=len(k)), k, z)),
                            ("read", lambda s=state, k=keys: memory.read(s, k[:1]))):
@@ -63,7 +66,7 @@ def rows(counts: Sequence[int], width: int, rounds: int) -> dict[str, float]:
 
 def alternatives(contexts: Sequence[int], counts: Sequence[int], rounds: int) -> dict[str, float]:
     """A causal transformer that reads its context anew, by tokens; Larimar's memory with as many slots as patterns."""
-    causal, larimar, found = baselines.load_causal(), Larimar(), {}
+    causal, larimar, found = causal_baseline.load_causal(), Larimar(), {}
     ids = torch.randint(5, 2000, (1, max(contexts)), generator=runtime.generator(0, "context"))
     with torch.no_grad():
         costs = [least(lambda n=n: causal(input_ids=ids[:, :n], use_cache=False, logits_to_keep=1), rounds)
@@ -90,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     args = measure.arguments(__doc__, argv)
     rounds = min(args.rounds, 3)
     if args.tiny:
-        return reading((200, 600), 1) | rows((100, 400), 8, 1) | alternatives((64, 128), (8, 16), 1)
-    return (reading((2048, 8192, 32768), rounds) | rows((10_000, 40_000, 160_000), 128, rounds)
+        return reading_growth((200, 600), 1) | rows((100, 400), 8, 1) | alternatives((64, 128), (8, 16), 1)
+    return (reading_growth((2048, 8192, 32768), rounds) | rows((10_000, 40_000, 160_000), 128, rounds)
             | alternatives((512, 1024, 2048, 4096, 8192), (64, 128, 256, 512), rounds))
 
 

@@ -11,21 +11,22 @@ import measure
 import torch
 from torch import Tensor
 
-from memlab import needle_bench, pretrained, reader
-from memlab.corpora import tokens
+from memlab.book.outside_the_weights.needles import measure as needles_measure
+from memlab.decoder import pretrained, reading
+from memlab.corpora import tokenization
 from memlab.decoder import MemoryDecoder
 from memlab.memories import KeyValue
 
 Batch = tuple[Tensor, Tensor]
-ENDS = [tokens.EOS, tokens.SEP]  # neither is written: both loops go on for as many tokens as they are asked for
+ENDS = [tokenization.EOS, tokenization.SEP]  # neither is written: both loops go on for as many tokens as they are asked for
 
 
-def batches(segments: reader.Segments, size: int, *, by_length: bool) -> list[Batch]:
+def batches(segments: reading.Segments, size: int, *, by_length: bool) -> list[Batch]:
     """Token ids and masks of all segments, padded to the longest of each batch."""
     rows = sorted(segments, key=len) if by_length else list(segments)
     made = []
     for some in (rows[start:start + size] for start in range(0, len(rows), size)):
-        ids = torch.full((len(some), max(map(len, some))), tokens.PAD)
+        ids = torch.full((len(some), max(map(len, some))), tokenization.PAD)
         for row, segment in zip(ids, some, strict=True):
             row[:len(segment)] = torch.tensor(segment)
         made.append((ids, (torch.arange(ids.shape[1]) < torch.tensor([[len(s)] for s in some])).long()))
@@ -36,28 +37,28 @@ def batches(segments: reader.Segments, size: int, *, by_length: bool) -> list[Ba
 def bare(model: MemoryDecoder, made: list[Batch]) -> None:
     """The encoder alone, on batches that lie ready."""
     for ids, mask in made:
-        with reader._fast(model):
+        with reading._fast(model):
             model.encode(ids, mask)
 
 
 def encode(model: MemoryDecoder, length: int, rounds: int) -> dict[str, float]:
     """`reader.encode` and `reader.memorise` on real text of `length` tokens."""
-    segments = needle_bench.haystack(length, 0).segments
+    segments = needles_measure.haystack(length, 0).segments
     count = sum(map(len, segments))
     measure.heading(f"{count:,} tokens in {len(segments):,} segments", "reader", "encoder")
     ready, unsorted = batches(segments, 256, by_length=True), batches(segments, 256, by_length=False)
     found = {"encode": measure.compare("encode: the bare encoder on batches that lie ready",
-                                       lambda: reader.encode(model, segments), lambda: bare(model, ready),
+                                       lambda: reading.encode(model, segments), lambda: bare(model, ready),
                                        rounds=rounds)}
-    measure.compare("encode: the bare encoder, batches in reading order", lambda: reader.encode(model, segments),
+    measure.compare("encode: the bare encoder, batches in reading order", lambda: reading.encode(model, segments),
                     lambda: bare(model, unsorted), rounds=rounds)
-    measure.compare("encode and write: encode", lambda: reader.memorise(model, segments),
-                    lambda: reader.encode(model, segments), rounds=rounds)
-    latents, keys = reader.encode(model, segments)
+    measure.compare("encode and write: encode", lambda: reading.memorise(model, segments),
+                    lambda: reading.encode(model, segments), rounds=rounds)
+    latents, keys = reading.encode(model, segments)
     memory = KeyValue()
     found["write"] = measure.compare(
         "write alone: encode", lambda: memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents),
-        lambda: reader.encode(model, segments), rounds=rounds)
+        lambda: reading.encode(model, segments), rounds=rounds)
     return found
 
 
@@ -76,12 +77,12 @@ def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -
     measure.heading(f"{new} new tokens behind the prefix and one token", "cache", "no cache")
     found = {}
     for count in counts:
-        latents = reader.encode(model, needle_bench.haystack(4096, 0).segments[:count])[0]
-        start = torch.full((count, 1), tokens.BOS)
+        latents = reading.encode(model, needles_measure.haystack(4096, 0).segments[:count])[0]
+        start = torch.full((count, 1), tokenization.BOS)
 
         def generate(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return model.generate(start, latents=latents, max_new_tokens=new, min_new_tokens=new, do_sample=False,
-                                  pad_token_id=tokens.EOS, eos_token_id=ENDS)
+                                  pad_token_id=tokenization.EOS, eos_token_id=ENDS)
 
         def loop(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return without_cache(model, start, latents, new)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import claims
-from memlab import experiments
+from memlab.book import experiments
 
 CHAPTER = """\
 ---

@@ -16,7 +16,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from memlab import experiments, results, runtime
+from memlab.book import experiments
+from memlab import results, runtime
+from memlab.book import units
 from memlab.results import Record
 
 
@@ -47,7 +49,7 @@ def _kept(records: Iterable[Record], kept: list[Record]) -> Iterator[Record]:
         yield record
 
 
-def _chosen(args: argparse.Namespace, profile: str) -> list[experiments.Unit]:
+def _chosen(args: argparse.Namespace, profile: str) -> list[units.Unit]:
     """The units of the run, or those that --only names; ValueError for a name that there is not."""
     units = list(experiments.units(experiments.find(args.experiment), profile, args.seed))
     names = [unit.name for unit in units]
@@ -113,12 +115,13 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
-    from memlab import fixed_training, pretrained  # with them comes transformers: seconds that `list` should not cost
+    from memlab.book.outside_the_weights.one_matrix import training as one_matrix_training
+    from memlab.decoder import pretrained  # with them comes transformers: seconds that `list` should not cost
 
     profile = runtime.profile(args.profile)
     runtime.use_threads(args.threads)
     made_by = runtime.provenance(profile=profile, seed=args.seed)
-    log = (fixed_training.make(profile, args.seed, args.folder) if args.model == "fixed-memory" else
+    log = (one_matrix_training.make(profile, args.seed, args.folder) if args.model == "fixed-memory" else
            pretrained.make(args.model, profile, args.seed, args.folder))
     if args.out:
         rows = [Record("training", args.model, "training", "loss", row["loss"], args.seed, int(row["step"]),

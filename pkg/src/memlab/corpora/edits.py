@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from memlab import runtime
 from memlab.corpora import text
-from memlab.corpora.tasks import known_split
+from memlab.corpora.needles import known_split
 
 # {S} is the subject. Two lines a relation: the kind of its value, the stem that the value follows and two other stems;
 # a question.

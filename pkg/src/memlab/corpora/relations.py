@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from memlab import runtime
-from memlab.corpora import text, values
+from memlab.corpora import text, keys_and_values
 from memlab.corpora.relation_table import TABLE, VALUES
 
 PARTS = ("trained", "wording", "held out")
@@ -79,11 +79,11 @@ def _name(rng: random.Random) -> str:
 def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
     """A new entity of a kind, from the quarter that is tested or from the rest."""
     made = ""
-    while not made or values.asked_about(made) != tested:
+    while not made or keys_and_values.asked_about(made) != tested:
         if kind == "person":
             made = f"{rng.choice(_GIVEN)} {_name(rng)}"
         elif kind in ("work", "film", "object"):
-            made = f"{rng.choice(values.QUALITIES)} {rng.choice(values.THINGS)}"
+            made = f"{rng.choice(keys_and_values.QUALITIES)} {rng.choice(keys_and_values.THINGS)}"
             made = f"The {made.title()}" if kind != "object" else made
         else:
             made = f"{text.made_up_word(rng)}{rng.randrange(10, 100)}" if kind == "machine" else _name(rng)
@@ -162,7 +162,7 @@ def _alike(who: str, kind: str, rng: random.Random) -> str:
     first, *rest = who.split()
     if not rest:
         return entity(kind, rng, tested=False)
-    while values.asked_about(other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))):
+    while keys_and_values.asked_about(other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))):
         pass
     return other
 

@@ -24,9 +24,9 @@ from functools import lru_cache
 from itertools import pairwise
 
 from memlab import runtime
-from memlab.corpora import tasks, text, values
-from memlab.corpora.mismatch import PAIRS
-from memlab.corpora.tasks import Encode, Haystack, Rows, Segments, cut
+from memlab.corpora import needles, text, keys_and_values
+from memlab.corpora.no_shared_words import PAIRS
+from memlab.corpora.needles import Encode, Haystack, Rows, Segments, cut
 
 KINDS = ("single", "multi-key", "multi-value", "multi-query", "tracking", "chain", "mismatch")
 SOURCES = ("filler", "documentation", "needles")
@@ -57,7 +57,7 @@ class Task:
             raise ValueError(f"unknown task {self.kind!r}: expected one of {', '.join(KINDS)}")
         if self.count < 1:
             raise ValueError(f"expected a count of at least 1, got {self.count}")
-        values.check(self.values, self.digits)
+        keys_and_values.check(self.values, self.digits)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Puzzle:
 def puzzle(task: Task, seed: int, *, split: str = "test", avoid: frozenset[str] = frozenset()) -> Puzzle:
     """The facts and the question of a task; names and values are new in every fact, and none is in `avoid` (words in
     lower case). ValueError for an unknown split, or a count that mismatch has not enough pairs for."""
-    tasks.known_split(split)
+    needles.known_split(split)
     rng = runtime.python_random(seed, "ruler", task.kind, task.values, task.digits, task.count, split)
     make = {"tracking": _variables, "chain": _variables, "mismatch": _mismatch}.get(task.kind, _facts)
     made = make(task, rng, split, avoid)
@@ -86,21 +86,21 @@ def puzzle(task: Task, seed: int, *, split: str = "test", avoid: frozenset[str] 
 def _values(task: Task, kind: str, count: int, rng: random.Random, avoid: frozenset[str]) -> list[str]:
     found: list[str] = []
     while len(found) < count:
-        found.append(values.new_value(kind, rng, digits=task.digits, taken=avoid.union(found)))
+        found.append(keys_and_values.new_value(kind, rng, digits=task.digits, taken=avoid.union(found)))
     return found
 
 
 def _facts(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) -> Puzzle:
-    asked = [values.new_key(rng)]
+    asked = [keys_and_values.new_key(rng)]
     while len(asked) < (task.count if task.kind == "multi-query" else 1):
-        asked.append(values.new_key(rng, asked))
+        asked.append(keys_and_values.new_key(rng, asked))
     keys = asked * (task.count if task.kind == "multi-value" else 1)
     needed = len(keys)
     if task.kind == "multi-key":
-        near = values.neighbours(asked[0])
+        near = keys_and_values.neighbours(asked[0])
         keys = keys + rng.sample(near, min(task.count, len(near)))
         while len(keys) < needed + task.count:
-            keys.append(values.new_key(rng, keys))
+            keys.append(keys_and_values.new_key(rng, keys))
     noun, fact = _NOUNS[task.values], _FACT[split]
     found = _values(task, task.values, len(keys), rng, avoid)
     chains = tuple((fact.format(noun=noun, key=key, value=value),) for key, value in zip(keys, found, strict=True))
@@ -144,14 +144,14 @@ def haystack(task: Task, tokens: int, encode: Encode, *, limit: int, source: str
     """At least `tokens` tokens: `tasks.haystack`, or nothing but other facts ("needles", of the task's kind of value),
     which share no key and no value with any puzzle. It depends on nothing else of the task, so trials may share it."""
     if source != "needles":
-        return tasks.haystack(tokens, encode, limit=limit, split=split, source=source, seed=seed)
-    rng = runtime.python_random(seed, "needles", task.values, task.digits, tasks.known_split(split))
-    return tasks.fill(_needles(task, split, rng), tokens, encode, limit=limit)
+        return needles.haystack(tokens, encode, limit=limit, split=split, source=source, seed=seed)
+    rng = runtime.python_random(seed, "needles", task.values, task.digits, needles.known_split(split))
+    return needles.fill(_needles(task, split, rng), tokens, encode, limit=limit)
 
 
 def _needles(task: Task, split: str, rng: random.Random) -> Iterator[str]:
-    for key in values.haystack_keys(rng):
-        value = values.new_value(task.values, rng, digits=task.digits, asked=False)
+    for key in keys_and_values.haystack_keys(rng):
+        value = keys_and_values.new_value(task.values, rng, digits=task.digits, asked=False)
         yield _FACT[split].format(noun=_NOUNS[task.values], key=key, value=value)
 
 
@@ -186,7 +186,7 @@ def trial(task: Task, tokens: int, depth: float, seed: int, encode: Encode, *, l
     anywhere. Those do not move with the depth. ValueError for a depth outside 0 … 1, or a prompt too short."""
     if not 0 <= depth <= 1:
         raise ValueError(f"expected a depth between 0 and 1, got {depth}")
-    avoid = _vocabulary(tasks.known_split(split)) if source == "documentation" else frozenset()
+    avoid = _vocabulary(needles.known_split(split)) if source == "documentation" else frozenset()
     made = puzzle(task, seed, split=split, avoid=avoid)
     question, *cues = encode([" " + one for one in (made.question, *made.cues)])
     own = [cut([ids], limit) for ids in encode([" " + one for chain in made.chains for one in chain])]
@@ -199,7 +199,7 @@ def trial(task: Task, tokens: int, depth: float, seed: int, encode: Encode, *, l
     gaps = hay.starts[: bisect_right(hay.starts, hay.fitting(room))]
     shares = _shares(made, depth, runtime.python_random(seed, "places", task.kind, task.count, split))
     places = [gaps[round(share * (len(gaps) - 1))] for share in shares]
-    segments, rows = tasks.insert(hay.segments[: gaps[-1]], own, places)
+    segments, rows = needles.insert(hay.segments[: gaps[-1]], own, places)
     needed = sum(map(len, made.chains[: made.needed]))
     return Trial(made, segments, tuple(rows[:needed]), tuple(rows[needed:]), tuple(question), tuple(map(tuple, cues)),
                  depth)

@@ -30,11 +30,11 @@ from memlab.memories.addressing import gaussian_addresses, linear_addresses
 from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
 from memlab.memories.kanerva import Kanerva, KanervaState
 from memlab.memories.linear import Larimar, LarimarState, LinearState, PseudoInverse
-from memlab.memories.mapped import RowFolder
+from memlab.memories.row_folder import RowFolder
 from memlab.memories.published import PublishedLarimar, iterate_inverse, iteration_residual
 from memlab.memories.recursive import Recursive, RecursiveState
 from memlab.memories.sharded import Sharded, ShardedState
-from memlab.memories.slots import KeyValue, KeyValueState
+from memlab.memories.key_value import KeyValue, KeyValueState
 
 __all__ = ["DenseHopfield", "DenseState", "Hopfield", "HopfieldState", "Kanerva", "KanervaState", "KeyValue",
            "KeyValueState", "Larimar", "LarimarState", "LinearState", "PseudoInverse", "PublishedLarimar", "Recursive",

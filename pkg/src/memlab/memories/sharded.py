@@ -18,7 +18,7 @@ from torch import Tensor
 from memlab.memories import rows as storage
 from memlab.memories.checks import check_written
 from memlab.memories.scan import scan_dtype
-from memlab.memories.slots import KeyValue, KeyValueState, check_range, kept
+from memlab.memories.key_value import KeyValue, KeyValueState, check_range, kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,337 @@
+"""Rows in files: the same state as in RAM, whole after every kill, and every damaged file refused by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from memlab import runtime
+from memlab.memories import KeyValue, KeyValueState, RowFolder, row_files, row_folder, rows
+
+DTYPES = (torch.float32, torch.float16, torch.int8)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=runtime.generator(seed, "mapped", *shape))
+
+
+def same(found: KeyValueState, wanted: KeyValueState) -> bool:
+    pairs = list(zip(found.parts, wanted.parts, strict=True))
+    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs) and found.longest == wanted.longest
+
+
+def block(number: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The block of that number: up to 5 values, each with a key or two."""
+    values = normal(1 + number % 5, 3, seed=number)
+    slots = torch.arange(2 * len(values) - number % 2) % len(values)
+    return normal(len(slots), 4, seed=number), values, slots
+
+
+def in_ram(blocks: int, dtype: torch.dtype) -> KeyValueState:
+    memory = KeyValue()
+    state = memory.empty(4, 3, dtype=dtype, key_dtype=dtype)
+    for number in range(blocks):
+        state = memory.write(state, *block(number))
+    return state
+
+
+def on_disk(folder: Path, blocks: int, dtype: torch.dtype = torch.int8) -> None:
+    with RowFolder.create(folder, 4, 3, dtype=dtype, key_dtype=dtype) as made:
+        for number in range(blocks):
+            made.write(*block(number))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_a_folder_is_the_state_in_ram(dtype: torch.dtype, data: st.DataObject, tmp_path_factory) -> None:
+    """Writes and forgets in any order, the folder closed and opened anew between any two of them."""
+    folder, memory, number = tmp_path_factory.mktemp("rows") / "new" / "rows", KeyValue(), 0
+    state = memory.empty(4, 3, dtype=dtype, key_dtype=dtype)
+    made = RowFolder.create(folder, 4, 3, dtype=dtype, key_dtype=dtype)
+    for forgets in data.draw(st.lists(st.booleans(), max_size=6)):
+        if forgets and len(state):
+            gone = torch.tensor(data.draw(st.lists(st.integers(0, len(state) - 1), max_size=3)), dtype=torch.long)
+            made.forget(gone)
+            state = memory.forget(state, gone)
+        else:
+            made.write(*block(number))
+            state, number = memory.write(state, *block(number)), number + 1
+        if data.draw(st.booleans()):
+            made.close()
+            made = RowFolder.open(folder)
+        assert same(made.state, state) and same(RowFolder.read(folder), state)
+    made.close()
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {*row_files.NAMES, "manifest.json"}
+    if len(state):
+        asked = normal(9, 4, seed=77)
+        assert torch.equal(memory.read(RowFolder.read(folder), asked), memory.read(state, asked))
+
+
+def test_what_was_read_before_stays_as_it_was(tmp_path: Path) -> None:
+    on_disk(tmp_path, 4)
+    before, asked = RowFolder.read(tmp_path), normal(5, 4)
+    with RowFolder.open(tmp_path) as folder:
+        folder.write(*block(4))
+        folder.forget(torch.arange(len(folder.state) - 1))
+    assert same(before, in_ram(4, torch.int8))
+    assert torch.equal(KeyValue().read(before, asked), KeyValue().read(in_ram(4, torch.int8), asked))
+    before.values.zero_()  # private pages: a reader cannot damage the files
+    RowFolder.read(tmp_path)
+
+
+def test_forgotten_rows_are_in_no_file(tmp_path: Path) -> None:
+    mark = torch.full((1, 3), 1234.5)
+    with RowFolder.create(tmp_path, 4, 3) as folder:
+        folder.write(*block(3))
+        folder.write(normal(1, 4), mark)
+        there = [path.name for path in tmp_path.iterdir() if mark.numpy().tobytes() in path.read_bytes()]
+        assert there == ["values-0.bin"]
+        folder.forget(torch.tensor([len(folder.state) - 1]))
+        assert same(folder.state, KeyValue().forget(KeyValue().write(KeyValue().write(
+            KeyValue().empty(4, 3), *block(3)), normal(1, 4), mark), torch.tensor([len(block(3)[0])])))
+    assert not any(mark.numpy().tobytes() in path.read_bytes() for path in tmp_path.iterdir())
+
+
+# ---- kills -----------------------------------------------------------------------------------------------------------
+
+KILLED = textwrap.dedent('''
+    """Fork a writer again and again; it kills itself at its n-th call of the file system, or is killed at random."""
+    import builtins, os, random, signal, sys, time
+    from pathlib import Path
+    import torch
+    from memlab.memories import RowFolder
+    from test_memory_mapped import block, in_ram, same
+    torch.set_num_threads(1)
+
+    def work(folder, done):
+        """Blocks 0 to 5, then all forgotten but the last two keys, then blocks 6 and 7; each step is acknowledged."""
+        with RowFolder.create(folder, 4, 3, dtype=torch.int8, key_dtype=torch.int8) as made:
+            os.write(done, b".")
+            for step in range(9):
+                if step == 6:
+                    made.forget(torch.arange(len(made.state) - 2))
+                else:
+                    made.write(*block(step if step < 6 else step - 1))
+                os.write(done, b".")
+
+    def die_at(count):
+        """SIGKILL at the count-th fsync, replace, unlink or write; a write is cut in half first."""
+        left = [count]
+        def hook(call, torn=False):
+            def wrapped(*args, **kwargs):
+                left[0] -= 1
+                if left[0] == 0:
+                    if torn and len(args[0]) > 1:
+                        call(args[0][: len(args[0]) // 2])
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **kwargs)
+            return wrapped
+        os.fsync, os.replace, os.unlink = hook(os.fsync), hook(os.replace), hook(os.unlink)
+        real = builtins.open
+        def opened(path, mode="r", *rest, **more):
+            file = real(path, mode, *rest, **more)
+            if mode not in ("r+b", "w+b"):
+                return file
+            raw = real(path, "r+b", buffering=0)
+            file.close()
+            class Torn:  # unbuffered, so that half a write is half a write
+                def __enter__(self): return self
+                def __exit__(self, *_): raw.close()
+                def __getattr__(self, name): return getattr(raw, name)
+                def write(self, data): return hook_write(data)
+            hook_write = hook(raw.write, torn=True)
+            return Torn()
+        import memlab.memories.mapped as module
+        module.open = opened
+
+    def states():
+        """What a reader may find: the state after each step."""
+        from memlab.memories import KeyValue
+        found, memory = [in_ram(n, torch.int8) for n in range(7)], KeyValue()
+        found.append(memory.forget(found[-1], torch.arange(len(found[-1]) - 2)))
+        for number in (6, 7):
+            found.append(memory.write(found[-1], *block(number)))
+        return found
+
+    def run(folder, prepare, delay):
+        into, out = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(into)
+            prepare()
+            work(folder, out)
+            os._exit(0)
+        os.close(out)
+        if delay is not None:
+            time.sleep(delay)
+            os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        steps = len(os.read(into, 100))
+        os.close(into)
+        return steps, os.WIFSIGNALED(status)
+
+    root, wanted, kills = Path(sys.argv[1]), states(), 0
+    def verify(folder, steps):
+        """The last acknowledged state, or the next one where the kill came between the commit and the word."""
+        if steps == 0 and not (folder / "manifest.json").exists():
+            with RowFolder.create(folder, 4, 3, dtype=torch.int8, key_dtype=torch.int8): pass
+            return
+        state = RowFolder.read(folder)
+        assert any(same(state, wanted[n]) for n in (max(steps - 1, 0), min(steps, 9))), (folder, steps, len(state))
+        with RowFolder.open(folder) as again:  # and it can be written on
+            assert same(again.state, state)
+            again.write(*block(9))
+            assert len(RowFolder.read(folder)) == len(state) + len(block(9)[0])
+        assert len(list(folder.iterdir())) == 6, sorted(folder.iterdir())
+
+    moment, killed = 0, True
+    while killed:
+        moment += 1
+        steps, killed = run(root / f"step{moment}", lambda: die_at(moment), None)
+        kills += killed
+        verify(root / f"step{moment}", steps)
+    start = time.perf_counter(); run(root / "timed", lambda: None, None); whole = time.perf_counter() - start
+    drawn = random.Random(0)
+    for number in range(30):
+        steps, killed = run(root / f"random{number}", lambda: None, drawn.random() * whole)
+        kills += killed
+        if (root / f"random{number}").exists():
+            verify(root / f"random{number}", steps)
+    print(moment, kills)
+''')
+
+
+def test_a_kill_at_any_moment_leaves_the_last_complete_state(root: Path, tmp_path: Path) -> None:
+    """SIGKILL at every fsync, replace, unlink and write (half done), and at 30 random times."""
+    program = tmp_path / "killed.py"
+    program.write_text(KILLED, "utf-8")
+    (tmp_path / "rows").mkdir()
+    where = {**os.environ, "PYTHONPATH": f"{root / 'pkg' / 'src'}{os.pathsep}{root / 'tests'}"}
+    done = subprocess.run([sys.executable, str(program), str(tmp_path / "rows")], capture_output=True, text=True,
+                          env=where)
+    assert done.returncode == 0, done.stderr
+    moments, kills = map(int, done.stdout.split())
+    assert moments > 100 and kills >= moments + 5
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+def test_one_wrong_byte_is_named_and_refused(data: st.DataObject, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    on_disk(folder, 3)
+    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    content = bytearray(path.read_bytes())
+    where = data.draw(st.integers(0, len(content) - 1))
+    content[where] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    for opened in (RowFolder.read, RowFolder.open):
+        with pytest.raises(ValueError, match=re.escape(f"{path} is damaged: expected")):
+            opened(folder)
+
+
+@given(data=st.data())
+def test_a_file_that_was_cut_is_named_even_without_the_check(data: st.DataObject, tmp_path_factory) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    on_disk(folder, 3)
+    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
+    content = path.read_bytes()
+    path.write_bytes(content[:data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ValueError, match=re.escape(f"{path} is damaged: expected")):
+        RowFolder.read(folder, check=False)
+    path.unlink()
+    with pytest.raises(ValueError, match=re.escape(str(folder)) + ".*" + re.escape(path.name)):
+        RowFolder.read(folder)
+
+
+def test_what_lies_behind_the_counted_bytes_is_nobodys(tmp_path: Path) -> None:
+    on_disk(tmp_path, 3)
+    for path in tmp_path.glob("*.bin"):
+        path.write_bytes(path.read_bytes() + b"half a row")
+    (tmp_path / "values-1.bin").write_bytes(b"of a forget that was killed")
+    (tmp_path / "manifest.part").write_bytes(b'{"keys": 1')
+    assert same(RowFolder.read(tmp_path), in_ram(3, torch.int8))
+    with RowFolder.open(tmp_path) as folder:
+        folder.write(*block(3))
+    assert same(RowFolder.read(tmp_path), in_ram(4, torch.int8)) and not (tmp_path / "values-1.bin").exists()
+
+
+def test_the_format_is_plain(tmp_path: Path) -> None:
+    """What another program needs: JSON, and rows of little-endian numbers."""
+    import numpy as np
+
+    on_disk(tmp_path, 3, torch.float16)
+    manifest, state = json.loads((tmp_path / "manifest.json").read_text()), in_ram(3, torch.float16)
+    keys = np.fromfile(tmp_path / "keys-0.bin", "<f2").reshape(manifest["keys"], manifest["key_width"])
+    assert np.array_equal(keys, state.keys.numpy())
+    assert np.array_equal(np.fromfile(tmp_path / "slot-0.bin", "<i8"), state.slot.numpy())
+    assert manifest["format"] == "memlab rows 1" and manifest["generation"] == 0
+
+
+def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="expected the manifest of a folder of rows, got no file .*none"):
+        RowFolder.read(tmp_path / "none")
+    on_disk(tmp_path, 2)
+    with pytest.raises(ValueError, match="expected a new folder, got .*, which holds rows already"):
+        RowFolder.create(tmp_path, 4, 3)
+    with RowFolder.open(tmp_path) as folder:
+        with pytest.raises(ValueError, match="expected no other writer of"):
+            RowFolder.open(tmp_path)
+        with pytest.raises(ValueError, match=r"keys must have shape \(rows, 4\), got \(2, 5\)"):
+            folder.write(torch.ones(2, 5), torch.ones(2, 3))
+        with pytest.raises(ValueError, match="expected rows from 0 to 4, got numbers from 5 to 5"):
+            folder.forget(torch.tensor([5]))
+        monkeypatch.setattr(row_folder.shutil, "disk_usage", lambda path: type("", (), {"free": 10}))
+        with pytest.raises(ValueError, match="^3 rows need 69 bytes, but 10 bytes are available"):
+            folder.write(normal(3, 4), normal(3, 3))
+    assert same(RowFolder.read(tmp_path), in_ram(2, torch.int8))
+    with pytest.raises(ValueError, match="expected rows in one of"):
+        RowFolder.create(tmp_path / "new", 4, 3, dtype=torch.int32)
+
+
+def test_a_disk_that_fails_in_the_middle_leaves_the_folder_as_it_was(tmp_path: Path,
+                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    on_disk(tmp_path, 2)
+    with RowFolder.open(tmp_path) as folder:
+        real, calls = row_folder.os.fsync, [0]
+
+        def fsync(handle: int) -> None:
+            calls[0] += 1
+            if calls[0] == 3:
+                raise OSError("no space left on device")
+            real(handle)
+
+        monkeypatch.setattr(row_folder.os, "fsync", fsync)
+        with pytest.raises(OSError, match="no space left"):
+            folder.write(*block(2))
+        assert same(folder.state, in_ram(2, torch.int8))
+        folder.write(*block(2))
+    assert same(RowFolder.read(tmp_path), in_ram(3, torch.int8))
+
+
+def test_a_stream_is_written_in_constant_ram(tmp_path: Path) -> None:
+    """100 MB in 25 writes, into files: the process grows by a few blocks at most."""
+    keys, values = normal(8000, 16), normal(8000, 112)
+    with RowFolder.create(tmp_path, 16, 112) as folder:
+        folder.write(keys, values)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(24):
+            folder.write(keys, values)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # KiB
+    state = RowFolder.read(tmp_path, check=False)
+    assert len(state) == 200_000 and state.nbytes == 200_000 * KeyValue.bytes_per_row(16, 112)
+    assert rows.longest(state.keys[-8000:], state.parts[3][-8000:]) == state.longest
