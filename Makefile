@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BOOK := _build/html/index.html
 
-# The same values as in tools/nb.py: what a kernel must find so that it prints the same on every machine.
+# The same values as in tools/notebooks.py: what a kernel must find so that it prints the same on every machine.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -34,16 +34,17 @@ book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
 test: setup  ## everything that must hold: lint, types, notebooks, package, site (tests/site builds it), chapters
 	$(MAKE) --no-print-directory -j2 lint check
-	notebooks=$$($(BIN)/python tools/nb.py list | grep -vxF $(FIRST)) && \
+	notebooks=$$($(BIN)/python tools/notebooks.py list | grep -vxF $(FIRST)) && \
 	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks tests
 lint: setup  ## style, types and workflows
+	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 notebooks: setup  ## execute the chapters whose code changed and write their .ipynb
-	$(BIN)/python tools/nb.py build
+	$(BIN)/python tools/notebooks.py build
 check: setup  ## fast, no kernel: every .ipynb is its .md, executed; repository and claims agree everywhere
-	$(BIN)/python tools/nb.py check
+	$(BIN)/python tools/notebooks.py check
 	$(BIN)/python tools/repository.py check
 	$(BIN)/python tools/claims.py check
 serve: book  ## the site at http://localhost:8000

@@ -1,4 +1,5 @@
-"""Shared by all tests. Do not import memlab here: the jaxtyping hook that checks its signatures comes later."""
+"""Shared by all tests. Do not import memlab here: the jaxtyping hook that checks its signatures
+comes later."""
 
 from __future__ import annotations
 
@@ -8,14 +9,21 @@ from pathlib import Path
 
 import pytest
 
-for name, value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-                    "HF_HUB_OFFLINE": "1", "MEMLAB_PROFILE": "quick",
-                    "MEMLAB_CACHE": str(Path(__file__).resolve().parents[1] / ".cache")}.items():
+for name, value in {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "MEMLAB_PROFILE": "quick",
+    "MEMLAB_CACHE": str(Path(__file__).resolve().parents[1] / ".cache"),
+}.items():
     os.environ.setdefault(name, value)
 
 import hypothesis  # noqa: E402  (after the environment, which numpy reads when it is first imported)
 
-hypothesis.settings.register_profile("book", max_examples=25, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "book", max_examples=25, deadline=None, derandomize=True, database=None
+)
 hypothesis.settings.load_profile("book")
 
 
@@ -27,7 +35,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_windows() -> None:
-    """Figures without a screen; not by an environment variable, which the kernels of the chapters would inherit."""
+    """Figures without a screen; not by an environment variable, which the kernels of the chapters
+    would inherit."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -37,7 +46,8 @@ def no_windows() -> None:
 def untouched_global_random_state() -> Iterator[None]:
     """Fails the test if it moved the global random state of numpy or torch.
 
-    Python's own cannot be watched here: the type checks of the hook draw from it. test_architecture reads the code.
+    Python's own cannot be watched here: the type checks of the hook draw from it. test_architecture
+    reads the code.
     """
     import numpy
     import torch
@@ -69,13 +79,30 @@ def tiny_bert() -> Callable[..., Path]:
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    def save(folder: Path, lines: Sequence[str], *, words: int, width: int, layers: int, inner: int, positions: int,
-             longest: int) -> Path:
+    def save(
+        folder: Path,
+        lines: Sequence[str],
+        *,
+        words: int,
+        width: int,
+        layers: int,
+        inner: int,
+        positions: int,
+        longest: int,
+    ) -> Path:
         core = BertWordPieceTokenizer(lowercase=True)
         core.train_from_iterator(lines, vocab_size=words, show_progress=False)
-        BertTokenizerFast(tokenizer_object=core._tokenizer, model_max_length=longest).save_pretrained(folder)
-        config = BertConfig(vocab_size=core.get_vocab_size(), hidden_size=width, num_hidden_layers=layers,
-                            num_attention_heads=2, intermediate_size=inner, max_position_embeddings=positions)
+        BertTokenizerFast(
+            tokenizer_object=core._tokenizer, model_max_length=longest
+        ).save_pretrained(folder)
+        config = BertConfig(
+            vocab_size=core.get_vocab_size(),
+            hidden_size=width,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=inner,
+            max_position_embeddings=positions,
+        )
         with torch.random.fork_rng():
             torch.manual_seed(0)
             BertModel(config).save_pretrained(folder)
@@ -86,7 +113,8 @@ def tiny_bert() -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def float32() -> Iterator[None]:
-    """Models read in float32, whatever the machine is fast at: for modules that compare to the last digits."""
+    """Models read in float32, whatever the machine is fast at: for modules that compare to the last
+    digits."""
     from memlab import runtime
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,166 +1,167 @@
-"""The package as a whole: which module may import which, how long things are, that all that is public is explained."""
+"""The package as a whole: what may import what, how long things are, that all that is public is
+explained."""
 
 from __future__ import annotations
 
 import ast
-import io
+import importlib
 import os
 import re
 import subprocess
 import sys
-import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[1] / "pkg" / "src" / "memlab"
-EVERYTHING = {"runtime", "corpora", "memories", "uat", "blocks", "human", "results", "decoder", "baselines", "training",
-              "evaluation", "plots", "widgets", "exercises", "experiments", "weights", "reader", "pretrained",
-              "needle_bench", "fixed", "fixed_training", "fixed_bench", "fixed_tables", "reciters", "memorisers",
-              "approximation", "rivals", "interventions", "recital", "recital_bench", "stacked", "observers",
-              "asking", "question_bench", "rival_bench", "capacity", "crowds", "observer_bench",
-              "memory_bench", "retrieval", "encoder", "ruler_bench", "text_memory", "adapters", "tuning", "scope",
-              "understanding_bench", "editing_bench", "costs", "cost_bench", "cost_whole", "cost_tables",
-              "text_reader"}
-# What a module may import of the package. Data flow one way: sources of data and mechanisms, then what measures them,
-# then what shows them, then what runs it all.
-ALLOWED: dict[str, set[str]] = {
-    "runtime": set(),
-    "training": set(),
-    "weights": set(),
-    "human": set(),
-    "blocks": {"runtime"},
-    "corpora": {"runtime"},
-    "memories": {"runtime"},
-    "results": {"runtime"},
-    "uat": {"runtime", "blocks"},
-    "encoder": set(),
-    "decoder": {"runtime", "memories", "encoder"},
-    "baselines": {"runtime", "training", "corpora", "results", "evaluation", "weights"},
-    "evaluation": {"runtime", "corpora", "memories", "results"},
-    "reciters": {"runtime", "corpora", "training"},
-    "memorisers": {"runtime", "uat"},
-    "approximation": {"runtime", "training", "blocks", "uat", "memorisers"},
-    "rivals": {"runtime", "corpora", "training", "blocks", "uat", "reciters", "evaluation"},
-    "interventions": {"runtime", "blocks", "corpora", "evaluation"},
-    "rival_bench": {"corpora", "training", "blocks", "uat", "reciters", "evaluation", "rivals", "interventions"},
-    "recital": {"runtime", "corpora", "training", "evaluation"},
-    "recital_bench": {"corpora", "training", "results", "evaluation", "reciters", "recital"},
-    "stacked": {"runtime", "corpora", "training", "evaluation"},
-    "capacity": {"runtime", "corpora", "training", "evaluation", "reciters", "stacked"},
-    "observers": {"runtime", "corpora", "training", "evaluation"},
-    "crowds": {"runtime", "corpora", "training", "evaluation"},
-    "observer_bench": {"runtime", "corpora", "evaluation", "reciters", "interventions", "observers", "crowds"},
-    "asking": {"corpora", "training", "evaluation", "reciters"},
-    "question_bench": {"runtime", "corpora", "training", "results", "evaluation", "reciters", "asking"},
-    "retrieval": {"runtime", "corpora"},
-    "reader": {"runtime", "corpora", "memories", "decoder"},
-    "pretrained": {"runtime", "baselines", "corpora", "encoder", "decoder", "training", "weights"},
-    "ruler_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
-    "needle_bench": {"runtime", "corpora", "memories", "decoder", "reader", "retrieval", "evaluation", "weights"},
-    "memory_bench": {"runtime", "memories", "evaluation"},
-    "text_reader": {"corpora", "weights", "recital"},
-    "fixed": {"memories", "encoder", "decoder"},
-    "fixed_training": {"runtime", "corpora", "decoder", "training", "pretrained", "weights", "fixed"},
-    "fixed_bench": {"runtime", "corpora", "memories", "results", "evaluation", "reader", "weights", "fixed",
-                    "fixed_training"},
-    "fixed_tables": {"fixed_bench"},
-    "costs": {"runtime"},
-    "cost_bench": {"runtime", "corpora", "memories", "decoder", "baselines", "needle_bench", "reader", "retrieval",
-                   "weights", "costs"},
-    "cost_whole": {"runtime", "corpora", "memories", "decoder", "reader", "pretrained", "needle_bench", "weights",
-                   "cost_bench"},
-    "cost_tables": {"costs"},
-    "text_memory": {"corpora", "memories", "decoder", "reader", "retrieval", "weights"},
-    "adapters": {"runtime", "corpora", "retrieval"},
-    "tuning": {"runtime", "corpora", "retrieval"},
-    "scope": {"runtime", "corpora", "memories", "results", "decoder", "reader", "evaluation", "retrieval",
-              "text_memory"},
-    "understanding_bench": {"corpora", "results", "decoder", "evaluation", "retrieval", "text_memory", "scope",
-                            "adapters", "tuning"},
-    "editing_bench": {"runtime", "corpora", "memories", "results", "evaluation", "text_memory", "scope"},
-    "plots": {"runtime", "results"},
-    "widgets": {"plots", "results"},
-    "exercises": EVERYTHING - {"experiments", "exercises"},
-    "experiments": EVERYTHING - {"exercises", "experiments"},
-    "__main__": EVERYTHING - {"exercises"},
-    "__init__": set(),
-}
-MODULE_LINES, DECODER_LINES, EXPERIMENT_LINES, FUNCTION_LINES, PACKAGE_LINES = 250, 300, 120, 40, 8000
-WITH_SOURCE = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
-LIGHT = ("memlab", "memlab.runtime", "memlab.results", "memlab.experiments", "memlab.__main__")
+import notebooks
 
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "pkg" / "src" / "memlab"
+# An import goes to a lower tier, or stays in its own package; a chapter may import earlier ones.
+TIERS = (
+    ("runtime", "weights", "human"),
+    ("results", "memories"),
+    ("corpora", "retrieval"),
+    ("training", "evaluation"),
+    ("models",),
+    ("decoder",),
+    ("book",),
+    ("__main__",),
+)
+TIER = {name: number for number, names in enumerate(TIERS) for name in names}
+FUNCTION_LINES, ENTRIES = 40, 13
+WITH_SOURCE = {**os.environ, "PYTHONPATH": str(SOURCE.parent)}
+LIGHT = (
+    "memlab",
+    "memlab.runtime",
+    "memlab.results",
+    "memlab.book.experiments",
+    "memlab.__main__",
+)
 FILES = sorted(SOURCE.rglob("*.py"))
 IDS = [file.relative_to(SOURCE).as_posix() for file in FILES]
+CHAPTERS = [
+    md.relative_to(ROOT / "book").with_suffix("").as_posix().replace("-", "_")
+    for md in notebooks.chapters(root=ROOT)
+]
+
+
+def public_names(init: Path) -> set[str]:
+    """The `__all__` of a file; empty if it has none."""
+    for node in ast.parse(init.read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+FACES = {
+    init.parent.name: public_names(init)
+    for init in SOURCE.glob("*/__init__.py")
+    if init.parent.name != "book"
+}
 
 
 def unit(file: Path) -> str:
     """The module or subpackage of memlab that a file belongs to."""
-    first = file.relative_to(SOURCE).parts[0]
-    return first.removesuffix(".py")
+    return file.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_units(tree: ast.AST) -> Iterator[str]:
-    """The parts of memlab that a file imports, wherever in the file it does so."""
-    for node in ast.walk(tree):
+def imported(source: str) -> Iterator[tuple[str, ...]]:
+    """What a source imports of memlab, wherever it does so: ("corpora", "poems", "Poems")."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names
-                        if alias.name.startswith("memlab.") and alias.name.count("."))
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            if node.module == "memlab":
-                yield from (alias.name for alias in node.names)
-            elif node.module.startswith("memlab."):
-                yield node.module.split(".")[1]
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (tuple(name.split(".")[1:]) for name in names if name.startswith("memlab."))
 
 
-def forbidden(name: str, source: str) -> set[str]:
-    """What a file of the unit `name` imports although it may not."""
-    own = {name, "__version__"}
-    return set(imported_units(ast.parse(source))) - ALLOWED[name] - own
+def chapter_of(parts: tuple[str, ...]) -> int | None:
+    """The place in the book of the chapter that ("book", part, chapter, …) lies in."""
+    name = "/".join(parts[1:3])
+    return CHAPTERS.index(name) if parts[0] == "book" and name in CHAPTERS else None
+
+
+def complaints(where: tuple[str, ...], source: str) -> Iterator[str]:
+    """What is wrong with the imports of a source that lies at `where`: ("book", part, chapter)."""
+    for parts in imported(source):
+        target, said = parts[0], ".".join(("memlab", *parts))
+        if target not in TIER or target == where[0]:
+            here, there = chapter_of(where), chapter_of(parts)
+            if here is not None and there is not None and there > here:
+                yield f"{said} is a later chapter"
+            if target not in TIER and where[0] != "page":
+                yield f"{said}: name the package that it lives in"
+            continue
+        if where[0] != "page" and TIER[target] >= TIER[where[0]]:
+            yield f"{said} is not below {where[0]}"
+        if target in FACES and len(parts) > 1 and parts[1] not in FACES[target]:
+            yield f"{said} reaches past the face of memlab.{target}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_import_graph_goes_one_way(file: Path) -> None:
-    name = unit(file)
-    assert name in ALLOWED, f"{name} is new: say in this file what it may import"
-    source = file.read_text("utf-8")
-    assert forbidden(name, source) == set()
-    relative = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level]
+def test_imports_go_down_and_through_faces(file: Path) -> None:
+    source, parts = file.read_text("utf-8"), file.relative_to(SOURCE).parts[:-1]
+    relative = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
     assert not relative, "expected absolute imports, which this test can follow"
+    if unit(file) != "__init__":
+        assert list(complaints(parts or (unit(file),), source)) == []
 
 
-def test_the_graph_has_no_cycle() -> None:
-    seen: dict[str, int] = {}
-
-    def depth(name: str, path: tuple[str, ...] = ()) -> int:
-        assert name not in path, f"{name} leads back to itself"
-        if name not in seen:
-            seen[name] = 1 + max((depth(other, (*path, name)) for other in ALLOWED[name]), default=0)
-        return seen[name]
-
-    for name in ALLOWED:
-        depth(name)
-    assert seen["runtime"] == 1 and seen["experiments"] > seen["evaluation"] > seen["results"]
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_page_imports_public_names_and_no_later_chapter(chapter: str) -> None:
+    page = notebooks.from_md(ROOT / "book" / f"{chapter.replace('_', '-')}.md")
+    source = "\n".join(cell.source for cell in notebooks.code_cells(page))
+    assert list(complaints(("page",), source)) == []
+    later = [
+        parts for parts in imported(source) if (chapter_of(parts) or 0) > CHAPTERS.index(chapter)
+    ]
+    assert later == []
 
 
-@pytest.mark.parametrize(("name", "source", "wrong"), [
-    ("evaluation", "from memlab.decoder import MemoryDecoder", {"decoder"}),
-    ("evaluation", "def f():\n    from memlab import decoder", {"decoder"}),
-    ("runtime", "import memlab.results", {"results"}),
-    ("training", "from memlab import runtime", {"runtime"}),
-    ("exercises", "from memlab.experiments import find", {"experiments"}),
-    ("evaluation", "from memlab import results, __version__\nfrom memlab.corpora import tasks", set()),
-])
-def test_the_walker_sees_what_it_should(name: str, source: str, wrong: set[str]) -> None:
-    assert forbidden(name, source) == wrong
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_is_a_package_at_the_path_of_its_page(chapter: str) -> None:
+    for name in ("__init__", "experiment", "exercises"):
+        assert (SOURCE / "book" / chapter / f"{name}.py").is_file()
+    part, name = chapter.split("/")
+    assert list((ROOT / "tests" / "book" / part).glob(f"test_{name}*.py"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=IDS)
-def test_modules_can_be_read_in_one_sitting(file: Path) -> None:
-    lines = len(file.read_text("utf-8").splitlines())
-    limit = {"decoder": DECODER_LINES, "experiments": EXPERIMENT_LINES}.get(unit(file), MODULE_LINES)
-    assert lines <= limit
+def test_the_top_of_the_package_can_be_taken_in_at_once() -> None:
+    assert len({unit(file) for file in FILES} - {"__init__", "__main__"}) <= ENTRIES
+    assert all(FACES.values()), f"expected an __all__ in each of {', '.join(sorted(FACES))}"
+
+
+@pytest.mark.parametrize(
+    ("where", "source", "wrong"),
+    [
+        ("evaluation", "from memlab.decoder import MemoryDecoder", "not below evaluation"),
+        ("evaluation", "def f():\n    from memlab import decoder", "not below evaluation"),
+        ("runtime", "import memlab.results", "not below runtime"),
+        ("training", "from memlab import run", "name the package that it lives in"),
+        ("corpora", "from memlab.book import units", "not below corpora"),
+        ("models", "from memlab.training.loop import fit", "past the face of memlab.training"),
+        ("page", "from memlab.memories import checks", "past the face of memlab.memories"),
+        (
+            "book/argument/dynamic_sum",
+            "from memlab.book.outside_the_weights.needles import measure",
+            "later chapter",
+        ),
+        ("book/argument/dynamic_sum", "from memlab.training import fit", ""),
+        ("page", "from memlab import KeyValue\nfrom memlab.corpora.poems import Poems", ""),
+        ("evaluation", "from memlab import results, runtime", ""),
+    ],
+)
+def test_the_walker_sees_what_it_should(where: str, source: str, wrong: str) -> None:
+    found = list(complaints(tuple(where.split("/")), source))
+    assert (len(found) == 1 and wrong in found[0]) if wrong else found == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
@@ -169,43 +170,24 @@ def test_functions_are_short_and_public_ones_explained(file: Path) -> None:
     assert ast.get_docstring(tree), "expected a docstring of the module"
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert (node.end_lineno or 0) - node.lineno + 1 <= FUNCTION_LINES, f"{node.name} is too long"
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            assert lines <= FUNCTION_LINES, f"{node.name} has {lines} lines"
     for node in public(tree):
         assert ast.get_docstring(node), f"{node.name}: expected a docstring"
 
 
 def public(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
-    """Public functions and classes, and the public methods of public classes; overloads of Hugging Face's names too."""
+    """Public functions and classes, and the public methods of public classes; overloads of Hugging
+    Face's names too."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             yield node
             if isinstance(node, ast.ClassDef):
-                yield from (item for item in node.body
-                            if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"))
-
-
-def statement_lines(source: str) -> int:
-    """Lines that hold code: no blank lines, comments or docstrings, which should cost nothing."""
-    tree, lines = ast.parse(source), set()
-    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in silent:
-            lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
-    return len(lines)
-
-
-def test_the_package_stays_small() -> None:
-    core = [file for file in FILES if unit(file) not in ("experiments", "exercises")]
-    assert sum(statement_lines(file.read_text("utf-8")) for file in core) <= PACKAGE_LINES
-
-
-def test_statement_lines_counts_code_alone() -> None:
-    lines = ['"""Two', 'lines."""', "", "# why", "x = (1,", "     2)  # and", "", "def f():", '    """Say."""',
-             "    return x", ""]
-    assert statement_lines("\n".join(lines)) == 4
+                yield from (
+                    item
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")
+                )
 
 
 def test_signatures_are_annotated() -> None:
@@ -213,48 +195,101 @@ def test_signatures_are_annotated() -> None:
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-                bare = [a.arg for a in arguments if a.annotation is None and a.arg not in ("self", "cls")]
-                assert not bare and node.returns is not None, f"{file.name}: {node.name} lacks annotations {bare}"
+                bare = [
+                    a.arg
+                    for a in arguments
+                    if a.annotation is None and a.arg not in ("self", "cls")
+                ]
+                assert not bare and node.returns is not None, (
+                    f"{file.name}: {node.name} lacks annotations {bare}"
+                )
 
 
 def test_nobody_draws_from_a_global_random_state() -> None:
-    """Seeding torch is allowed only inside fork_rng, which gives the state back (stock models initialise from it)."""
-    pattern = re.compile(r"\btorch\.(seed|set_rng_state)\(|\b(np|numpy)\.random\.(?!default_rng|Generator)")
+    """Seeding torch is allowed only inside fork_rng, which gives the state back (stock models
+    initialise from it)."""
+    pattern = re.compile(
+        r"\btorch\.(seed|set_rng_state)\(|\b(np|numpy)\.random\.(?!default_rng|Generator)"
+    )
     for file in FILES:
         source = file.read_text("utf-8")
-        assert not pattern.search(source), f"{file.name} uses a global random state: {pattern.search(source)}"
+        assert not pattern.search(source), (
+            f"{file.name} uses a global random state: {pattern.search(source)}"
+        )
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.FunctionDef):
                 body = ast.unparse(node)
-                assert "torch.manual_seed(" not in body or "fork_rng(" in body, f"{node.name} seeds torch for all"
+                assert "torch.manual_seed(" not in body or "fork_rng(" in body, (
+                    f"{node.name} seeds torch for all"
+                )
                 drawn = re.search(r"(?<![\w.])random\.(?!Random\b)[a-z]\w*\(", body)
-                own = any(argument.arg == "random" for argument in ast.walk(node) if isinstance(argument, ast.arg))
-                assert own or not drawn, f"{file.name}: {node.name} draws from Python's global state"
+                own = any(
+                    argument.arg == "random"
+                    for argument in ast.walk(node)
+                    if isinstance(argument, ast.arg)
+                )
+                assert own or not drawn, (
+                    f"{file.name}: {node.name} draws from Python's global state"
+                )
 
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_modules_do_no_heavy_work_at_import(name: str) -> None:
-    program = (f"import sys, importlib; importlib.import_module({name!r});"
-               "heavy = {'transformers', 'accelerate', 'seaborn', 'matplotlib', 'bm25s', 'sklearn'} & set(sys.modules);"
-               "sys.exit(f'imports {sorted(heavy)}' if heavy else 0)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE)
+    program = (
+        f"import sys, importlib; importlib.import_module({name!r});heavy = {{'transformers',"
+        " 'accelerate', 'seaborn', 'matplotlib', 'bm25s', 'sklearn'} &"
+        " set(sys.modules);sys.exit(f'imports {sorted(heavy)}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_anything_prints_nothing_and_moves_no_random_state() -> None:
-    modules = [".".join(("memlab", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(".__init__")
-               for file in FILES if file.name != "__main__.py"]
-    program = ("import importlib, random, torch\n"
-               "before = random.getstate(), torch.get_rng_state(), torch.get_num_threads()\n"
-               f"for name in {modules!r}: importlib.import_module(name)\n"
-               "assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])\n"
-               "assert torch.get_num_threads() == before[2]")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE)
+    modules = [
+        ".".join(("memlab", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        )
+        for file in FILES
+        if file.name != "__main__.py"
+    ]
+    program = (
+        "import importlib, random, torch\n"
+        "before = random.getstate(), torch.get_rng_state(), torch.get_num_threads()\n"
+        f"for name in {modules!r}: importlib.import_module(name)\n"
+        "assert random.getstate() == before[0] and torch.equal(torch.get_rng_state(), before[1])\n"
+        "assert torch.get_num_threads() == before[2]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "" and done.stderr == ""
 
 
-def test_the_readme_names_every_module(root: Path) -> None:
-    named = set(re.findall(r"^    memlab/(\w+) +\S", (root / "README.md").read_text("utf-8"), re.M))
-    present = {unit(file) for file in FILES} - {"__init__", "__main__"}
-    assert named == present
+def test_the_readme_draws_the_package_as_it_is(root: Path) -> None:
+    """Every entry at the top of memlab stands in the README's tree, and nothing else does."""
+    tree = re.search(
+        r"^    memlab/\n((?:      .*\n)+)", (root / "README.md").read_text("utf-8"), re.M
+    )
+    assert tree, "expected the tree of memlab in README.md"
+    named = set(re.findall(r"^      (\w+)", tree[1], re.M))
+    assert named == {unit(file) for file in FILES} - {"__init__", "__main__"}
+
+
+def test_every_name_of_the_package_s_own_face_is_there() -> None:
+    import memlab
+
+    for name in memlab.__all__:
+        assert getattr(memlab, name) is not None and name in dir(memlab)
+    with pytest.raises(AttributeError, match="expected one of BM25"):
+        memlab.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_a_face_says_what_there_is_and_no_more(name: str) -> None:
+    face = importlib.import_module(f"memlab.{name}")
+    for public in FACES[name]:
+        if not hasattr(face, public):
+            importlib.import_module(f"memlab.{name}.{public}")

@@ -1,4 +1,5 @@
-"""Every script in pkg/benchmarks runs, at sizes that show nothing else; what needs no size is checked as it stands."""
+"""Every script in pkg/benchmarks runs, at sizes that show nothing else; what needs no size is
+checked as it stands."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ SCRIPTS = ("compact", "growth", "memories", "model", "scan")
 
 
 @pytest.fixture
-def script(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def script(
+    request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
     monkeypatch.syspath_prepend(str(root / "pkg" / "benchmarks"))
     threads = torch.get_num_threads()
     before = set(sys.modules)
@@ -29,13 +32,18 @@ def script(request: pytest.FixtureRequest, root: Path, monkeypatch: pytest.Monke
 def test_a_benchmark_runs(script: ModuleType, capsys: pytest.CaptureFixture) -> None:
     found = script.main(["--tiny"])
     out = capsys.readouterr().out
-    assert out.count("\n") > len(found) > 1 and all(isinstance(value, float) for value in found.values())
-    assert re.match(r".*, 1 of \d+ cores, \w+, torch \d.*, 20\d\d-\d\d-\d\d, median of 1 rounds\n", out)
+    assert out.count("\n") > len(found) > 1 and all(
+        isinstance(value, float) for value in found.values()
+    )
+    assert re.match(
+        r".*, 1 of \d+ cores, \w+, torch \d.*, 20\d\d-\d\d-\d\d, median of 1 rounds\n", out
+    )
 
 
 @pytest.mark.parametrize("script", ["memories"], indirect=True)
 def test_the_historic_iteration_inverts_anew(script: ModuleType) -> None:
-    """Written and read by its equations, where singular values (1 and 30) lie well inside the iteration's range."""
+    """Written and read by its equations, where singular values (1 and 30) lie well inside the
+    iteration's range."""
     rng = torch.Generator().manual_seed(0)
     initial, turn = (torch.linalg.qr(torch.randn(n, 6, generator=rng))[0].T for n in (12, 6))
     patterns = 30 * turn @ initial
@@ -48,7 +56,9 @@ def test_the_historic_iteration_inverts_anew(script: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("script", ["scan"], indirect=True)
-def test_without_faiss_the_rest_still_runs(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_without_faiss_the_rest_still_runs(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     assert script.faiss_index(torch.eye(3), 1) is None
     assert "faiss is missing: pip install faiss-cpu" in capsys.readouterr().out
@@ -62,6 +72,8 @@ def test_ratios_and_exponents(script: ModuleType, monkeypatch: pytest.MonkeyPatc
     def takes(seconds: float) -> None:
         clock[0] += seconds
 
-    assert script.compare("this", lambda: takes(0.002), lambda: takes(0.01), rounds=3, repeat=4) == pytest.approx(5)
+    assert script.compare(
+        "this", lambda: takes(0.002), lambda: takes(0.01), rounds=3, repeat=4
+    ) == pytest.approx(5)
     assert capsys.readouterr().out.split() == ["this", "2.000", "ms", "10.000", "ms", "5.00x"]
     assert script.growth("squares", [10, 20, 40], [1.0, 4.0, 16.0]) == pytest.approx(2)

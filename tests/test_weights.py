@@ -1,4 +1,5 @@
-"""Weights on disk: what is missing, cut off or damaged is named in one sentence; what is whole passes."""
+"""Weights on disk: what is missing, cut off or damaged is named in one sentence; what is whole
+passes."""
 
 from __future__ import annotations
 
@@ -37,14 +38,26 @@ def test_a_whole_file_passes(good: Path) -> None:
 
 def test_a_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "nothing.safetensors"
-    with pytest.raises(ValueError, match="expected a safetensors file at .*, found nothing") as problem:
+    with pytest.raises(
+        ValueError, match="expected a safetensors file at .*, found nothing"
+    ) as problem:
         weights.check(path)
     one_sentence(problem, path)
 
 
 def test_a_file_cut_off_anywhere(good: Path) -> None:
     raw = good.read_bytes()
-    for length in [0, 1, 7, 8, 9, header_end(raw) - 1, header_end(raw), header_end(raw) + 1, len(raw) - 1]:
+    for length in [
+        0,
+        1,
+        7,
+        8,
+        9,
+        header_end(raw) - 1,
+        header_end(raw),
+        header_end(raw) + 1,
+        len(raw) - 1,
+    ]:
         good.write_bytes(raw[:length])
         with pytest.raises(ValueError, match=f"damaged or cut off.*got {length} bytes") as problem:
             weights.check(good)
@@ -60,7 +73,11 @@ def test_bytes_too_many(good: Path) -> None:
 def test_a_flipped_bit_of_the_header_is_found_unless_it_changes_a_name(good: Path) -> None:
     raw = good.read_bytes()
     names = [b"format", b'pt"', *(name.encode() for name in TENSORS)]
-    harmless = {at for name in names for at in range(raw.index(name), raw.index(name) + len(name.rstrip(b'"')))}
+    harmless = {
+        at
+        for name in names
+        for at in range(raw.index(name), raw.index(name) + len(name.rstrip(b'"')))
+    }
     found = 0
     for at in range(header_end(raw)):
         damaged = bytearray(raw)
@@ -94,13 +111,19 @@ def test_what_is_no_file_at_all(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:
-    with pytest.raises(FileNotFoundError, match="no shipped weights called 'gpt-9': expected one of .*tokenizer"):
+    with pytest.raises(
+        FileNotFoundError, match="no shipped weights called 'gpt-9': expected one of .*tokenizer"
+    ):
         weights.folder("gpt-9")
     assert "__pycache__" not in str(pytest.raises(FileNotFoundError, weights.folder, "x").value)
 
 
 def test_what_is_shipped_is_whole_small_and_never_pickle() -> None:
-    files = [path for path in weights.HERE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [
+        path
+        for path in weights.HERE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     assert {path.suffix for path in files} <= {".py", ".json", ".md", ".safetensors"}
     assert sum(path.stat().st_size for path in files) <= 10 * 2**20
     for path in files:

@@ -1,10 +1,12 @@
-"""Write book/references.bib: exactly the entries that the book cites, from a larger bibliography and from itself.
+"""Write book/references.bib: exactly the entries that the book cites, from a larger bibliography
+and from itself.
 
     python tools/bibliography.py MASTER.bib
 
-Entries keep the master's order and text, without its field `verification`, without notes on how something was
-checked, and without comments. What was added to the book's own file by hand, and is not in the master, stays at its
-end while it is cited. Exit status 1, and nothing written, if a cited key is in neither.
+Entries keep the master's order and text, without its field `verification`, without notes on how
+something was checked, and without comments. What was added to the book's own file by hand, and is
+not in the master, stays at its end while it is cited. Exit status 1, and nothing written, if a
+cited key is in neither.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ def entries(text: str) -> dict[str, str]:
         for end in range(start.start(), len(text)):
             depth += {"{": 1, "}": -1}.get(text[end], 0)
             if depth == 0 and text[end] == "}":
-                found[start[1]] = text[start.start():end + 1]
+                found[start[1]] = text[start.start() : end + 1]
                 break
         else:
-            raise ValueError(f"expected a closing brace for the entry {start[1]}, got the end of the file")
+            raise ValueError(
+                f"expected a closing brace for the entry {start[1]}, got the end of the file"
+            )
     return found
 
 
@@ -61,7 +65,9 @@ def main(argv: list[str]) -> int:
     if missing := sorted(keys - master.keys()):
         print(f"bibliography: cited but not in {argv[0]}: {', '.join(missing)}", file=sys.stderr)
         return 1
-    TARGET.write_text("\n\n".join(public(entry) for key, entry in master.items() if key in keys) + "\n", "utf-8")
+    TARGET.write_text(
+        "\n\n".join(public(entry) for key, entry in master.items() if key in keys) + "\n", "utf-8"
+    )
     print(f"{len(keys)} entries")
     return 0
 

@@ -1,8 +1,10 @@
-"""The claim ledger: `book/claims.yml` is what the book says about every claim; the page `claims` is made from it.
+"""The claim ledger: `book/claims.yml` is what the book says about every claim; the page `claims` is
+made from it.
 
     python tools/claims.py build     write book/claims.md
-    python tools/claims.py check     fail if the page is stale, a chapter, cell or test that the ledger names is gone,
-                                     or if a chapter's own table of claims says something else
+    python tools/claims.py check     fail if the page is stale, a chapter, cell or test that the
+                                     ledger names is gone, or if a chapter's own table of claims
+                                     says something else
 
 A cell is named by a label, `(label)=` or the `name:` of a figure, or by the anchor of a heading.
 """
@@ -20,7 +22,7 @@ from typing import Any
 
 import yaml
 
-import nb
+import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 VERDICTS = ("supported", "qualified", "refuted", "not testable here", "open")
@@ -33,17 +35,20 @@ follow the link to the cell, and read *What this does not show* at the end of it
 
 | verdict | it means | claims |
 |---|---|---|
-"""
-MEANING = {"supported": "we tried to break it in the way that the cell shows, and it held",
-           "qualified": "it holds under a condition that the claim does not mention",
-           "refuted": "the cell shows a case in which it fails",
-           "not testable here": "what would decide it is out of reach; the chapter says what that is",
-           "open": "no chapter has tried yet"}
+"""  # noqa: E501
+MEANING = {
+    "supported": "we tried to break it in the way that the cell shows, and it held",
+    "qualified": "it holds under a condition that the claim does not mention",
+    "refuted": "the cell shows a case in which it fails",
+    "not testable here": "what would decide it is out of reach; the chapter says what that is",
+    "open": "no chapter has tried yet",
+}
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where a claim was tried: a chapter, a cell of it, what came out there, and the test that holds it."""
+    """Where a claim was tried: a chapter, a cell of it, what came out there, and the test that
+    holds it."""
 
     chapter: str
     cell: str
@@ -73,7 +78,8 @@ class Ledger:
 
 
 def load(root: Path = ROOT) -> Ledger:
-    """The ledger of a checkout. Raises ValueError with the id of the first claim that lacks a field or has another."""
+    """The ledger of a checkout. Raises ValueError with the id of the first claim that lacks a field
+    or has another."""
     data = yaml.safe_load((root / "book" / "claims.yml").read_text("utf-8"))
     return Ledger(data["papers"], tuple(map(_claim, data["claims"])))
 
@@ -81,37 +87,48 @@ def load(root: Path = ROOT) -> Ledger:
 def _claim(row: dict[str, Any]) -> Claim:
     name = row.get("id", "a claim without id")
     if wrong := FIELDS ^ set(row):
-        raise ValueError(f"{name}: expected the fields {', '.join(sorted(FIELDS))}, got a difference in "
-                         f"{', '.join(sorted(wrong))}")
+        raise ValueError(
+            f"{name}: expected the fields {', '.join(sorted(FIELDS))}, got a difference in "
+            f"{', '.join(sorted(wrong))}"
+        )
     try:
         evidence = tuple(Evidence(**item) for item in row["evidence"])
     except TypeError as problem:
-        raise ValueError(f"{name}: expected chapter, cell, verdict and test in every piece of evidence, got one where "
-                         f"{problem}") from None
+        raise ValueError(
+            f"{name}: expected chapter, cell, verdict and test in every piece of evidence, got one"
+            f" where {problem}"
+        ) from None
     return Claim(**{**row, "because": " ".join(row["because"].split()), "evidence": evidence})
 
 
-# ---- the page --------------------------------------------------------------------------------------------------------
+# ---- the page ------------------------------------------------------------------------------------
 
 
 def page(ledger: Ledger, root: Path = ROOT) -> str:
-    """The page as MyST markdown: what the verdicts mean, then each paper's claims with links to their cells."""
+    """The page as MyST markdown: what the verdicts mean, then each paper's claims with links to
+    their cells."""
     count = Counter(claim.verdict for claim in ledger.claims)
     lines = [HEAD + "\n".join(f"| {v} | {MEANING[v]} | {count[v]} |" for v in VERDICTS if count[v])]
     for key, title in ledger.papers.items():
         claims = [claim for claim in ledger.claims if claim.paper == key]
         if claims:
             cited = "" if key == "ours" else f"\n\n{{cite:t}}`{key}`."
-            lines.append(f"## {title}{cited}\n\n" + "\n\n".join(_entry(claim, root) for claim in claims))
-    lines.append("## How this page is made\n\nFrom `book/claims.yml`. The tests fail when a cell or a test that it "
-                 "names is gone, or when a chapter's own table says something else.")
+            lines.append(
+                f"## {title}{cited}\n\n" + "\n\n".join(_entry(claim, root) for claim in claims)
+            )
+    lines.append(
+        "## How this page is made\n\nFrom `book/claims.yml`. The tests fail when a cell or a test"
+        " that it names is gone, or when a chapter's own table says something else."
+    )
     return "\n\n".join(lines) + "\n"
 
 
 def _entry(claim: Claim, root: Path) -> str:
     where = "\n".join(f"- {_link(item, root)}: {item.verdict}" for item in claim.evidence)
-    return (f"(claim-{claim.id.lower()})=\n### {claim.id}: {claim.verdict}\n\n"
-            f"*{claim.claim}* ({claim.where})\n\n{claim.because}" + (f"\n\n{where}" if where else ""))
+    return (
+        f"(claim-{claim.id.lower()})=\n### {claim.id}: {claim.verdict}\n\n"
+        f"*{claim.claim}* ({claim.where})\n\n{claim.because}" + (f"\n\n{where}" if where else "")
+    )
 
 
 def _link(item: Evidence, root: Path) -> str:
@@ -129,7 +146,8 @@ def _link(item: Evidence, root: Path) -> str:
 
 
 def _cells(source: str) -> dict[str, str]:
-    """The places of a chapter that can be named, and what to call them: labels, figures, headings."""
+    """The places of a chapter that can be named, and what to call them: labels, figures,
+    headings."""
     found = {_anchor(text): text for text in re.findall(r"^##+ (.+?) *$", source, re.M)}
     found |= {name: "figure" for name in re.findall(r"^ +name: *(\S+) *$", source, re.M)}
     for label, text in re.findall(r"^\(([\w-]+)\)=\n+(?:#+ (.+?) *\n)?", source, re.M):
@@ -142,7 +160,7 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
-# ---- the check -------------------------------------------------------------------------------------------------------
+# ---- the check -----------------------------------------------------------------------------------
 
 
 def problems(root: Path = ROOT) -> Iterator[str]:
@@ -152,23 +170,33 @@ def problems(root: Path = ROOT) -> Iterator[str]:
     except ValueError as problem:
         yield str(problem)
         return
-    twice = [name for name, times in Counter(claim.id for claim in ledger.claims).items() if times > 1]
+    twice = [
+        name for name, times in Counter(claim.id for claim in ledger.claims).items() if times > 1
+    ]
     yield from (f"{name}: expected each id once, got it again" for name in twice)
     found = [sentence for claim in ledger.claims for sentence in _wrong(claim, ledger, root)]
     yield from found
     yield from _tables(ledger, root)
     target = root / "book" / "claims.md"
     if not found and (not target.exists() or target.read_text("utf-8") != page(ledger, root)):
-        yield "book/claims.md: expected the page that `tools/claims.py build` writes, got another or none"
+        yield (
+            "book/claims.md: expected the page that `tools/claims.py build` writes, got another or"
+            " none"
+        )
 
 
 def _wrong(claim: Claim, ledger: Ledger, root: Path) -> Iterator[str]:
     if claim.paper not in ledger.papers:
         yield f"{claim.id}: expected a paper of {', '.join(ledger.papers)}, got {claim.paper!r}"
     if bad := {claim.verdict, *(item.verdict for item in claim.evidence)} - set(VERDICTS):
-        yield f"{claim.id}: expected verdicts of {', '.join(VERDICTS)}, got {', '.join(sorted(bad))}"
+        yield (
+            f"{claim.id}: expected verdicts of {', '.join(VERDICTS)}, got {', '.join(sorted(bad))}"
+        )
     if (claim.verdict == "open") != (not claim.evidence):
-        yield f"{claim.id}: expected evidence for a verdict, none for an open claim, got {len(claim.evidence)} pieces"
+        yield (
+            f"{claim.id}: expected evidence for a verdict, none for an open claim, got"
+            f" {len(claim.evidence)} pieces"
+        )
     for item in claim.evidence:
         source = root / "book" / f"{item.chapter}.md"
         if not source.exists():
@@ -188,7 +216,8 @@ def _test_exists(name: str, root: Path) -> bool:
 
 
 def table(source: str) -> dict[str, str]:
-    """The table "Claims of this chapter" of a chapter's source: verdict by id, without what is said after it."""
+    """The table "Claims of this chapter" of a chapter's source: verdict by id, without what is said
+    after it."""
     part = re.search(r"^## Claims of this chapter$(.*?)(?=^## |\Z)", source, re.M | re.S)
     rows = re.findall(r"^\| *([A-Z]\d+) *\|(.*)\|$", part[1], re.M) if part else []
     verdicts = {}
@@ -199,14 +228,21 @@ def table(source: str) -> dict[str, str]:
 
 
 def _tables(ledger: Ledger, root: Path) -> Iterator[str]:
-    for chapter in nb.chapters(root=root):
+    for chapter in notebooks.chapters(root=root):
         stem = chapter.relative_to(root / "book").with_suffix("").as_posix()
         says = table(chapter.read_text("utf-8"))
-        held = {claim.id: item.verdict for claim in ledger.claims for item in claim.evidence if item.chapter == stem}
+        held = {
+            claim.id: item.verdict
+            for claim in ledger.claims
+            for item in claim.evidence
+            if item.chapter == stem
+        }
         for name in sorted(says.keys() | held.keys()):
             if says.get(name) != held.get(name):
-                yield (f"{name}: book/{stem}.md says {says.get(name, 'nothing')}, the ledger "
-                       f"{held.get(name, 'nothing')}")
+                yield (
+                    f"{name}: book/{stem}.md says {says.get(name, 'nothing')}, the ledger "
+                    f"{held.get(name, 'nothing')}"
+                )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

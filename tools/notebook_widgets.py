@@ -1,4 +1,5 @@
-"""Widgets in notebooks have random ids; here they get names that depend on their place, and lose their empty fields."""
+"""Widgets in notebooks have random ids; here they get names that depend on their place, and lose
+their empty fields."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def rename(notebook: NotebookNode, stem: str) -> NotebookNode:
-    """The same notebook with every widget model named after its order of appearance; unreachable models go."""
+    """The same notebook with every widget model named after its order of appearance; unreachable
+    models go."""
     saved = notebook.metadata.get("widgets", {}).get(STATE)
     if not saved:
         notebook.metadata.pop("widgets", None)
@@ -25,7 +27,11 @@ def rename(notebook: NotebookNode, stem: str) -> NotebookNode:
     names: dict[str, str] = {}
     for root in _views(notebook):
         _visit(root, state, names, stem)
-    links = (model for model in state if model not in names and "link" in state[model]["model_name"].lower())
+    links = (
+        model
+        for model in state
+        if model not in names and "link" in state[model]["model_name"].lower()
+    )
     for link in sorted(links, key=lambda model: _without_ids(state[model], names)):
         _visit(link, state, names, stem)
     saved["state"] = {model: state[model] for model in names}
@@ -49,11 +55,14 @@ def _visit(model: str, state: dict[str, Any], names: dict[str, str], stem: str) 
     if model in names or model not in state:
         return
     names[model] = hashlib.sha256(f"{stem}|{len(names)}".encode()).hexdigest()[:32]
-    for part in re.findall(r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[model]["state"], sort_keys=True)):
+    for part in re.findall(
+        r"IPY_MODEL_([0-9a-f]{32})", json.dumps(state[model]["state"], sort_keys=True)
+    ):
         _visit(part, state, names, stem)
 
 
 def _without_ids(model: Any, names: dict[str, str]) -> str:
-    """A model as text in which named models show their name and the others nothing: an order free of chance."""
+    """A model as text in which named models show their name and the others nothing: an order free
+    of chance."""
     text = json.dumps(model, sort_keys=True)
     return re.sub(r"IPY_MODEL_([0-9a-f]{32})", lambda match: names.get(match[1], "?"), text)

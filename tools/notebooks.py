@@ -1,11 +1,15 @@
-"""Chapters: `book/**/X.md` (MyST, what people review) becomes `X.ipynb` (executed, normalised, committed).
+"""Chapters: `book/**/X.md` (MyST, what people review) becomes `X.ipynb` (executed, normalised,
+committed).
 
-    python tools/nb.py build [FILES] [--force]   execute what changed; keep the outputs of code that did not
-    python tools/nb.py check [FILES]             no kernel: fail unless every notebook is its source, executed
-    python tools/nb.py list                      the notebooks in reading order
+    python tools/notebooks.py build [FILES] [--force]   execute what changed; keep the outputs of
+                                                        code that did not
+    python tools/notebooks.py check [FILES]             no kernel: fail unless every notebook is its
+                                                        source, executed
+    python tools/notebooks.py list                      the notebooks in reading order
 
-A chapter is an .md file whose header names a kernel; other pages stay .md. Executing an unchanged chapter again
-writes the same bytes. Outputs carry a seal, so that a number edited by hand is found without a kernel.
+A chapter is an .md file whose header names a kernel; other pages stay .md. Executing an unchanged
+chapter again writes the same bytes. Outputs carry a seal, so that a number edited by hand is found
+without a kernel.
 """
 
 from __future__ import annotations
@@ -26,18 +30,39 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-import nb_widgets
+import notebook_widgets
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT_METADATA = ("tags", "mystnb")
 SEAL = "memlab"
 CELL_SECONDS = 900
 
-# What a kernel must find in its environment so that it prints the same on every machine (the Makefile exports
-# the same values). The first group may be overridden from outside, the second may not.
-DEFAULTS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-            "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1", "MEMLAB_CACHE": str(ROOT / ".cache")}
+# What the source of a chapter begins with.
+HEADER = """\
+---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+"""
+
+# What a kernel must find in its environment so that it prints the same on every machine (the
+# Makefile exports the same values). The first group may be overridden from outside, the second may
+# not.
+DEFAULTS = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    "MEMLAB_CACHE": str(ROOT / ".cache"),
+}
 FIXED = {"MEMLAB_PROFILE": "quick", "IPYTHONDIR": str(ROOT / ".cache" / "ipython")}
 
 
@@ -52,7 +77,8 @@ def is_chapter(md: Path) -> bool:
 
 
 def chapters(files: Sequence[str | Path] = (), root: Path = ROOT) -> list[Path]:
-    """The chapters among `files` (either twin may be named), or all of `root`/book in the order of _toc.yml."""
+    """The chapters among `files` (either twin may be named), or all of `root`/book in the order of
+    _toc.yml."""
     if files:
         named = [Path(file).with_suffix(".md") for file in files]
         for md in named:
@@ -72,11 +98,16 @@ def chapters(files: Sequence[str | Path] = (), root: Path = ROOT) -> list[Path]:
 
 def _files(root: Path, suffix: str) -> list[Path]:
     found = (root / "book").rglob(f"*{suffix}")
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(root).parts))
+    return sorted(
+        file
+        for file in found
+        if not any(part.startswith(".") for part in file.relative_to(root).parts)
+    )
 
 
 def _toc(path: Path) -> Iterator[str]:
     """The pages that a table of contents names, in its order."""
+
     def walk(node: Any) -> Iterator[str]:
         if isinstance(node, Mapping):
             for key, value in node.items():
@@ -96,12 +127,17 @@ def from_md(md: Path) -> NotebookNode:
     notebook = jupytext.read(md, fmt="md:myst")
     seen: dict[str, int] = {}
     for cell in notebook.cells:
-        cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key in KEPT_METADATA})
+        cell.metadata = NotebookNode(
+            {key: value for key, value in cell.metadata.items() if key in KEPT_METADATA}
+        )
         repeat = seen[cell.source] = seen.get(cell.source, -1) + 1
         cell.id = hashlib.sha256(f"{md.stem}|{repeat}|{cell.source}".encode()).hexdigest()[:8]
-    notebook.metadata = nbformat.from_dict({
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"}})
+    notebook.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return notebook
 
@@ -112,13 +148,20 @@ def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
 
 
 def execute(notebook: NotebookNode, md: Path) -> None:
-    """Run all cells in a fresh kernel of this very interpreter, in the chapter's folder; outputs land in place."""
+    """Run all cells in a fresh kernel of this very interpreter, in the chapter's folder; outputs
+    land in place."""
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    client = NotebookClient(notebook, kernel_manager_class=_own_kernel(), extra_arguments=["--log-level=ERROR"],
-                            timeout=CELL_SECONDS, record_timing=False, coalesce_streams=True,
-                            resources={"metadata": {"path": str(md.parent)}})
+    client = NotebookClient(
+        notebook,
+        kernel_manager_class=_own_kernel(),
+        extra_arguments=["--log-level=ERROR"],
+        timeout=CELL_SECONDS,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(md.parent)}},
+    )
     try:
         client.execute(env=environment())
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as problem:
@@ -129,13 +172,16 @@ def execute(notebook: NotebookNode, md: Path) -> None:
 def environment() -> dict[str, str]:
     """The environment of every kernel: ours, with the settings that make outputs repeatable."""
     merged = {**DEFAULTS, **os.environ, **FIXED}
-    Path(merged["IPYTHONDIR"]).mkdir(parents=True, exist_ok=True)  # IPython makes the last folder only
+    Path(merged["IPYTHONDIR"]).mkdir(
+        parents=True, exist_ok=True
+    )  # IPython makes the last folder only
     merged.pop("MPLBACKEND", None)  # the kernel's own draws into the page
     return merged
 
 
 def _own_kernel() -> type:
-    """Starts the running Python as the kernel, so that none that is registered for the user can step in."""
+    """Starts the running Python as the kernel, so that none that is registered for the user can
+    step in."""
     import ipykernel.kernelspec as own
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
@@ -156,7 +202,8 @@ def _first_failure(notebook: NotebookNode) -> str:
 
 
 def normalise(notebook: NotebookNode, stem: str) -> NotebookNode:
-    """The notebook without what differs from run to run: timestamps, object addresses, random widget ids."""
+    """The notebook without what differs from run to run: timestamps, object addresses, random
+    widget ids."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -166,7 +213,7 @@ def normalise(notebook: NotebookNode, stem: str) -> NotebookNode:
             if output.output_type == "stream":
                 output.text = _without_addresses(output.text)
     notebook.metadata["language_info"] = NotebookNode(name="python")
-    return nb_widgets.rename(notebook, stem)
+    return notebook_widgets.rename(notebook, stem)
 
 
 def _without_addresses(text: str) -> str:
@@ -176,7 +223,9 @@ def _without_addresses(text: str) -> str:
 def seal(notebook: NotebookNode) -> str:
     """A digest of all outputs: what a later hand edit would change."""
     outputs = [[cell.execution_count, cell.outputs] for cell in code_cells(notebook)]
-    everything = json.dumps([outputs, notebook.metadata.get("widgets")], sort_keys=True, ensure_ascii=False)
+    everything = json.dumps(
+        [outputs, notebook.metadata.get("widgets")], sort_keys=True, ensure_ascii=False
+    )
     return hashlib.sha256(everything.encode()).hexdigest()[:16]
 
 
@@ -186,7 +235,8 @@ def sealed(notebook: NotebookNode) -> bool:
 
 
 def render(notebook: NotebookNode) -> str:
-    """The one way in which a notebook is written: sorted keys, one space of indent, a final line break."""
+    """The one way in which a notebook is written: sorted keys, one space of indent, a final line
+    break."""
     plain = json.loads(nbformat.writes(notebook))
     return json.dumps(plain, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
@@ -197,14 +247,21 @@ def read(path: Path) -> NotebookNode:
         notebook = nbformat.read(path, as_version=4)
         nbformat.validate(notebook)
     except Exception as problem:  # nbformat raises half a dozen unrelated types here
-        raise ChapterError(f"{path}: not a valid notebook ({str(problem).splitlines()[0]})") from None
+        raise ChapterError(
+            f"{path}: not a valid notebook ({str(problem).splitlines()[0]})"
+        ) from None
     return notebook
 
 
 def same_code(new: NotebookNode, old: NotebookNode) -> bool:
-    """Whether the outputs of `old` are still those of `new`: same code in the same order, same permission to fail."""
+    """Whether the outputs of `old` are still those of `new`: same code in the same order, same
+    permission to fail."""
+
     def what(notebook: NotebookNode) -> list[tuple[str, bool]]:
-        return [(c.source, "raises-exception" in c.metadata.get("tags", [])) for c in code_cells(notebook)]
+        return [
+            (c.source, "raises-exception" in c.metadata.get("tags", []))
+            for c in code_cells(notebook)
+        ]
 
     return what(new) == what(old)
 
@@ -224,7 +281,8 @@ def executed(notebook: NotebookNode) -> bool:
 
 
 def build(md: Path, force: bool = False) -> str:
-    """Bring the notebook of a chapter up to date and return what was done: "kept", "executed" or with "written"."""
+    """Bring the notebook of a chapter up to date and return what was done: "kept", "executed" or
+    with "written"."""
     notebook, path = from_md(md), md.with_suffix(".ipynb")
     try:
         old = read(path) if path.exists() else None
@@ -248,7 +306,8 @@ def build(md: Path, force: bool = False) -> str:
 
 
 def problems(md: Path) -> list[str]:
-    """What is wrong with the notebook of a chapter, one sentence each; empty if it is its source, executed."""
+    """What is wrong with the notebook of a chapter, one sentence each; empty if it is its source,
+    executed."""
     path = md.with_suffix(".ipynb")
     if not path.exists():
         return [f"{path}: missing; run `make notebooks`"]
@@ -265,9 +324,15 @@ def problems(md: Path) -> list[str]:
         if failed and "raises-exception" not in cell.metadata.get("tags", []):
             return [f"{path}: code cell {number} ended in an error"]
     if not sealed(old):
-        return [f"{path}: outputs are not those that were executed; run `tools/nb.py build --force {md}`"]
+        return [
+            f"{path}: outputs are not those that were executed; run `tools/notebooks.py build"
+            f" --force {md}`"
+        ]
     if path.read_text("utf-8") != render(old):
-        return [f"{path}: not written by tools/nb.py (key order, indent or stray fields); run `make notebooks`"]
+        return [
+            f"{path}: not written by tools/notebooks.py (key order, indent or stray fields); run"
+            " `make notebooks`"
+        ]
     return []
 
 
@@ -286,8 +351,11 @@ def _difference(new: NotebookNode, old: NotebookNode) -> str:
 
 def orphans(root: Path = ROOT) -> list[Path]:
     """Notebooks that no chapter stands behind."""
-    return [path for path in _files(root, ".ipynb")
-            if not path.with_suffix(".md").exists() or not is_chapter(path.with_suffix(".md"))]
+    return [
+        path
+        for path in _files(root, ".ipynb")
+        if not path.with_suffix(".md").exists() or not is_chapter(path.with_suffix(".md"))
+    ]
 
 
 def _check(files: Sequence[str], root: Path) -> int:
@@ -317,11 +385,16 @@ def _build(files: Sequence[str], root: Path, force: bool) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 if all is well, 1 if a chapter is not, 2 if the request makes no sense."""
-    parser = argparse.ArgumentParser(prog="tools/nb.py", description="Make and check the notebooks of the chapters.")
+    """Run the command line; 0 if all is well, 1 if a chapter is not, 2 if the request makes no
+    sense."""
+    parser = argparse.ArgumentParser(
+        prog="tools/notebooks.py", description="Make and check the notebooks of the chapters."
+    )
     parser.add_argument("command", choices=("build", "check", "list"))
     parser.add_argument("files", nargs="*", help="chapters (.md or .ipynb); default: all of book/")
-    parser.add_argument("--force", action="store_true", help="build: execute even what did not change")
+    parser.add_argument(
+        "--force", action="store_true", help="build: execute even what did not change"
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     args = parser.parse_intermixed_args(argv)
     try:

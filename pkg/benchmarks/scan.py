@@ -3,8 +3,9 @@
     python pkg/benchmarks/scan.py            # about two minutes on one core, 1 GB
     pip install faiss-cpu                    # for its comparison; nothing else needs it
 
-The others rank by float32 products, whose rounding depends on the number of queries, threads and instruction set;
-memlab proposes in float32 and decides in float64. Every comparison first checks that the rows found are the same.
+The others rank by float32 products, whose rounding depends on the number of queries, threads and
+instruction set; memlab proposes in float32 and decides in float64. Every comparison first checks
+that the rows found are the same.
 """
 
 from __future__ import annotations
@@ -27,13 +28,19 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8
 
 def rows(count: int, width: int) -> Tensor:
     """Random unit keys."""
-    return F.normalize(torch.randn(count, width, generator=runtime.generator(0, "keys", width)), dim=1)
+    return F.normalize(
+        torch.randn(count, width, generator=runtime.generator(0, "keys", width)), dim=1
+    )
 
 
 def cues(keys: Tensor, count: int, cosine: float = 0.9) -> Tensor:
     """Queries at about this cosine from the first keys."""
-    noise = torch.randn(count, keys.shape[1], generator=runtime.generator(0, "noise", count, keys.shape[1]))
-    return F.normalize(cosine * keys[:count] + (1 - cosine**2) ** 0.5 * F.normalize(noise, dim=1), dim=1)
+    noise = torch.randn(
+        count, keys.shape[1], generator=runtime.generator(0, "noise", count, keys.shape[1])
+    )
+    return F.normalize(
+        cosine * keys[:count] + (1 - cosine**2) ** 0.5 * F.normalize(noise, dim=1), dim=1
+    )
 
 
 def written(keys: Tensor, dtype: torch.dtype) -> KeyValueState:
@@ -43,7 +50,8 @@ def written(keys: Tensor, dtype: torch.dtype) -> KeyValueState:
 
 
 def faiss_index(keys: Tensor, threads: int) -> Any:
-    """faiss's exact inner-product index of the keys, or None with a message where faiss is missing."""
+    """faiss's exact inner-product index of the keys, or None with a message where faiss is
+    missing."""
     try:
         import faiss
     except ImportError:
@@ -55,7 +63,9 @@ def faiss_index(keys: Tensor, threads: int) -> Any:
     return index
 
 
-def reads(count: int, width: int, queries: Sequence[int], rounds: int, threads: int) -> dict[str, float]:
+def reads(
+    count: int, width: int, queries: Sequence[int], rounds: int, threads: int
+) -> dict[str, float]:
     """Ratios for `count` rows of `width`, by name."""
     keys, found = rows(count, width), {}
     index = faiss_index(keys, threads)
@@ -72,26 +82,41 @@ def reads(count: int, width: int, queries: Sequence[int], rounds: int, threads: 
                 return KeyValue(top_k).address(state, asked)[1]
 
             assert torch.equal(best(1)[:, 0], scan())
-            found[f"{dtype} {len(asked)}"] = measure.compare(f"{name}, best: float32 matmul + argmax",
-                                                            lambda b=best: b(1), scan, rounds=rounds)
-            measure.compare(f"{name}, best 4: float32 matmul + topk", lambda b=best: b(4),
-                            lambda q=asked: (q @ keys.T).topk(4).indices, rounds=rounds)
+            found[f"{dtype} {len(asked)}"] = measure.compare(
+                f"{name}, best: float32 matmul + argmax", lambda b=best: b(1), scan, rounds=rounds
+            )
+            measure.compare(
+                f"{name}, best 4: float32 matmul + topk",
+                lambda b=best: b(4),
+                lambda q=asked: (q @ keys.T).topk(4).indices,
+                rounds=rounds,
+            )
             if index is not None:
                 assert index.search(asked.numpy(), 1)[1][:, 0].tolist() == best(1)[:, 0].tolist()
-                measure.compare(f"{name}, best: faiss IndexFlatIP", lambda b=best: b(1),
-                                lambda q=asked: index.search(q.numpy(), 1), rounds=rounds)
-                measure.compare(f"{name}, best 4: faiss IndexFlatIP", lambda b=best: b(4),
-                                lambda q=asked: index.search(q.numpy(), 4), rounds=rounds)
+                measure.compare(
+                    f"{name}, best: faiss IndexFlatIP",
+                    lambda b=best: b(1),
+                    lambda q=asked: index.search(q.numpy(), 1),
+                    rounds=rounds,
+                )
+                measure.compare(
+                    f"{name}, best 4: faiss IndexFlatIP",
+                    lambda b=best: b(4),
+                    lambda q=asked: index.search(q.numpy(), 4),
+                    rounds=rounds,
+                )
     return found
 
 
 def stores(count: int, width: int, block: int, rounds: int) -> None:
-    """Writing in blocks: into RAM with the room known, without, and into files, against one torch.cat
-    of all blocks, converted alike."""
+    """Writing in blocks: into RAM with the room known, without, and into files, against one
+    torch.cat of all blocks, converted alike."""
     keys, memory = rows(count, width), KeyValue()
     for dtype in DTYPES.values():
-        measure.heading(f"{count:,} rows of 2 x {width} in {str(dtype)[6:]}, written {block:,} at a time",
-                        other="torch.cat")
+        measure.heading(
+            f"{count:,} rows of 2 x {width} in {str(dtype)[6:]}, written {block:,} at a time",
+            other="torch.cat",
+        )
 
         def write(capacity: int, dtype: torch.dtype = dtype) -> KeyValueState:
             state = memory.empty(width, width, dtype=dtype, key_dtype=dtype, capacity=capacity)
@@ -100,26 +125,40 @@ def stores(count: int, width: int, block: int, rounds: int) -> None:
             return state
 
         def files(dtype: torch.dtype = dtype) -> None:
-            with tempfile.TemporaryDirectory() as place, \
-                    RowFolder.create(place, width, width, dtype=dtype, key_dtype=dtype) as folder:
+            with (
+                tempfile.TemporaryDirectory() as place,
+                RowFolder.create(place, width, width, dtype=dtype, key_dtype=dtype) as folder,
+            ):
                 for some in keys.split(block):
                     folder.write(some, some)
 
         def cat(dtype: torch.dtype = dtype) -> tuple[Tensor, Tensor]:
-            like = keys.new_empty(0, width, dtype=dtype)  # int8 needs its scales here as well: a cast would give zeros
-            blocks = [[packed("rows", some, like)[0] for some in keys.split(block)] for _ in range(2)]
+            like = keys.new_empty(
+                0, width, dtype=dtype
+            )  # int8 needs its scales here as well: a cast would give zeros
+            blocks = [
+                [packed("rows", some, like)[0] for some in keys.split(block)] for _ in range(2)
+            ]
             return torch.cat(blocks[0]), torch.cat(blocks[1])
 
-        measure.compare("into RAM, number of rows known", lambda w=write: w(count), cat, rounds=rounds)
-        measure.compare("into RAM, number of rows unknown", lambda w=write: w(0), cat, rounds=rounds)
-        measure.compare("into files, durable after each block (CPU time alone)", files, cat, rounds=rounds)
+        measure.compare(
+            "into RAM, number of rows known", lambda w=write: w(count), cat, rounds=rounds
+        )
+        measure.compare(
+            "into RAM, number of rows unknown", lambda w=write: w(0), cat, rounds=rounds
+        )
+        measure.compare(
+            "into files, durable after each block (CPU time alone)", files, cat, rounds=rounds
+        )
 
 
 def mapped(count: int, width: int, queries: int, rounds: int) -> None:
     """Reading rows from files that the system has in its cache, against reading them in RAM."""
     keys = rows(count, width)
     asked, memory = cues(keys, queries), KeyValue()
-    measure.heading(f"{count:,} rows of {width}, {queries} queries, read from files", "files", "RAM")
+    measure.heading(
+        f"{count:,} rows of {width}, {queries} queries, read from files", "files", "RAM"
+    )
     for name, dtype in DTYPES.items():
         state = written(keys, dtype)
         with tempfile.TemporaryDirectory() as place:
@@ -127,8 +166,12 @@ def mapped(count: int, width: int, queries: int, rounds: int) -> None:
                 folder.write(keys, keys[:, :1])
             there = RowFolder.read(place)
             assert torch.equal(memory.address(there, asked)[1], memory.address(state, asked)[1])
-            measure.compare(name, lambda t=there: memory.address(t, asked), lambda s=state: memory.address(s, asked),
-                            rounds=rounds)
+            measure.compare(
+                name,
+                lambda t=there: memory.address(t, asked),
+                lambda s=state: memory.address(s, asked),
+                rounds=rounds,
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

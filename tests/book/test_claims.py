@@ -1,8 +1,10 @@
-"""The ledger of claims agrees with chapters, tests and experiments, and the checker finds each way of not doing so."""
+"""The ledger of claims agrees with chapters, tests and experiments, and the checker finds each way
+of not doing so."""
 
 from __future__ import annotations
 
 import re
+from inspect import getsource
 from pathlib import Path
 
 import pytest
@@ -32,9 +34,22 @@ kernelspec:
 
 | X2 | no row of the table | | refuted | |
 """
-ENTRY = {"id": "X1", "paper": "ours", "where": "here", "claim": "It is so.", "verdict": "supported", "because": "Seen.",
-         "evidence": [{"chapter": "part/so", "cell": "the-cell", "verdict": "supported",
-                       "test": "tests/test_so.py::test_it"}]}
+ENTRY = {
+    "id": "X1",
+    "paper": "ours",
+    "where": "here",
+    "claim": "It is so.",
+    "verdict": "supported",
+    "because": "Seen.",
+    "evidence": [
+        {
+            "chapter": "part/so",
+            "cell": "the-cell",
+            "verdict": "supported",
+            "test": "tests/test_so.py::test_it",
+        }
+    ],
+}
 
 
 @pytest.fixture
@@ -51,7 +66,9 @@ def checkout(tmp_path: Path) -> Path:
 
 def write(root: Path, entries: list[dict]) -> None:
     """Write a ledger and, if it can be made, its page."""
-    (root / "book" / "claims.yml").write_text(yaml.safe_dump({"papers": {"ours": "Ours"}, "claims": entries}), "utf-8")
+    (root / "book" / "claims.yml").write_text(
+        yaml.safe_dump({"papers": {"ours": "Ours"}, "claims": entries}), "utf-8"
+    )
     try:
         (root / "book" / "claims.md").write_text(claims.page(claims.load(root), root), "utf-8")
     except (ValueError, OSError):
@@ -62,10 +79,10 @@ def test_the_book_s_own_ledger_agrees_with_everything() -> None:
     assert list(claims.problems()) == []
 
 
-def test_every_claim_that_an_experiment_judges_is_in_the_ledger(root: Path) -> None:
+def test_every_claim_that_an_experiment_judges_is_in_the_ledger() -> None:
     known = {claim.id for claim in claims.load().claims}
     for name in experiments.names():
-        source = (root / "pkg/src/memlab/experiments" / f"{name.replace('-', '_')}.py").read_text("utf-8")
+        source = getsource(experiments.find(name))
         judged = set(re.findall(r'"([A-Z]\d+)"[,:]', source))
         assert judged and judged <= known, name
 
@@ -76,25 +93,35 @@ def test_a_good_ledger_has_no_problem_and_a_page_with_a_link(checkout: Path) -> 
     assert "### X1: supported" in page and "Is it so? {ref}`A cell <the-cell>`: supported" in page
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"verdict": "proven"}, "expected verdicts of"),
-    ({"paper": "nobody"}, "expected a paper of ours, got 'nobody'"),
-    ({"evidence": []}, "expected evidence for a verdict"),
-    ({"surprise": 1}, "got a difference in surprise"),
-    ({"evidence": [{"chapter": "part/so"}]}, "expected chapter, cell, verdict and test"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"verdict": "proven"}, "expected verdicts of"),
+        ({"paper": "nobody"}, "expected a paper of ours, got 'nobody'"),
+        ({"evidence": []}, "expected evidence for a verdict"),
+        ({"surprise": 1}, "got a difference in surprise"),
+        ({"evidence": [{"chapter": "part/so"}]}, "expected chapter, cell, verdict and test"),
+    ],
+)
 def test_a_bad_entry_is_named(checkout: Path, change: dict, message: str) -> None:
     write(checkout, [{**ENTRY, **change}])
-    assert any(message in sentence and sentence.startswith("X1") for sentence in claims.problems(checkout))
+    assert any(
+        message in sentence and sentence.startswith("X1") for sentence in claims.problems(checkout)
+    )
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"cell": "no-cell"}, "expected a cell 'no-cell'"),
-    ({"chapter": "part/gone"}, "expected a chapter at book/part/gone.md"),
-    ({"test": "tests/test_so.py::test_gone"}, "expected a test at tests/test_so.py::test_gone"),
-    ({"verdict": "refuted"}, "says supported, the ledger refuted"),
-])
-def test_evidence_that_is_gone_or_says_something_else_is_named(checkout: Path, change: dict, message: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cell": "no-cell"}, "expected a cell 'no-cell'"),
+        ({"chapter": "part/gone"}, "expected a chapter at book/part/gone.md"),
+        ({"test": "tests/test_so.py::test_gone"}, "expected a test at tests/test_so.py::test_gone"),
+        ({"verdict": "refuted"}, "says supported, the ledger refuted"),
+    ],
+)
+def test_evidence_that_is_gone_or_says_something_else_is_named(
+    checkout: Path, change: dict, message: str
+) -> None:
     write(checkout, [{**ENTRY, "evidence": [{**ENTRY["evidence"][0], **change}]}])
     assert any(message in sentence for sentence in claims.problems(checkout))
 
@@ -112,5 +139,7 @@ def test_a_claim_twice_a_row_without_entry_and_a_stale_page(checkout: Path) -> N
 
 
 def test_cells_are_labels_figures_and_headings() -> None:
-    source = "(a-label)=\n```{code-cell}\n```\n\n### A heading, here\n\n  figure:\n    name: fig-one\n"
+    source = (
+        "(a-label)=\n```{code-cell}\n```\n\n### A heading, here\n\n  figure:\n    name: fig-one\n"
+    )
     assert set(claims._cells(source)) == {"a-label", "a-heading-here", "fig-one"}

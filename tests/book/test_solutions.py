@@ -1,4 +1,5 @@
-"""The solutions that the chapters fold away pass the chapters' own checks; the stubs that readers start from do not."""
+"""The solutions that the chapters fold away pass the chapters' own checks; the stubs that readers
+start from do not."""
 
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
-import nb  # noqa: E402
-import template  # noqa: E402
+import chapter_rules  # noqa: E402
+import notebooks  # noqa: E402
 
 CHECK = re.compile(r"^# (\w+\.check_\w+\(.*\))$", re.M)
 
 
 def exercises(md: Path) -> list[tuple[str, str, str, str]]:
-    """Title, stub, solution and check of every exercise of a chapter whose stub ends in a check to be switched on."""
-    cells, found, title, stub = template.read(md).section("Exercises").cells, [], "", ""
+    """Title, stub, solution and check of every exercise of a chapter whose stub ends in a check to
+    be switched on."""
+    cells, found, title, stub = chapter_rules.read(md).section("Exercises").cells, [], "", ""
     for cell in cells:
         if cell.cell_type == "code":
             stub = cell.source
@@ -35,15 +37,16 @@ def exercises(md: Path) -> list[tuple[str, str, str, str]]:
     return found
 
 
-CHAPTERS = nb.chapters([])
+CHAPTERS = notebooks.chapters([])
 CASES = [(md, *case) for md in CHAPTERS for case in exercises(md)]
 IDS = [f"{md.stem}: {case[0]}" for md, *case in CASES]
 
 
 @cache
 def defined(md: Path) -> dict[str, Any]:
-    """What the section Set-up defines, but for the cell that installs the package; the exercises' imports."""
-    chapter, names = template.read(md), {}  # type: template.Chapter, dict[str, Any]
+    """What the section Set-up defines, but for the cell that installs the package; the exercises'
+    imports."""
+    chapter, names = chapter_rules.read(md), {}  # type: chapter_rules.Chapter, dict[str, Any]
     for cell in chapter.section("Set-up").cells:
         if cell.cell_type == "code" and "find_spec" not in cell.source:
             exec(cell.source, names)
@@ -59,8 +62,9 @@ def test_every_chapter_has_exercises_that_are_checked_here() -> None:
 
 
 @pytest.mark.parametrize(("md", "title", "stub", "solution", "check"), CASES, ids=IDS)
-def test_the_solution_passes_its_check_and_the_stub_does_not(md: Path, title: str, stub: str, solution: str,
-                                                             check: str) -> None:
+def test_the_solution_passes_its_check_and_the_stub_does_not(
+    md: Path, title: str, stub: str, solution: str, check: str
+) -> None:
     names = dict(defined(md))
     exec(stub, names)
     with pytest.raises(Exception):  # noqa: B017  (an AssertionError, or whatever comes of nothing at all)

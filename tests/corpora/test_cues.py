@@ -1,4 +1,5 @@
-"""Cues: what is changed and what is not, no key that is a poem's by accident, and what the best answerer could get."""
+"""Cues: what is changed and what is not, no key that is a poem's by accident, and what the best
+answerer could get."""
 
 from __future__ import annotations
 
@@ -18,10 +19,14 @@ from memlab.corpora.poems import Poems
 POEMS = corpus.synthetic(60, 6, 16, authors=4, seed=3)  # 60 of 1024 keys: collisions do happen
 MATRIX = torch.randn(POEMS.tokens, 5, generator=runtime.generator(0, "matrix"))
 CHANGES: dict[str, Callable[[Poems], Poems]] = {
-    "author": lambda p: cues.replaced(p, 0), "word": lambda p: cues.replaced(p, 1),
-    "last": lambda p: cues.replaced(p, 2), "missing": lambda p: cues.missing(p, 1),
-    "exchanged": cues.exchanged, "form": lambda p: cues.other_form(p, 1, 2),
-    "nearest": lambda p: cues.nearest(p, 2, MATRIX), "made up": lambda p: cues.made_up(p, 5),
+    "author": lambda p: cues.replaced(p, 0),
+    "word": lambda p: cues.replaced(p, 1),
+    "last": lambda p: cues.replaced(p, 2),
+    "missing": lambda p: cues.missing(p, 1),
+    "exchanged": cues.exchanged,
+    "form": lambda p: cues.other_form(p, 1, 2),
+    "nearest": lambda p: cues.nearest(p, 2, MATRIX),
+    "made up": lambda p: cues.made_up(p, 5),
 }
 
 
@@ -34,31 +39,53 @@ def test_no_changed_key_belongs_to_a_poem(name: str, untouched_global_random_sta
     changed = CHANGES[name](POEMS)
     assert not keys(changed) & keys(POEMS)
     assert changed.keys.equal(CHANGES[name](POEMS).keys)
-    assert POEMS.keys.equal(corpus.synthetic(60, 6, 16, authors=4, seed=3).keys)  # the original is not touched
+    assert POEMS.keys.equal(
+        corpus.synthetic(60, 6, 16, authors=4, seed=3).keys
+    )  # the original is not touched
 
 
 @given(st.integers(0, 30))
 def test_collisions_are_avoided_even_where_keys_are_crowded(seed: int) -> None:
     poems = corpus.synthetic(30, 4, 6, authors=2, seed=seed)  # 30 of 72 keys
     matrix = torch.randn(6, 3, generator=runtime.generator(seed, "matrix"))
-    for change in (cues.replaced(poems, 1, seed), cues.nearest(poems, 1, matrix), cues.made_up(poems, seed),
-                   cues.exchanged(poems)):
+    for change in (
+        cues.replaced(poems, 1, seed),
+        cues.nearest(poems, 1, matrix),
+        cues.made_up(poems, seed),
+        cues.exchanged(poems),
+    ):
         assert not keys(change) & keys(poems)
 
 
-@pytest.mark.parametrize(("name", "places"), [("author", {0}), ("word", {1}), ("last", {2}), ("missing", {1}),
-                                              ("form", {1, 2}), ("nearest", {2})])
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("author", {0}),
+        ("word", {1}),
+        ("last", {2}),
+        ("missing", {1}),
+        ("form", {1, 2}),
+        ("nearest", {2}),
+    ],
+)
 def test_only_the_named_places_change(name: str, places: set[int]) -> None:
     changed = CHANGES[name](POEMS)
     differ = changed.keys != POEMS.keys
-    assert all(bool(differ[:, place].all()) == (place in places) == bool(differ[:, place].any()) for place in range(3))
+    assert all(
+        bool(differ[:, place].all()) == (place in places) == bool(differ[:, place].any())
+        for place in range(3)
+    )
     assert changed.bodies.equal(POEMS.bodies)
 
 
 def test_an_author_stays_an_author_and_a_word_a_word() -> None:
-    assert ((cues.replaced(POEMS, 0).keys[:, 0] >= 16) & (cues.replaced(POEMS, 0).keys[:, 0] < 20)).all()
+    assert (
+        (cues.replaced(POEMS, 0).keys[:, 0] >= 16) & (cues.replaced(POEMS, 0).keys[:, 0] < 20)
+    ).all()
     made_up = cues.made_up(POEMS, 1)
-    assert ((made_up.keys[:, 0] >= 16) & (made_up.keys[:, 0] < 20)).all() and made_up.keys[:, 1:].max() < 16
+    assert ((made_up.keys[:, 0] >= 16) & (made_up.keys[:, 0] < 20)).all() and made_up.keys[
+        :, 1:
+    ].max() < 16
     assert len(keys(made_up)) == len(POEMS) and made_up.bodies.equal(POEMS.bodies)
     assert not cues.made_up(POEMS, 2).keys.equal(made_up.keys)
 
@@ -82,13 +109,18 @@ def test_tokens_blanks_and_second_forms_do_not_overlap() -> None:
 
 def test_a_cue_can_be_read_aloud() -> None:
     name = corpus.word_list(16)
-    assert cues.spoken(POEMS, torch.tensor([16, 3, 20, 21, 36])) == f"Ada Vale {name[3]} … {name[0]}′ {name[15]}′"
+    assert (
+        cues.spoken(POEMS, torch.tensor([16, 3, 20, 21, 36]))
+        == f"Ada Vale {name[3]} … {name[0]}′ {name[15]}′"
+    )
 
 
 def test_nearest_is_the_nearest_by_cosine_unless_taken() -> None:
     rows = torch.tensor([[16, 0, 5], [16, 1, 5], [17, 0, 5]])
     poems = Poems(rows, torch.arange(6).view(3, 2), 4, 4, 4.0)
-    matrix = torch.tensor([[1.0, 0], [10, 1], [1, 1], [-1, 0]])  # word 1 is nearest to 0 whatever its length
+    matrix = torch.tensor(
+        [[1.0, 0], [10, 1], [1, 1], [-1, 0]]
+    )  # word 1 is nearest to 0 whatever its length
     assert cues.nearest(poems, 1, matrix).keys[:, 1].tolist() == [2, 2, 1]  # taken, taken, free
     with pytest.raises(ValueError, match="a row for each of 4 words"):
         cues.nearest(poems, 1, matrix[:3])
@@ -98,10 +130,18 @@ def test_nearest_is_the_nearest_by_cosine_unless_taken() -> None:
 
 def test_the_whole_list_of_alterations() -> None:
     altered = cues.altered(POEMS, MATRIX)
-    assert list(altered)[0] == "its own key" and len(altered) == 9 and altered["its own key"] is POEMS
+    assert (
+        list(altered)[0] == "its own key" and len(altered) == 9 and altered["its own key"] is POEMS
+    )
     form = altered["another word's second form"].keys[:, 1]
-    assert (form > cues.blank(POEMS)).all() and (form != cues.second_form(POEMS, POEMS.keys[:, 1])).all()
-    assert altered["a title word's second form"].keys[:, 1].equal(cues.second_form(POEMS, POEMS.keys[:, 1]))
+    assert (form > cues.blank(POEMS)).all() and (
+        form != cues.second_form(POEMS, POEMS.keys[:, 1])
+    ).all()
+    assert (
+        altered["a title word's second form"]
+        .keys[:, 1]
+        .equal(cues.second_form(POEMS, POEMS.keys[:, 1]))
+    )
 
 
 def test_a_borrowed_key_is_another_poems() -> None:
@@ -118,33 +158,54 @@ def test_begun_moves_words_from_answer_to_question(given_words: int) -> None:
 
 def test_opened_asks_for_one_word_without_those_before_it() -> None:
     asked = cues.opened(POEMS, 4)
-    assert asked.keys[:, :3].equal(POEMS.keys) and (asked.keys[:, 3:] == 20).all() and asked.keys.shape[1] == 7
+    assert (
+        asked.keys[:, :3].equal(POEMS.keys)
+        and (asked.keys[:, 3:] == 20).all()
+        and asked.keys.shape[1] == 7
+    )
     assert asked.bodies.equal(POEMS.bodies[:, 4:5])
 
 
 def test_backwards_turns_question_and_answer_round() -> None:
     back = cues.backwards(POEMS)
-    assert back.keys[:, :6].equal(POEMS.bodies) and (back.keys[:, 6] == 20).all() and back.bodies.equal(POEMS.keys)
+    assert (
+        back.keys[:, :6].equal(POEMS.bodies)
+        and (back.keys[:, 6] == 20).all()
+        and back.bodies.equal(POEMS.keys)
+    )
 
 
 def best_by_trying(cue: Poems) -> float:
     """All answerers that give one of the bodies to each question, tried one by one."""
     questions, bodies = sorted(keys(cue)), sorted(set(map(tuple, cue.bodies.tolist())))
-    pairs = [(tuple(k), tuple(b)) for k, b in zip(cue.keys.tolist(), cue.bodies.tolist(), strict=True)]
-    tries = (dict(zip(questions, answers, strict=True)) for answers in product(bodies, repeat=len(questions)))
+    pairs = [
+        (tuple(k), tuple(b)) for k, b in zip(cue.keys.tolist(), cue.bodies.tolist(), strict=True)
+    ]
+    tries = (
+        dict(zip(questions, answers, strict=True))
+        for answers in product(bodies, repeat=len(questions))
+    )
     return max(sum(answerer[key] == body for key, body in pairs) for answerer in tries) / len(pairs)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=6))
 def test_the_ceiling_is_what_the_best_answerer_gets(pairs: list[tuple[int, int]]) -> None:
-    cue = Poems(torch.tensor([[key] for key, _ in pairs]), torch.tensor([[body] for _, body in pairs]), 4, 4, 2.0)
+    cue = Poems(
+        torch.tensor([[key] for key, _ in pairs]),
+        torch.tensor([[body] for _, body in pairs]),
+        4,
+        4,
+        2.0,
+    )
     assert cues.ceiling(cue) == pytest.approx(best_by_trying(cue))
 
 
 def test_the_ceiling_of_no_key_is_the_share_of_different_beginnings() -> None:
     nothing = cues.missing(POEMS, 0, 1, 2)
     assert cues.ceiling(nothing) == pytest.approx(1 / 60)
-    assert cues.ceiling(cues.begun(nothing, 1)) == pytest.approx(len(set(POEMS.bodies[:, 0].tolist())) / 60)
+    assert cues.ceiling(cues.begun(nothing, 1)) == pytest.approx(
+        len(set(POEMS.bodies[:, 0].tolist())) / 60
+    )
     assert cues.ceiling(POEMS) == 1
 
 
@@ -155,7 +216,8 @@ def test_gaps_come_as_often_as_asked_for(untouched_global_random_state: None) ->
     assert float(lost.all(1).double().mean()) == pytest.approx(0.25 + 0.75 * 0.2**3, abs=0.04)
     again = cues.with_gaps(poems, draw)
     assert not (again == cues.blank(poems)).equal(lost) and again[again != cues.blank(poems)].equal(
-        poems.keys[again != cues.blank(poems)])
+        poems.keys[again != cues.blank(poems)]
+    )
     assert cues.with_gaps(poems, draw, one=0.0, whole=0.0).equal(poems.keys)
 
 
@@ -163,8 +225,12 @@ def test_hidden_bodies_are_hidden_whole() -> None:
     poems, draw = corpus.synthetic(1000, 4, 32), runtime.generator(0, "hidden")
     shown = cues.with_hidden_words(poems, draw, 0.3)
     lost = shown == cues.blank(poems)
-    assert lost.all(1).equal(lost.any(1)) and float(lost.double().mean()) == pytest.approx(0.3, abs=0.05)
-    assert shown[~lost].equal(poems.bodies[~lost]) and not cues.with_hidden_words(poems, draw, 0.3).equal(shown)
+    assert lost.all(1).equal(lost.any(1)) and float(lost.double().mean()) == pytest.approx(
+        0.3, abs=0.05
+    )
+    assert shown[~lost].equal(poems.bodies[~lost]) and not cues.with_hidden_words(
+        poems, draw, 0.3
+    ).equal(shown)
     with pytest.raises(ValueError, match="expected a share"):
         cues.with_hidden_words(poems, draw, -0.1)
 
@@ -188,16 +254,27 @@ def test_wordings_never_borrow_the_key_of_another_poem() -> None:
     draw, plain = runtime.generator(0, "wordings"), keys(poems)
     for _ in range(40):
         got = cues.with_wordings(poems, [True, True], draw).tolist()
-        assert tuple(got[0]) not in plain - {(16, 1, 2)} and tuple(got[1]) not in plain - {(16, 2, 1)}
+        assert tuple(got[0]) not in plain - {(16, 1, 2)} and tuple(got[1]) not in plain - {
+            (16, 2, 1)
+        }
 
 
-@pytest.mark.parametrize("wrong", [
-    lambda: cues.missing(POEMS), lambda: cues.missing(POEMS, 3), lambda: cues.replaced(POEMS, -1),
-    lambda: cues.other_form(POEMS, 0), lambda: cues.begun(POEMS, 6), lambda: cues.begun(POEMS, -1),
-    lambda: cues.with_gaps(POEMS, torch.Generator(), one=1.2),
-    lambda: cues.made_up(Poems(torch.tensor([[2, 0], [2, 1]]), torch.tensor([[1], [0]]), 2, 1, 1.0)),
-    lambda: cues.exchanged(Poems(torch.tensor([[16, 1]]), torch.tensor([[1]]), 16, 4, 4.0)),
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: cues.missing(POEMS),
+        lambda: cues.missing(POEMS, 3),
+        lambda: cues.replaced(POEMS, -1),
+        lambda: cues.other_form(POEMS, 0),
+        lambda: cues.begun(POEMS, 6),
+        lambda: cues.begun(POEMS, -1),
+        lambda: cues.with_gaps(POEMS, torch.Generator(), one=1.2),
+        lambda: cues.made_up(
+            Poems(torch.tensor([[2, 0], [2, 1]]), torch.tensor([[1], [0]]), 2, 1, 1.0)
+        ),
+        lambda: cues.exchanged(Poems(torch.tensor([[16, 1]]), torch.tensor([[1]]), 16, 4, 4.0)),
+    ],
+)
 def test_wrong_arguments_are_named(wrong: Callable[[], object]) -> None:
     try:
         wrong()

@@ -1,4 +1,5 @@
-"""Training episodes: short, reproducible, asked for as they say, and without a trace of the tasks."""
+"""Training episodes: short, reproducible, asked for as they say, and without a trace of the
+tasks."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from memlab.corpora.tokenization import BOS, EOS, PAD, SEP, encoder
 ENCODE = encoder(weights.tokenizer())
 VOCABULARY = len(weights.tokenizer())
 Batch = dict[str, torch.Tensor]
-# Three words in a row that any English text may hold; every four words around them are searched for all the same.
+# Three words in a row that any English text may hold; every four words around them are searched for
+# all the same.
 PLAIN_ENGLISH = {("to", "do", "in")}
 
 
@@ -31,10 +33,13 @@ def pool() -> Pool:
 @pytest.fixture(scope="module")
 def batches(pool: Pool) -> list[Batch]:
     """The first steps of a training run, and the first ones in which two segments are read."""
-    return [memory_episodes.batch(pool, step) for step in (*range(100), *range(memory_episodes.ALONE, memory_episodes.ALONE + 100))]
+    return [
+        memory_episodes.batch(pool, step)
+        for step in (*range(100), *range(memory_episodes.ALONE, memory_episodes.ALONE + 100))
+    ]
 
 
-# ---- no task in the training data ------------------------------------------------------------------------------------
+# ---- no task in the training data ----------------------------------------------------------------
 
 
 def grams(said: str, size: int) -> set[tuple[str, ...]]:
@@ -43,13 +48,26 @@ def grams(said: str, size: int) -> set[tuple[str, ...]]:
 
 
 def wordings() -> dict[int, set[tuple[str, ...]]]:
-    """Three words in a row of the stems and questions of both tasks in both splits, and four of all they hold."""
-    facts = [needles.fact(kind, seed, split=split)
-             for kind in needles.KINDS for split in ("dev", "test") for seed in range(150)]
-    stems = [one.replace(fact.answer, "") for fact in facts for one in (*fact.sentences, fact.cue, fact.question)]
-    whole = [one for fact in facts for one in (*fact.sentences, fact.cue, fact.question, fact.answer)]
-    return {3: {gram for one in stems for gram in grams(one, 3)} - PLAIN_ENGLISH,
-            4: {gram for one in whole for gram in grams(one, 4)}}
+    """Three words in a row of the stems and questions of both tasks in both splits, and four of all
+    they hold."""
+    facts = [
+        needles.fact(kind, seed, split=split)
+        for kind in needles.KINDS
+        for split in ("dev", "test")
+        for seed in range(150)
+    ]
+    stems = [
+        one.replace(fact.answer, "")
+        for fact in facts
+        for one in (*fact.sentences, fact.cue, fact.question)
+    ]
+    whole = [
+        one for fact in facts for one in (*fact.sentences, fact.cue, fact.question, fact.answer)
+    ]
+    return {
+        3: {gram for one in stems for gram in grams(one, 3)} - PLAIN_ENGLISH,
+        4: {gram for one in whole for gram in grams(one, 4)},
+    }
 
 
 WORDINGS = wordings()
@@ -77,31 +95,49 @@ def test_no_task_is_in_what_the_generator_yields(pool: Pool, batches: list[Batch
     assert traces(seen) == set()
 
 
-@pytest.mark.parametrize("planted", [
-    "The pass key is 12345.", "so: THE PASS, key... is", "99999 is the vault code.",
-    "The best thing to do in Rome is rest",
-    "the finest  view over Oslo", "one may ride a boat across the bay", "I am in Bergen, what should I do there?",
-    "The sky is blue.", "Here we go.", "There and back again.", "Which number do I have to recall?",
-])
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "The pass key is 12345.",
+        "so: THE PASS, key... is",
+        "99999 is the vault code.",
+        "The best thing to do in Rome is rest",
+        "the finest  view over Oslo",
+        "one may ride a boat across the bay",
+        "I am in Bergen, what should I do there?",
+        "The sky is blue.",
+        "Here we go.",
+        "There and back again.",
+        "Which number do I have to recall?",
+    ],
+)
 def test_the_search_finds_what_is_planted(pool: Pool, planted: str) -> None:
     segments = list(pool.segments[-200:])
     segments[123] = tuple(ENCODE([" He says: " + planted])[0])
     assert traces(decoded(segments)) != set()
 
 
-def test_the_search_finds_a_template_that_the_generator_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_finds_a_template_that_the_generator_was_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(text, "documentation", lambda split: ("Nothing is said here.",))
     monkeypatch.setattr(text, "FORBIDDEN", re.compile("no such phrase"))
     monkeypatch.setattr(text, "_TEMPLATES", (*text._TEMPLATES, "The vault code is {number}."))
     made = memory_episodes.pool(ENCODE, VOCABULARY, generic=300)
-    seen = [line for step in range(4) for line in decoded(memory_episodes.batch(made, step)["input_ids"].tolist())]
+    seen = [
+        line
+        for step in range(4)
+        for line in decoded(memory_episodes.batch(made, step)["input_ids"].tolist())
+    ]
     assert ("the", "vault", "code", "is") in traces(seen)
 
 
-# ---- the pool --------------------------------------------------------------------------------------------------------
+# ---- the pool ------------------------------------------------------------------------------------
 
 
-def test_the_pool_holds_every_segment_once_in_classes_of_like_length(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pool_holds_every_segment_once_in_classes_of_like_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     library = text.documentation("train")[:600]
     monkeypatch.setattr(text, "documentation", lambda split: {"train": library}[split])
     made = memory_episodes.pool(ENCODE, VOCABULARY, generic=300, seed=3)
@@ -114,7 +150,7 @@ def test_the_pool_holds_every_segment_once_in_classes_of_like_length(monkeypatch
     assert not {PAD, BOS, EOS} & {token for segment in made.segments for token in segment}
 
 
-# ---- batches ---------------------------------------------------------------------------------------------------------
+# ---- batches -------------------------------------------------------------------------------------
 
 
 def rows_of(made: Batch, name: str, fill: int = PAD) -> list[list[int]]:
@@ -125,7 +161,9 @@ def test_no_episode_is_longer_than_384_tokens(batches: list[Batch]) -> None:
     lengths: list[int] = []
     for made in batches:
         sizes: Counter[int] = Counter()
-        for number, segment in zip(made["context_ids"].tolist(), rows_of(made, "segment_ids"), strict=True):
+        for number, segment in zip(
+            made["context_ids"].tolist(), rows_of(made, "segment_ids"), strict=True
+        ):
             sizes[number] += len(segment)
         assert 1 <= len(sizes) <= 4 and sorted(sizes) == list(range(len(sizes)))
         lengths += sizes.values()
@@ -134,7 +172,9 @@ def test_no_episode_is_longer_than_384_tokens(batches: list[Batch]) -> None:
 
 def test_a_batch_ends_once_it_has_many_rows(pool: Pool) -> None:
     for step in range(8):
-        counts = Counter(memory_episodes.batch(pool, step, contexts=50, most=20)["context_ids"].tolist())
+        counts = Counter(
+            memory_episodes.batch(pool, step, contexts=50, most=20)["context_ids"].tolist()
+        )
         rows = [counts[number] for number in range(len(counts))]
         assert sum(rows[:-1]) < 20 <= sum(rows)
 
@@ -143,14 +183,20 @@ def test_labels_ask_for_all_that_follows_the_stem(batches: list[Batch]) -> None:
     stems: Counter[int] = Counter()
     kinds: Counter[str] = Counter()
     for made in batches:
-        segments, given, reads = rows_of(made, "segment_ids"), made["input_ids"].tolist(), made["read_rows"].tolist()
+        segments, given, reads = (
+            rows_of(made, "segment_ids"),
+            made["input_ids"].tolist(),
+            made["read_rows"].tolist(),
+        )
         for row, (text_ids, labels) in enumerate(zip(given, made["labels"].tolist(), strict=True)):
             kind, body = read_by_hand(segments, row, reads[row], text_ids)
             end = len(body) + 2
             assert len(text_ids) == len(labels) and text_ids[:end] == [BOS, *body, EOS]
             assert set(text_ids[end:]) <= {PAD} and set(labels[end:]) <= {-100}
             asked = [place for place, label in enumerate(labels) if label != -100]
-            assert asked == list(range(asked[0], end)), "asked for in one piece, the end mark included"
+            assert asked == list(range(asked[0], end)), (
+                "asked for in one piece, the end mark included"
+            )
             assert [labels[place] for place in asked] == [text_ids[place] for place in asked]
             stem = asked[0] - 1
             assert (3 if kind == "one of two" else 0) <= stem <= 8 and len(asked) >= 2
@@ -160,8 +206,11 @@ def test_labels_ask_for_all_that_follows_the_stem(batches: list[Batch]) -> None:
     assert 0.75 < shares["one"] < 0.95 and shares["both"] > 0.02 and shares["one of two"] > 0.02
 
 
-def read_by_hand(segments: list[list[int]], row: int, reads: list[int], ids: list[int]) -> tuple[str, list[int]]:
-    """What the text of a row has to be: its own segment, both that are read, or its own out of two."""
+def read_by_hand(
+    segments: list[list[int]], row: int, reads: list[int], ids: list[int]
+) -> tuple[str, list[int]]:
+    """What the text of a row has to be: its own segment, both that are read, or its own out of
+    two."""
     assert row in reads and len(set(reads)) == len(reads)
     if len(reads) == 1:
         return "one", segments[row]
@@ -177,7 +226,10 @@ def test_of_two_that_are_read_either_may_be_the_one() -> None:
     for seed in range(200):
         texts, _, reads = memory_episodes._texts(segments, [0] * 6, random.Random(seed), two=0.5)
         if len(reads[0]) == 2:
-            found.update((SEP in text, own[0] == row) for row, (text, own) in enumerate(zip(texts, reads, strict=True)))
+            found.update(
+                (SEP in text, own[0] == row)
+                for row, (text, own) in enumerate(zip(texts, reads, strict=True))
+            )
     assert (True, False) not in found, "both are written in the order in which they are read"
     assert 0.35 < found[False, True] / (found[False, True] + found[False, False]) < 0.65
 
@@ -185,7 +237,9 @@ def test_of_two_that_are_read_either_may_be_the_one() -> None:
 def test_a_cue_is_taken_from_its_segment_in_order(batches: list[Batch]) -> None:
     prefixes = total = 0
     for made in batches[:40]:
-        for segment, cue in zip(rows_of(made, "segment_ids"), rows_of(made, "cue_ids"), strict=True):
+        for segment, cue in zip(
+            rows_of(made, "segment_ids"), rows_of(made, "cue_ids"), strict=True
+        ):
             rest = iter(segment)
             assert all(token in rest for token in cue), "expected a subsequence"
             assert 1 <= len(cue) <= 16
@@ -196,13 +250,22 @@ def test_a_cue_is_taken_from_its_segment_in_order(batches: list[Batch]) -> None:
 def test_three_cues_in_five_are_the_stem() -> None:
     segment = list(range(10, 50))
     for stem, length in ((0, 3), (3, 3), (8, 8)):
-        made = [tuple(memory_episodes.cue(segment, stem, random.Random(seed))) for seed in range(500)]
+        made = [
+            tuple(memory_episodes.cue(segment, stem, random.Random(seed))) for seed in range(500)
+        ]
         (usual, count), *_ = Counter(made).most_common()
         assert usual == tuple(segment[:length]), "a stem has at least three tokens"
         assert 0.55 < count / 500 < 0.65 and max(map(len, made)) == 16
-        gaps = [sum(b - a > 1 for a, b in zip(one, one[1:], strict=False)) for one in made if one != usual]
+        gaps = [
+            sum(b - a > 1 for a, b in zip(one, one[1:], strict=False))
+            for one in made
+            if one != usual
+        ]
         assert min(gaps) <= 1 < 3 < max(gaps), "a missing piece, or a random part"
-    assert all(1 <= len(memory_episodes.cue([7, 8, 9, 10], 0, random.Random(seed))) <= 4 for seed in range(200))
+    assert all(
+        1 <= len(memory_episodes.cue([7, 8, 9, 10], 0, random.Random(seed))) <= 4
+        for seed in range(200)
+    )
 
 
 def test_a_fifth_of_the_segments_is_random(pool: Pool, batches: list[Batch]) -> None:
@@ -229,7 +292,11 @@ def test_a_batch_is_a_pure_function_of_pool_step_and_seed(pool: Pool) -> None:
 
     made = memory_episodes.batches(pool, seed=0)
     first, later = made(0), made(7)
-    assert same(later, made(7)) and same(first, made(0)) and same(first, memory_episodes.batch(pool, 0))
+    assert (
+        same(later, made(7))
+        and same(first, made(0))
+        and same(first, memory_episodes.batch(pool, 0))
+    )
     for other in (later, memory_episodes.batch(pool, 0, seed=1)):
         assert not torch.equal(other["noise"][:1], first["noise"][:1])
         said, before = (set(decoded(one["segment_ids"].tolist())) for one in (other, first))

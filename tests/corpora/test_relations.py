@@ -1,4 +1,5 @@
-"""Relation families: fixed, hand-made, held out whole; their questions cannot be answered by matching words."""
+"""Relation families: fixed, hand-made, held out whole; their questions cannot be answered by
+matching words."""
 
 from __future__ import annotations
 
@@ -9,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memlab import evaluation, runtime
-from memlab.corpora import relations, text, keys_and_values
+from memlab import runtime
+from memlab.corpora import keys_and_values, relations, text
 from memlab.corpora.relations import FAMILIES, HELD_OUT, LESSONS, TAUGHT, TRAINED
+from memlab.evaluation import answers
 from memlab.retrieval import BM25, best_rows
 
-_GRAMMAR = evaluation._EMPTY | set(
-    "whose whom where when how do does did has have had can could should shall would may must me not into up no out "
-    "been much many most off under again".split())
+_GRAMMAR = answers._EMPTY | set(
+    "whose whom where when how do does did has have had can could should shall would may must me"
+    " not into up no out been much many most off under again".split()
+)
 
 
 def content(sentence: str, letters: int = 5) -> set[str]:
@@ -25,16 +28,29 @@ def content(sentence: str, letters: int = 5) -> set[str]:
     return {word[:letters] for word in words if word not in _GRAMMAR}
 
 
-# ---- the table -------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 
 def test_there_are_72_families_of_two_statements_and_three_questions() -> None:
     assert len(FAMILIES) == 72 and Counter(family.kind for family in FAMILIES) == {
-        "person": 24, "town": 8, "firm": 8, "work": 8, "ship": 8, "machine": 8, "object": 8}
+        "person": 24,
+        "town": 8,
+        "firm": 8,
+        "work": 8,
+        "ship": 8,
+        "machine": 8,
+        "object": 8,
+    }
     for family in FAMILIES:
         assert len(family.statements) == 2 and len(family.questions) == 3
-        assert all(line.count("{A}") == line.count("{B}") == 1 and line.endswith(".") for line in family.statements)
-        assert all(line.count("{A}") == 1 and "{B}" not in line and line.endswith("?") for line in family.questions)
+        assert all(
+            line.count("{A}") == line.count("{B}") == 1 and line.endswith(".")
+            for line in family.statements
+        )
+        assert all(
+            line.count("{A}") == 1 and "{B}" not in line and line.endswith("?")
+            for line in family.questions
+        )
         assert family.statements[0].endswith(" {B}.")
 
 
@@ -57,28 +73,44 @@ def test_the_split_is_fixed() -> None:
     assert {FAMILIES[i].kind for i in HELD_OUT} == set(relations.KINDS)
 
 
-# ---- lessons ---------------------------------------------------------------------------------------------------------
+# ---- lessons -------------------------------------------------------------------------------------
 
 
 def test_lessons_are_relations_of_the_same_form() -> None:
-    assert len(LESSONS) == 521 and (*TRAINED, *range(72, 72 + 521)) == TAUGHT and not set(TAUGHT) & set(HELD_OUT)
+    assert (
+        len(LESSONS) == 521
+        and (*TRAINED, *range(72, 72 + 521)) == TAUGHT
+        and not set(TAUGHT) & set(HELD_OUT)
+    )
     for family in LESSONS:
         assert len(family.statements) == 2 and len(family.questions) == 3
-        assert all(line.count("{A}") == line.count("{B}") == 1 and line.endswith(".") for line in family.statements)
-        assert all(line.count("{A}") == 1 and "{B}" not in line and line.endswith("?") for line in family.questions)
+        assert all(
+            line.count("{A}") == line.count("{B}") == 1 and line.endswith(".")
+            for line in family.statements
+        )
+        assert all(
+            line.count("{A}") == 1 and "{B}" not in line and line.endswith("?")
+            for line in family.questions
+        )
         assert family.statements[0].endswith("{B}.")
         for statement in family.statements:  # with five letters "miners" would be "minerals"
-            assert not any(content(statement, 6) & content(question, 6) for question in family.questions), family
+            assert not any(
+                content(statement, 6) & content(question, 6) for question in family.questions
+            ), family
 
 
 def test_no_lesson_has_a_line_of_a_relation_held_out() -> None:
     def bare(line: str) -> str:
         return re.sub("(the )?{A}", "it", line, flags=re.IGNORECASE).lower()
 
-    held_out = {bare(line) for i in HELD_OUT for line in (*FAMILIES[i].statements, *FAMILIES[i].questions)}
+    held_out = {
+        bare(line) for i in HELD_OUT for line in (*FAMILIES[i].statements, *FAMILIES[i].questions)
+    }
     lessons = {bare(line) for family in LESSONS for line in (*family.statements, *family.questions)}
     assert len(held_out) == 18 * 5 and not lessons & held_out
-    assert lessons & {bare(line) for i in TRAINED for line in FAMILIES[i].questions}, "it would be found"
+    assert lessons & {bare(line) for i in TRAINED for line in FAMILIES[i].questions}, (
+        "it would be found"
+    )
 
 
 @pytest.mark.parametrize("number", [TAUGHT[-1], 72, 300])
@@ -91,14 +123,22 @@ def test_a_lesson_can_be_told(number: int) -> None:
 
 def test_training_on_some_families_sees_no_other() -> None:
     some = (3, 80, 81, 500)
-    seen = {fact.family for step in range(5) for fact, _ in relations.training_pairs(step, count=24, families=some)}
+    seen = {
+        fact.family
+        for step in range(5)
+        for fact, _ in relations.training_pairs(step, count=24, families=some)
+    }
     assert seen == set(some)
-    third = {question for step in range(40) for fact, question in relations.training_pairs(step, families=(3, 80))
-             if fact.family == 80 and question == LESSONS[8].questions[2].format(A=fact.entity)}
+    third = {
+        question
+        for step in range(40)
+        for fact, question in relations.training_pairs(step, families=(3, 80))
+        if fact.family == 80 and question == LESSONS[8].questions[2].format(A=fact.entity)
+    }
     assert third, "all three questions of a lesson are trained"
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 def skeleton(line: str, who: str) -> str:
@@ -110,13 +150,21 @@ def test_training_sees_no_held_out_family_wording_or_entity() -> None:
     seen, entities = set(), set()
     for step in range(60):
         for fact, question in relations.training_pairs(step):
-            assert fact.family in TRAINED and fact.entity in fact.sentence and fact.value in fact.sentence
+            assert (
+                fact.family in TRAINED
+                and fact.entity in fact.sentence
+                and fact.value in fact.sentence
+            )
             seen.add(skeleton(question, fact.entity))
             entities.add(fact.entity)
     assert seen <= allowed and len(seen) == 108
     assert not any(keys_and_values.asked_about(entity) for entity in entities)
-    tested = {fact.entity for part in relations.PARTS for seed in range(3)
-              for fact in relations.question_set(part, seed).facts}
+    tested = {
+        fact.entity
+        for part in relations.PARTS
+        for seed in range(3)
+        for fact in relations.question_set(part, seed).facts
+    }
     assert all(map(keys_and_values.asked_about, tested)) and not tested & entities
 
 
@@ -136,7 +184,7 @@ def test_entities_are_of_the_side_asked_for(seed: int, kind: str, tested: bool) 
     assert keys_and_values.asked_about(who) == tested and who and who == who.strip()
 
 
-# ---- tests -----------------------------------------------------------------------------------------------------------
+# ---- tests ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("part", relations.PARTS)
@@ -166,7 +214,9 @@ def test_no_question_names_its_answer() -> None:
     for part in relations.PARTS:
         made = relations.question_set(part, 2)
         for query in made.queries:
-            assert not evaluation.contains_value(query.question.replace(made.facts[query.row].entity, ""), query.answer)
+            assert not evaluation.contains_value(
+                query.question.replace(made.facts[query.row].entity, ""), query.answer
+            )
 
 
 def test_sentences_are_scattered_and_the_others_keep_their_order() -> None:
@@ -175,7 +225,9 @@ def test_sentences_are_scattered_and_the_others_keep_their_order() -> None:
     mixed, places = made.scattered(lines, 3)
     assert [mixed[place] for place in places] == [fact.sentence for fact in made.facts]
     taken = set(places)
-    assert [line for i, line in enumerate(mixed) if i not in taken] == lines and len(taken) == len(made.facts)
+    assert [line for i, line in enumerate(mixed) if i not in taken] == lines and len(taken) == len(
+        made.facts
+    )
     assert abs(sum(places) / len(places) / len(mixed) - 0.5) < 0.1
     assert (mixed, places) == made.scattered(lines, 3) != made.scattered(lines, 4)
 
@@ -185,17 +237,22 @@ def addressed(part: str, seed: int, *, stems: bool) -> float:
     sentences, places = made.scattered(text.generic_sentences(1000, 9), seed)
     asked = [query for query in made.queries if query.stem or not stems]
     found = best_rows(BM25(sentences), [query.stem if stems else query.question for query in asked])
-    return sum(row == places[query.row] for row, query in zip(found, asked, strict=True)) / len(asked)
+    return sum(row == places[query.row] for row, query in zip(found, asked, strict=True)) / len(
+        asked
+    )
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_matching_words_finds_stems_and_not_questions(seed: int) -> None:
-    """If BM25 did well here, the set would not show understanding. An entity has four facts: chance is a quarter."""
+    """If BM25 did well here, the set would not show understanding. An entity has four facts: chance
+    is a quarter."""
     for part in relations.PARTS:
         assert addressed(part, seed, stems=True) >= 0.97
         assert addressed(part, seed, stems=False) <= 0.4
 
 
 def test_a_part_that_does_not_exist() -> None:
-    with pytest.raises(ValueError, match="unknown part 'dev': expected one of trained, wording, held out"):
+    with pytest.raises(
+        ValueError, match="unknown part 'dev': expected one of trained, wording, held out"
+    ):
         relations.question_set("dev")

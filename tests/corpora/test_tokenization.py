@@ -21,13 +21,25 @@ def test_a_number_has_one_token_a_digit(number: str) -> None:
 def test_no_entry_joins_a_digit_with_anything() -> None:
     vocabulary = weights.tokenizer().get_vocab()
     assert len(vocabulary) == 2048
-    assert sorted(entry for entry in vocabulary if set(entry) & set("0123456789")) == list("0123456789")
+    assert sorted(entry for entry in vocabulary if set(entry) & set("0123456789")) == list(
+        "0123456789"
+    )
 
 
 def test_special_tokens_have_the_numbers_that_the_models_use() -> None:
     tokenizer = weights.tokenizer()
-    assert tokenizer.convert_tokens_to_ids(list(tokenization.SPECIAL)) == [tokenization.PAD, tokenization.BOS, tokenization.EOS, tokenization.SEP]
-    named = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.sep_token_id)
+    assert tokenizer.convert_tokens_to_ids(list(tokenization.SPECIAL)) == [
+        tokenization.PAD,
+        tokenization.BOS,
+        tokenization.EOS,
+        tokenization.SEP,
+    ]
+    named = (
+        tokenizer.pad_token_id,
+        tokenizer.bos_token_id,
+        tokenizer.eos_token_id,
+        tokenizer.sep_token_id,
+    )
     assert named == (0, 1, 2, 3)
 
 
@@ -38,8 +50,20 @@ def test_any_text_comes_back(said: str) -> None:
     assert all(0 <= one < 2048 for one in ids)
 
 
-@pytest.mark.parametrize("said", ["", " ", "  two  spaces \t\n", "naïve café", "静夜思 床前明月光", "𝕊 🧠‍🔥", 
-                                  "a 'quoted' n't .", "\x00\x7f", "١٢٣ ²"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        " ",
+        "  two  spaces \t\n",
+        "naïve café",
+        "静夜思 床前明月光",
+        "𝕊 🧠‍🔥",
+        "a 'quoted' n't .",
+        "\x00\x7f",
+        "١٢٣ ²",
+    ],
+)
 def test_awkward_texts_come_back(said: str) -> None:
     assert weights.tokenizer().decode(tokenization.encoder(weights.tokenizer())([said])[0]) == said
 
@@ -49,11 +73,13 @@ def test_texts_are_encoded_one_by_one_without_marks() -> None:
     lines = [" The lamp is red.", "", " Room 4711."]
     together = encode(lines)
     assert together == [encode([line])[0] for line in lines] and together[1] == []
-    assert not {tokenization.PAD, tokenization.BOS, tokenization.EOS, tokenization.SEP} & {one for ids in together for one in ids}
+    assert not {tokenization.PAD, tokenization.BOS, tokenization.EOS, tokenization.SEP} & {
+        one for ids in together for one in ids
+    }
     assert encode([]) == []
 
 
-# ---- training one ----------------------------------------------------------------------------------------------------
+# ---- training one --------------------------------------------------------------------------------
 
 
 def test_the_smallest_vocabulary_is_bytes_and_marks() -> None:
@@ -74,5 +100,7 @@ def test_training_twice_gives_the_same_tokenizer() -> None:
     sentences = text.generic_sentences(300)
     one, two = (tokenization.train_tokenizer(sentences, 400) for _ in range(2))
     assert one.get_vocab() == two.get_vocab() and len(one) == 400
-    joined = [entry for entry in one.get_vocab() if len(entry) > 1 and entry not in tokenization.SPECIAL]
+    joined = [
+        entry for entry in one.get_vocab() if len(entry) > 1 and entry not in tokenization.SPECIAL
+    ]
     assert joined and not any(set(entry) & set("0123456789") for entry in joined)

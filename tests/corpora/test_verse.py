@@ -1,4 +1,5 @@
-"""English verse and collections by name: what is read, what is left out, and errors that name the place."""
+"""English verse and collections by name: what is read, what is left out, and errors that name the
+place."""
 
 from __future__ import annotations
 
@@ -13,9 +14,12 @@ import pytest
 from memlab.corpora import verse
 from memlab.corpora.poems import FORTUNES, Poem
 
-needs_fortunes = pytest.mark.skipif(not (FORTUNES / "songs-poems").exists(),
-                                    reason="the Debian package fortunes is not installed")
-needs_tang = pytest.mark.skipif(not (FORTUNES / "tang300").exists(), reason="fortunes-zh is not installed")
+needs_fortunes = pytest.mark.skipif(
+    not (FORTUNES / "songs-poems").exists(), reason="the Debian package fortunes is not installed"
+)
+needs_tang = pytest.mark.skipif(
+    not (FORTUNES / "tang300").exists(), reason="fortunes-zh is not installed"
+)
 
 
 @needs_fortunes
@@ -82,11 +86,14 @@ def test_what_is_read_and_what_is_left_out(tmp_path: Path) -> None:
     assert verse.english(folder=tmp_path) == [
         Poem("Ann Other", "Two Lines", "Plain is the first line,\n        and the second goes in."),
         Poem("B. C. Dee", "A Long Title", "Here is a line,\n\nand here is one."),
-        Poem("E. Eff", "No Comma", "He said -- not she --\nand went.")]
+        Poem("E. Eff", "No Comma", "He said -- not she --\nand went."),
+    ]
 
 
 def test_a_byte_that_is_no_utf8_does_not_stop_it(tmp_path: Path) -> None:
-    (tmp_path / "songs-poems").write_bytes(b"caf\xe9 one\ntwo\n\t-- A, \"T\"\n%\nthree\nfour\n-- B, \"U\"\n")
+    (tmp_path / "songs-poems").write_bytes(
+        b'caf\xe9 one\ntwo\n\t-- A, "T"\n%\nthree\nfour\n-- B, "U"\n'
+    )
     assert [poem.title for poem in verse.english(folder=tmp_path)] == ["T", "U"]
 
 
@@ -98,7 +105,9 @@ def test_without_the_package_one_sentence_names_it(tmp_path: Path) -> None:
 
 def test_a_file_without_verse_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("Nothing\nsigned.\n%\nNor here.\n", "utf-8")
-    with pytest.raises(ValueError, match=r"other: expected verse signed with author and title.*2 entries"):
+    with pytest.raises(
+        ValueError, match=r"other: expected verse signed with author and title.*2 entries"
+    ):
         verse.english("other", tmp_path)
 
 
@@ -108,7 +117,11 @@ ROWS: list[dict[str, Any]] = [
     {"dynasty": "宋", "author": "", "title": "辛", "content": "壬。", "id": 3},
     {"dynasty": "宋", "author": "癸", "title": "子", "content": "丑。", "id": 4},
 ]
-READ = [Poem("甲", "乙", "丙。\n丁。", "唐"), Poem("甲", "戊", "己。\n庚。"), Poem("癸", "子", "丑。", "宋")]
+READ = [
+    Poem("甲", "乙", "丙。\n丁。", "唐"),
+    Poem("甲", "戊", "己。\n庚。"),
+    Poem("癸", "子", "丑。", "宋"),
+]
 
 
 def test_rows_become_poems() -> None:
@@ -118,23 +131,36 @@ def test_rows_become_poems() -> None:
     assert verse.from_rows([]) == []
 
 
-@pytest.mark.parametrize(("row", "columns", "poem"), [
-    ({"Poet": "A", "Title": " T ", "Poem": "x\ny\n", "Tags": ""}, None, Poem("A", "T", "x\ny")),
-    ({"author": "A", "title": "T", "text": "x", "content": "y"}, None, Poem("A", "T", "y")),
-    ({"author": "A", "title": "T", "verses": "x", "text": "z"}, {"text": "verses"}, Poem("A", "T", "x")),
-    ({"who": "A", "title": "T", "text": "x"}, {"author": "who"}, Poem("A", "T", "x")),
-])
-def test_columns_have_many_names(row: dict[str, str], columns: dict[str, str] | None, poem: Poem) -> None:
+@pytest.mark.parametrize(
+    ("row", "columns", "poem"),
+    [
+        ({"Poet": "A", "Title": " T ", "Poem": "x\ny\n", "Tags": ""}, None, Poem("A", "T", "x\ny")),
+        ({"author": "A", "title": "T", "text": "x", "content": "y"}, None, Poem("A", "T", "y")),
+        (
+            {"author": "A", "title": "T", "verses": "x", "text": "z"},
+            {"text": "verses"},
+            Poem("A", "T", "x"),
+        ),
+        ({"who": "A", "title": "T", "text": "x"}, {"author": "who"}, Poem("A", "T", "x")),
+    ],
+)
+def test_columns_have_many_names(
+    row: dict[str, str], columns: dict[str, str] | None, poem: Poem
+) -> None:
     assert verse.from_rows([row], columns=columns) == [poem]
 
 
-@pytest.mark.parametrize(("row", "columns", "message"), [
-    ({"title": "T", "body": "x"}, None, "none for author among title, body"),
-    ({"a": 1}, None, "author, title, text"),
-    ({"author": "A", "title": "T", "text": "x"}, {"text": "verses"}, "none for text"),
-])
-def test_columns_that_are_not_there_are_named(row: dict[str, Any], columns: dict[str, str] | None,
-                                              message: str) -> None:
+@pytest.mark.parametrize(
+    ("row", "columns", "message"),
+    [
+        ({"title": "T", "body": "x"}, None, "none for author among title, body"),
+        ({"a": 1}, None, "author, title, text"),
+        ({"author": "A", "title": "T", "text": "x"}, {"text": "verses"}, "none for text"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(
+    row: dict[str, Any], columns: dict[str, str] | None, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         verse.from_rows([row], columns=columns, source="hub:a/b")
 
@@ -158,7 +184,9 @@ def test_without_datasets_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch)
         verse.hub("hub:owner/name")
 
 
-@pytest.mark.parametrize("name", ["owner/name", "hub:name", "hub:a/b/c", "hub:/b", "hub:a b/c", "hub:"])
+@pytest.mark.parametrize(
+    "name", ["owner/name", "hub:name", "hub:a/b/c", "hub:/b", "hub:a b/c", "hub:"]
+)
 def test_other_names_never_reach_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", ModuleType("datasets"))
     with pytest.raises(ValueError, match="hub:owner/name"):
@@ -167,7 +195,10 @@ def test_other_names_never_reach_the_hub(name: str, monkeypatch: pytest.MonkeyPa
 
 def test_a_json_lines_file_is_a_collection(tmp_path: Path) -> None:
     path = tmp_path / "own.jsonl"
-    path.write_text("\n".join(json.dumps({"author": "A", "title": str(i), "text": "x"}) for i in range(4)), "utf-8")
+    path.write_text(
+        "\n".join(json.dumps({"author": "A", "title": str(i), "text": "x"}) for i in range(4)),
+        "utf-8",
+    )
     assert [poem.title for poem in verse.collection(str(path), 3)] == ["0", "1", "2"]
     with pytest.raises(ValueError, match="unknown collection 'sonnets'"):
         verse.collection("sonnets")

@@ -1,4 +1,5 @@
-"""Trained models in the cache: learned once, found again bit for bit, never half-written, never read when damaged."""
+"""Trained models in the cache: learned once, found again bit for bit, never half-written, never
+read when damaged."""
 
 from __future__ import annotations
 
@@ -11,17 +12,30 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from memlab.decoder import pretrained
 from memlab import runtime, training, weights
 from memlab.corpora import memory_episodes, text
-from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
+from memlab.decoder import (
+    MemoryDecoder,
+    MemoryDecoderConfig,
+    new_decoder,
+    pretrained,
+    tiny_text_config,
+)
 
-SIZES = {"latent_width": 48, "key_width": 8, "slots": 12, "segment_tokens": 48, "encoder_layers": 1,
-         "encoder_heads": 2}
+SIZES = {
+    "latent_width": 48,
+    "key_width": 8,
+    "slots": 12,
+    "segment_tokens": 48,
+    "encoder_layers": 1,
+    "encoder_heads": 2,
+}
 
 
 def tiny(seed: int = 0) -> MemoryDecoder:
-    return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 160), **SIZES), seed).eval()
+    return new_decoder(
+        MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 160), **SIZES), seed
+    ).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +62,7 @@ def same(one: MemoryDecoder, two: MemoryDecoder) -> bool:
     return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# ---- trained ---------------------------------------------------------------------------------------------------------
+# ---- trained -------------------------------------------------------------------------------------
 
 
 def test_what_was_trained_is_loaded_the_next_time(trainings: list[tuple[str, int]]) -> None:
@@ -60,7 +74,9 @@ def test_what_was_trained_is_loaded_the_next_time(trainings: list[tuple[str, int
         assert torch.equal(one, two)
 
 
-def test_every_profile_and_seed_has_a_place_of_its_own(trainings: list[tuple[str, int]], cache: Path) -> None:
+def test_every_profile_and_seed_has_a_place_of_its_own(
+    trainings: list[tuple[str, int]], cache: Path
+) -> None:
     asked = [("quick", 0), ("quick", 1), ("full", 0), ("gpu", 0)]
     for profile, seed in asked:
         assert same(pretrained.trained(profile, seed), tiny(seed))
@@ -68,8 +84,9 @@ def test_every_profile_and_seed_has_a_place_of_its_own(trainings: list[tuple[str
     assert same(pretrained.trained("quick", 1), tiny(1)) and len(trainings) == 4
 
 
-def test_a_recipe_of_another_length_is_another_model(trainings: list[tuple[str, int]],
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_of_another_length_is_another_model(
+    trainings: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pretrained.trained("quick")
     monkeypatch.setitem(pretrained.RECIPES, "quick", training.Recipe(steps=7))
     pretrained.trained("quick")
@@ -77,12 +94,14 @@ def test_a_recipe_of_another_length_is_another_model(trainings: list[tuple[str, 
 
 
 def test_an_unknown_profile(trainings: list[tuple[str, int]]) -> None:
-    with pytest.raises(ValueError, match="unknown profile 'huge': expected one of quick, full, gpu"):
+    with pytest.raises(
+        ValueError, match="unknown profile 'huge': expected one of quick, full, gpu"
+    ):
         pretrained.trained("huge")
     assert trainings == [] and set(pretrained.RECIPES) == set(runtime.PROFILES)
 
 
-# ---- remember --------------------------------------------------------------------------------------------------------
+# ---- remember ------------------------------------------------------------------------------------
 
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]) -> None:
@@ -94,8 +113,9 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]) -
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, OSError])
-def test_an_interrupted_call_leaves_nothing_behind(cache: Path, monkeypatch: pytest.MonkeyPatch,
-                                                   interrupt: type[BaseException]) -> None:
+def test_an_interrupted_call_leaves_nothing_behind(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]
+) -> None:
     with monkeypatch.context() as patch:
         cut_short(patch, interrupt)
         with pytest.raises(interrupt):
@@ -116,7 +136,7 @@ def test_remembering_again_replaces(cache: Path) -> None:
     assert list(cache.iterdir()) == [place] and same(pretrained.trained("quick"), tiny(2))
 
 
-# ---- damage ----------------------------------------------------------------------------------------------------------
+# ---- damage --------------------------------------------------------------------------------------
 
 
 def cut(path: Path) -> None:
@@ -141,17 +161,27 @@ def drop(path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    (Path.unlink, "expected a safetensors file at .*, found nothing"),
-    (lambda path: path.write_bytes(b""), "damaged or cut off.*got 0 bytes"),
-    (cut, "damaged or cut off"),
-    (flip, "damaged or cut off"),
-    (lambda path: save_file({}, path), "holds no tensors"),
-    (rename, r"is damaged: expected all weights of a memory decoder, 1 are missing \(encoder\.to_key\.bias\)"),
-    (drop, r"is damaged: .* 1 are missing \(to_prefix\.weight\)"),
-])
-def test_a_damaged_cache_is_named_in_one_sentence(trainings: list[tuple[str, int]],
-                                                  damage: Callable[[Path], object], message: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (Path.unlink, "expected a safetensors file at .*, found nothing"),
+        (lambda path: path.write_bytes(b""), "damaged or cut off.*got 0 bytes"),
+        (cut, "damaged or cut off"),
+        (flip, "damaged or cut off"),
+        (lambda path: save_file({}, path), "holds no tensors"),
+        (
+            rename,
+            (
+                r"is damaged: expected all weights of a memory decoder, 1 are missing"
+                r" \(encoder\.to_key\.bias\)"
+            ),
+        ),
+        (drop, r"is damaged: .* 1 are missing \(to_prefix\.weight\)"),
+    ],
+)
+def test_a_damaged_cache_is_named_in_one_sentence(
+    trainings: list[tuple[str, int]], damage: Callable[[Path], object], message: str
+) -> None:
     path = pretrained.remember(tiny(), "quick") / "model.safetensors"
     damage(path)
     with pytest.raises(ValueError, match=message) as problem:
@@ -160,7 +190,7 @@ def test_a_damaged_cache_is_named_in_one_sentence(trainings: list[tuple[str, int
     assert trainings == [], "nothing is thrown away and trained anew without a word"
 
 
-# ---- train -----------------------------------------------------------------------------------------------------------
+# ---- train ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -169,9 +199,18 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     real = memory_episodes.pool
     monkeypatch.setattr(text, "documentation", lambda split: ())
     monkeypatch.setattr(pretrained, "new_decoder", lambda config, seed: tiny(seed))
-    monkeypatch.setattr(memory_episodes, "pool", lambda encode, size, seed: real(encode, size, generic=200, seed=seed))
-    monkeypatch.setattr(memory_episodes, "batches", lambda pool, latent_width, alone, seed: lambda step: memory_episodes.batch(
-        pool, step, contexts=1, latent_width=48, seed=seed))
+    monkeypatch.setattr(
+        memory_episodes,
+        "pool",
+        lambda encode, size, seed: real(encode, size, generic=200, seed=seed),
+    )
+    monkeypatch.setattr(
+        memory_episodes,
+        "batches",
+        lambda pool, latent_width, alone, seed: (
+            lambda step: memory_episodes.batch(pool, step, contexts=1, latent_width=48, seed=seed)
+        ),
+    )
 
 
 @pytest.mark.usefixtures("small", "untouched_global_random_state")
@@ -199,19 +238,23 @@ def test_a_gpu_gets_a_model_of_its_own_size() -> None:
 def test_the_recipe_says_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[training.Recipe] = []
 
-    def fit(model: MemoryDecoder, batches: object, recipe: training.Recipe, **_: object) -> training.Log:
+    def fit(
+        model: MemoryDecoder, batches: object, recipe: training.Recipe, **_: object
+    ) -> training.Log:
         seen.append(recipe)
         return training.Log()
 
     monkeypatch.setattr(training, "fit", fit)
     for profile in runtime.PROFILES:
         pretrained.train(profile)
-    assert [one.steps for one in seen] == [pretrained.RECIPES[profile].steps for profile in runtime.PROFILES]
+    assert [one.steps for one in seen] == [
+        pretrained.RECIPES[profile].steps for profile in runtime.PROFILES
+    ]
     assert seen[0].steps < seen[1].steps < seen[2].steps
     assert {one.bfloat16 for one in seen} == {runtime.fast_bfloat16()}
 
 
-# ---- saving weights to ship ------------------------------------------------------------------------------------------
+# ---- saving weights to ship ----------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("untouched_global_random_state")
@@ -222,24 +265,39 @@ def test_weights_are_shipped_at_half_the_size(tmp_path: Path) -> None:
     assert model.dtype == torch.float32 and same(model, tiny(4))
     assert json.dumps(model.config.to_dict(), default=str) == before
     model.save_pretrained(tmp_path / "whole")
-    size = {name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "whole")}
+    size = {
+        name: (tmp_path / name / "model.safetensors").stat().st_size for name in ("small", "whole")
+    }
     assert size["small"] < 0.55 * size["whole"]
     again = pretrained.load(tmp_path / "small")
     assert again.dtype == torch.float32
     state: dict[str, Any] = again.state_dict()
-    assert all(torch.equal(tensor.half().float(), state[name]) for name, tensor in model.state_dict().items())
+    assert all(
+        torch.equal(tensor.half().float(), state[name])
+        for name, tensor in model.state_dict().items()
+    )
 
 
-def test_making_weights_trains_and_saves(trainings: list[tuple[str, int]], tmp_path: Path,
-                                         capsys: pytest.CaptureFixture[str]) -> None:
-    log = pretrained.make("memory-decoder", "full", 5, tmp_path / "made")
-    assert trainings == [("full", 5)] and isinstance(log, training.Log) and capsys.readouterr().out == ""
+def test_making_weights_trains_and_saves(
+    trainings: list[tuple[str, int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = pretrained.make("full", 5, tmp_path / "made")
+    assert (
+        trainings == [("full", 5)]
+        and isinstance(log, training.Log)
+        and capsys.readouterr().out == ""
+    )
     weights.check(tmp_path / "made" / "model.safetensors")
     assert same(pretrained.load(tmp_path / "made"), pretrained.load(tmp_path / "made"))
 
 
-def test_shipped_names_what_is_there_when_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shipped_names_what_is_there_when_it_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "causal").mkdir()
     monkeypatch.setattr(weights, "HERE", tmp_path)
-    with pytest.raises(FileNotFoundError, match="no shipped weights called 'memory-decoder': expected one of causal"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="no shipped weights called 'memory-decoder': expected one of causal",
+    ):
         pretrained.shipped()

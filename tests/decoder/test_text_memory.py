@@ -1,4 +1,5 @@
-"""A memory of texts: rows and keys against one text at a time, segments that hold several sentences, forgetting."""
+"""A memory of texts: rows and keys against one text at a time, segments that hold several
+sentences, forgetting."""
 
 from __future__ import annotations
 
@@ -10,12 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from memlab.decoder import reading
 from memlab import retrieval, weights
 from memlab.corpora import text
-from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
+from memlab.decoder import (
+    MemoryDecoder,
+    MemoryDecoderConfig,
+    Once,
+    OwnKeys,
+    TextMemory,
+    documentation,
+    new_decoder,
+    pack,
+    reading,
+    tiny_text_config,
+    token_ids,
+)
 from memlab.memories import KeyValue
-from memlab.decoder import Once, OwnKeys, TextMemory, documentation, pack, token_ids
 
 pytestmark = pytest.mark.usefixtures("float32")
 LINES = [line for line in text.generic_sentences(60, 4) if len(token_ids([line])[0]) <= 30][:30]
@@ -23,13 +34,20 @@ LINES = [line for line in text.generic_sentences(60, 4) if len(token_ids([line])
 
 @pytest.fixture(scope="module")
 def model() -> MemoryDecoder:
-    sizes = {"latent_width": 48, "key_width": 16, "slots": 12, "segment_tokens": 48, "encoder_layers": 1,
-             "encoder_heads": 2}
+    sizes = {
+        "latent_width": 48,
+        "key_width": 16,
+        "slots": 12,
+        "segment_tokens": 48,
+        "encoder_layers": 1,
+        "encoder_heads": 2,
+    }
     return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 300), **sizes)).eval()
 
 
 class Counted:
-    """An encoder that says how many texts it was asked for; keys are letter counts, questions are shifted."""
+    """An encoder that says how many texts it was asked for; keys are letter counts, questions are
+    shifted."""
 
     width = 26
 
@@ -38,7 +56,10 @@ class Counted:
 
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Tensor:
         self.count += len(texts)
-        rows = [[float(one.lower().count(chr(97 + (i + question) % 26))) + 0.1 for i in range(26)] for one in texts]
+        rows = [
+            [float(one.lower().count(chr(97 + (i + question) % 26))) + 0.1 for i in range(26)]
+            for one in texts
+        ]
         return torch.nn.functional.normalize(torch.tensor(rows).reshape(-1, 26), dim=1)
 
 
@@ -46,9 +67,15 @@ def test_own_keys_are_the_decoders(model: MemoryDecoder) -> None:
     keys = OwnKeys(model).encode(LINES[:7])
     assert torch.allclose(keys, reading.query_keys(model, token_ids(LINES[:7])), atol=1e-6)
     long = " ".join(LINES)
-    assert torch.allclose(OwnKeys(model).encode([long])[0], reading.query_keys(model, token_ids([long]))[0], atol=1e-6)
+    assert torch.allclose(
+        OwnKeys(model).encode([long])[0], reading.query_keys(model, token_ids([long]))[0], atol=1e-6
+    )
     own: retrieval.Encoder = OwnKeys(model)
-    assert own.width == 16 and isinstance(own, retrieval.Encoder) and isinstance(Once(own), retrieval.Encoder)
+    assert (
+        own.width == 16
+        and isinstance(own, retrieval.Encoder)
+        and isinstance(Once(own), retrieval.Encoder)
+    )
 
 
 def test_once_encodes_every_text_once_and_questions_apart() -> None:
@@ -64,12 +91,21 @@ def test_once_encodes_every_text_once_and_questions_apart() -> None:
 @given(st.lists(st.sampled_from(LINES), max_size=20), st.integers(30, 90))
 def test_segments_are_filled_in_order(lines: list[str], longest: int) -> None:
     owner, sizes = pack(lines, longest), [len(ids) for ids in token_ids(lines)]
-    assert len(owner) == len(lines) and owner == sorted(owner) and sorted(set(owner)) == list(range(len(set(owner))))
-    held = [sum(size for size, own in zip(sizes, owner, strict=True) if own == number) for number in set(owner)]
+    assert (
+        len(owner) == len(lines)
+        and owner == sorted(owner)
+        and sorted(set(owner)) == list(range(len(set(owner))))
+    )
+    held = [
+        sum(size for size, own in zip(sizes, owner, strict=True) if own == number)
+        for number in set(owner)
+    ]
     assert all(used <= longest for used in held)
     for row in range(1, len(lines)):
         if owner[row] != owner[row - 1]:
-            assert held[owner[row - 1]] + sizes[row] > longest, "a segment ends only where the next text does not fit"
+            assert held[owner[row - 1]] + sizes[row] > longest, (
+                "a segment ends only where the next text does not fit"
+            )
 
 
 def test_rows_hold_latents_of_the_decoder_under_keys_of_any_encoder(model: MemoryDecoder) -> None:
@@ -77,18 +113,28 @@ def test_rows_hold_latents_of_the_decoder_under_keys_of_any_encoder(model: Memor
         memory = TextMemory(model, encoder)
         state = memory.write(memory.write(memory.empty(), LINES[:5]), LINES[5:12])
         latents, _ = reading.encode(model, token_ids(LINES[:12]))
-        assert torch.allclose(state.values, latents, atol=1e-5) and state.slot.tolist() == list(range(12))
+        assert torch.allclose(state.values, latents, atol=1e-5) and state.slot.tolist() == list(
+            range(12)
+        )
         assert torch.allclose(state.keys, encoder.encode(LINES[:12]), atol=1e-6)
         asked = memory.encoder.encode(LINES[3:6], question=True)
-        assert memory.address(state, LINES[3:6])[1][:, 0].tolist() == (asked @ state.keys.T).argmax(1).tolist()
+        assert (
+            memory.address(state, LINES[3:6])[1][:, 0].tolist()
+            == (asked @ state.keys.T).argmax(1).tolist()
+        )
 
 
 def test_several_sentences_share_a_segment(model: MemoryDecoder) -> None:
     memory = TextMemory(model, Counted())
     owner = pack(LINES[:9], 48)
     state = memory.write(memory.write(memory.empty(), LINES[9:11]), LINES[:9], owner)
-    assert len(state.values) == 2 + owner[-1] + 1 < 11 and state.slot[2:].tolist() == [2 + one for one in owner]
-    whole = [" ".join(line for line, own in zip(LINES[:9], owner, strict=True) if own == n) for n in set(owner)]
+    assert len(state.values) == 2 + owner[-1] + 1 < 11 and state.slot[2:].tolist() == [
+        2 + one for one in owner
+    ]
+    whole = [
+        " ".join(line for line, own in zip(LINES[:9], owner, strict=True) if own == n)
+        for n in set(owner)
+    ]
     assert torch.allclose(state.values[2:], reading.encode(model, token_ids(whole))[0], atol=1e-5)
     gone = memory.forget(state, torch.tensor([2]))
     assert len(gone) == len(state) - owner.count(0), "with a segment go all keys that lead to it"
@@ -102,17 +148,23 @@ def test_what_is_written_and_forgotten_was_never_written(model: MemoryDecoder) -
     assert all(torch.equal(a, b) for a, b in zip(before.parts, after.parts, strict=True))
 
 
-def test_it_says_what_the_decoder_writes_and_reads_a_row_once(model: MemoryDecoder,
-                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_says_what_the_decoder_writes_and_reads_a_row_once(
+    model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     memory = TextMemory(model, Counted())
     state = memory.write(memory.empty(), LINES[:6], [0, 0, 1, 2, 3, 4])
     said = reading.write_out(model, state.values, [()] * 5, weights.tokenizer())
     calls: list[int] = []
     real = reading.write_out
-    monkeypatch.setattr(reading, "write_out", lambda m, latents, *rest: (calls.append(len(latents)),
-                                                                       real(m, latents, *rest))[1])
+    monkeypatch.setattr(
+        reading,
+        "write_out",
+        lambda m, latents, *rest: (calls.append(len(latents)), real(m, latents, *rest))[1],
+    )
     rows = torch.tensor([5, 1, 0, 5, 2])
-    assert memory.say(state, rows) == [said[slot].strip() for slot in (4, 0, 0, 4, 1)] and calls == [3]
+    assert memory.say(state, rows) == [
+        said[slot].strip() for slot in (4, 0, 0, 4, 1)
+    ] and calls == [3]
     best = memory.address(state, LINES[2:4])[1][:, 0]
     assert memory.answer(state, LINES[2:4]) == memory.say(state, best)
 
@@ -120,7 +172,9 @@ def test_it_says_what_the_decoder_writes_and_reads_a_row_once(model: MemoryDecod
 @pytest.mark.parametrize("owner", [[0], [0, 2, 3], [1, 1, 2], [-1, 0, 1]])
 def test_owners_are_counted_without_a_gap(model: MemoryDecoder, owner: list[int]) -> None:
     memory = TextMemory(model, Counted(), KeyValue())
-    with pytest.raises(ValueError, match="expected one segment number a text, 3, from 0 without a gap"):
+    with pytest.raises(
+        ValueError, match="expected one segment number a text, 3, from 0 without a gap"
+    ):
         memory.write(memory.empty(), LINES[:3], owner)
 
 

@@ -1,4 +1,5 @@
-"""The laws of memories/laws.py against other ways to the same number: brute force, quadrature, scipy, root finding."""
+"""The laws of memories/laws.py against other ways to the same number: brute force, quadrature,
+scipy, root finding."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_hopfields_limit_is_where_the_equations_lose_their_solution() -> None:
-    """m = erf(y), C = √(2/(π α r)) e^(−y²), r = 1/(1 − C)²: solved for m at each load, as in the textbooks."""
+    """m = erf(y), C = √(2/(π α r)) e^(−y²), r = 1/(1 − C)²: solved for m at each load, as in the
+    textbooks."""
+
     def missing(m: float, load: float) -> float:
         r = 1.0
         for _ in range(2000):
@@ -32,7 +35,9 @@ def test_hopfields_limit_is_where_the_equations_lose_their_solution() -> None:
         assert m > 0.97 and missing(m, load) == pytest.approx(0, abs=1e-4)
     assert laws.hopfield_limit() == pytest.approx(0.1379, abs=1e-4)
     assert laws.hopfield_overlap(0.1379) == pytest.approx(0.967, abs=2e-3)
-    assert laws.hopfield_overlap(0.1381) == 0.0 and laws.hopfield_overlap(0.001) == pytest.approx(1.0)
+    assert laws.hopfield_overlap(0.1381) == 0.0 and laws.hopfield_overlap(0.001) == pytest.approx(
+        1.0
+    )
 
 
 def test_perfect_recall_is_a_count_of_flips() -> None:
@@ -43,11 +48,14 @@ def test_perfect_recall_is_a_count_of_flips() -> None:
             memory = Hopfield(steps=1, asynchronous=False)
             state = memory.write(memory.empty(units), signs)
             kept.append((memory.read(state, signs) == signs).all(1).float().mean())
-        assert float(torch.stack(kept).mean()) == pytest.approx(laws.hopfield_exact(units, patterns), abs=0.05)
+        assert float(torch.stack(kept).mean()) == pytest.approx(
+            laws.hopfield_exact(units, patterns), abs=0.05
+        )
     assert laws.hopfield_exact(100, 1) == 1.0
     large = 10**9
     assert laws.hopfield_exact(large, int(large / (2 * math.log(large)))) == pytest.approx(
-        1 - 1 / math.sqrt(4 * math.pi * math.log(large)), abs=0.01)
+        1 - 1 / math.sqrt(4 * math.pi * math.log(large)), abs=0.01
+    )
 
 
 @pytest.mark.parametrize(("dim", "beta"), [(3, 2.0), (8, 4.0), (32, 16.0), (64, 8.0)])
@@ -55,20 +63,25 @@ def test_mean_weight_is_a_bessel_function(dim: int, beta: float) -> None:
     order = dim / 2 - 1
     wanted = math.gamma(dim / 2) * (2 / beta) ** order * special.iv(order, beta)
     assert laws.mean_weight(dim, beta) == pytest.approx(wanted, rel=1e-3)
-    assert laws.dense_capacity(dim, beta, 0.9) == pytest.approx(1 + math.exp(0.9 * beta) / wanted, rel=1e-3)
+    assert laws.dense_capacity(dim, beta, 0.9) == pytest.approx(
+        1 + math.exp(0.9 * beta) / wanted, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("load", [0.2, 1.0, 3.0])
 @pytest.mark.parametrize("ridge", [0.01, 1.0])
 def test_resolvent_is_the_integral_over_the_spectrum(load: float, ridge: float) -> None:
-    """Marchenko–Pastur: eigenvalues of KᵀK for load · key rows, in closed form, plus zeros below load 1."""
+    """Marchenko–Pastur: eigenvalues of KᵀK for load · key rows, in closed form, plus zeros below
+    load 1."""
     low, high = (1 - math.sqrt(load)) ** 2, (1 + math.sqrt(load)) ** 2
 
     def density(x: float) -> float:
         return math.sqrt(max((high - x) * (x - low), 0)) / (2 * math.pi * x)
 
     def integral(power: int) -> float:
-        inside = integrate.quad(lambda x: density(x) / (x + ridge) ** power, low, high, limit=500)[0]
+        inside = integrate.quad(lambda x: density(x) / (x + ridge) ** power, low, high, limit=500)[
+            0
+        ]
         return inside + max(1 - load, 0) / ridge**power
 
     m, gain = laws.resolvent(load, ridge)
@@ -79,11 +92,17 @@ def test_resolvent_is_the_integral_over_the_spectrum(load: float, ridge: float) 
 def test_read_error_has_the_known_limits() -> None:
     for g in (0.1, 0.5, 0.9):
         assert laws.read_error(g) == pytest.approx(0, abs=1e-5)
-        assert laws.read_error(g, 0.9) == pytest.approx(math.sqrt(0.01 + 0.19 * g / (1 - g)), rel=1e-4)
+        assert laws.read_error(g, 0.9) == pytest.approx(
+            math.sqrt(0.01 + 0.19 * g / (1 - g)), rel=1e-4
+        )
     for g in (1.5, 4.0):
         assert laws.read_error(g) == pytest.approx(math.sqrt(1 - 1 / g), rel=1e-6)
-    assert laws.read_error(1.0, 0.9, 1e-6) == pytest.approx(math.sqrt(0.19 / (2 * 1e-3)), rel=0.01)  # the peak
-    assert laws.read_error(0.5, 0.9, 1e9) == pytest.approx(1.0, abs=1e-6)  # all ridge: nothing is read
+    assert laws.read_error(1.0, 0.9, 1e-6) == pytest.approx(
+        math.sqrt(0.19 / (2 * 1e-3)), rel=0.01
+    )  # the peak
+    assert laws.read_error(0.5, 0.9, 1e9) == pytest.approx(
+        1.0, abs=1e-6
+    )  # all ridge: nothing is read
     with pytest.raises(ValueError, match="expected load >= 0 and ridge > 0"):
         laws.resolvent(0.5, 0.0)
 
@@ -99,19 +118,25 @@ def test_read_error_is_what_is_measured(load: float, cosine: float, ridge: float
         noise = unit(items, width, seed=seed + 10)
         noise = F.normalize(noise - (noise * keys).sum(1, keepdim=True) * keys, dim=1)
         memory = PseudoInverse(ridge)
-        read = memory.read(memory.write(memory.empty(width, 96, dtype=torch.float64), keys, values),
-                           cosine * keys + math.sqrt(1 - cosine**2) * noise)
+        read = memory.read(
+            memory.write(memory.empty(width, 96, dtype=torch.float64), keys, values),
+            cosine * keys + math.sqrt(1 - cosine**2) * noise,
+        )
         found.append(float((read - values).norm() / values.norm()))
     assert sum(found) / 3 == pytest.approx(laws.read_error(load, cosine, ridge), rel=0.03, abs=2e-3)
 
 
 @pytest.mark.parametrize(("load", "cosine"), [(0.25, 0.95), (1.0, 0.8), (2.0, 0.6)])
 def test_the_best_ridge_is_the_noise_of_the_cues(load: float, cosine: float) -> None:
-    """With the read scaled by 1/c the error is least there: the scaled law, minimised numerically."""
+    """With the read scaled by 1/c the error is least there: the scaled law, minimised
+    numerically."""
+
     def scaled(log_ridge: float) -> float:
         m, gain = laws.resolvent(load, math.exp(log_ridge))
         a = 1 / cosine
-        return (1 - a * cosine * m / (1 + m)) ** 2 + a**2 * (cosine**2 / (1 + m) ** 2 + 1 - cosine**2) * gain
+        return (1 - a * cosine * m / (1 + m)) ** 2 + a**2 * (
+            cosine**2 / (1 + m) ** 2 + 1 - cosine**2
+        ) * gain
 
     best = optimize.minimize_scalar(scaled, bounds=(-12, 5), method="bounded").x
     assert math.exp(best) == pytest.approx(laws.best_ridge(load, cosine), rel=1e-3)
@@ -129,5 +154,7 @@ def test_a_projection_removes_the_noise_outside_the_span() -> None:
 
 @pytest.mark.parametrize(("cosine", "free"), [(0.5, 4), (0.9, 1), (0.99, 40)])
 def test_novelty_auc_is_fishers_distribution(cosine: float, free: int) -> None:
-    assert laws.novelty_auc(cosine, free) == pytest.approx(stats.f.cdf(1 / (1 - cosine**2), free, free), abs=2e-3)
+    assert laws.novelty_auc(cosine, free) == pytest.approx(
+        stats.f.cdf(1 / (1 - cosine**2), free, free), abs=2e-3
+    )
     assert laws.novelty_auc(cosine, 0) == laws.novelty_auc(0.0, free) == 0.5

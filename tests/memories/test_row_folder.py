@@ -1,4 +1,5 @@
-"""Rows in files: the same state as in RAM, whole after every kill, and every damaged file refused by name."""
+"""Rows in files: the same state as in RAM, whole after every kill, and every damaged file refused
+by name."""
 
 from __future__ import annotations
 
@@ -29,7 +30,10 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def same(found: KeyValueState, wanted: KeyValueState) -> bool:
     pairs = list(zip(found.parts, wanted.parts, strict=True))
-    return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs) and found.longest == wanted.longest
+    return (
+        all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+        and found.longest == wanted.longest
+    )
 
 
 def block(number: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,14 +60,19 @@ def on_disk(folder: Path, blocks: int, dtype: torch.dtype = torch.int8) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_a_folder_is_the_state_in_ram(dtype: torch.dtype, data: st.DataObject, tmp_path_factory) -> None:
-    """Writes and forgets in any order, the folder closed and opened anew between any two of them."""
+def test_a_folder_is_the_state_in_ram(
+    dtype: torch.dtype, data: st.DataObject, tmp_path_factory
+) -> None:
+    """Writes and forgets in any order, the folder closed and opened anew between any two of
+    them."""
     folder, memory, number = tmp_path_factory.mktemp("rows") / "new" / "rows", KeyValue(), 0
     state = memory.empty(4, 3, dtype=dtype, key_dtype=dtype)
     made = RowFolder.create(folder, 4, 3, dtype=dtype, key_dtype=dtype)
     for forgets in data.draw(st.lists(st.booleans(), max_size=6)):
         if forgets and len(state):
-            gone = torch.tensor(data.draw(st.lists(st.integers(0, len(state) - 1), max_size=3)), dtype=torch.long)
+            gone = torch.tensor(
+                data.draw(st.lists(st.integers(0, len(state) - 1), max_size=3)), dtype=torch.long
+            )
             made.forget(gone)
             state = memory.forget(state, gone)
         else:
@@ -74,7 +83,10 @@ def test_a_folder_is_the_state_in_ram(dtype: torch.dtype, data: st.DataObject, t
             made = RowFolder.open(folder)
         assert same(made.state, state) and same(RowFolder.read(folder), state)
     made.close()
-    assert {path.name.split("-")[0] for path in folder.iterdir()} == {*row_files.NAMES, "manifest.json"}
+    assert {path.name.split("-")[0] for path in folder.iterdir()} == {
+        *row_files.NAMES,
+        "manifest.json",
+    }
     if len(state):
         asked = normal(9, 4, seed=77)
         assert torch.equal(memory.read(RowFolder.read(folder), asked), memory.read(state, asked))
@@ -87,7 +99,9 @@ def test_what_was_read_before_stays_as_it_was(tmp_path: Path) -> None:
         folder.write(*block(4))
         folder.forget(torch.arange(len(folder.state) - 1))
     assert same(before, in_ram(4, torch.int8))
-    assert torch.equal(KeyValue().read(before, asked), KeyValue().read(in_ram(4, torch.int8), asked))
+    assert torch.equal(
+        KeyValue().read(before, asked), KeyValue().read(in_ram(4, torch.int8), asked)
+    )
     before.values.zero_()  # private pages: a reader cannot damage the files
     RowFolder.read(tmp_path)
 
@@ -97,27 +111,36 @@ def test_forgotten_rows_are_in_no_file(tmp_path: Path) -> None:
     with RowFolder.create(tmp_path, 4, 3) as folder:
         folder.write(*block(3))
         folder.write(normal(1, 4), mark)
-        there = [path.name for path in tmp_path.iterdir() if mark.numpy().tobytes() in path.read_bytes()]
+        there = [
+            path.name for path in tmp_path.iterdir() if mark.numpy().tobytes() in path.read_bytes()
+        ]
         assert there == ["values-0.bin"]
         folder.forget(torch.tensor([len(folder.state) - 1]))
-        assert same(folder.state, KeyValue().forget(KeyValue().write(KeyValue().write(
-            KeyValue().empty(4, 3), *block(3)), normal(1, 4), mark), torch.tensor([len(block(3)[0])])))
+        assert same(
+            folder.state,
+            KeyValue().forget(
+                KeyValue().write(
+                    KeyValue().write(KeyValue().empty(4, 3), *block(3)), normal(1, 4), mark
+                ),
+                torch.tensor([len(block(3)[0])]),
+            ),
+        )
     assert not any(mark.numpy().tobytes() in path.read_bytes() for path in tmp_path.iterdir())
 
 
-# ---- kills -----------------------------------------------------------------------------------------------------------
+# ---- kills ---------------------------------------------------------------------------------------
 
 KILLED = textwrap.dedent('''
-    """Fork a writer again and again; it kills itself at its n-th call of the file system, or is killed at random."""
+    """Fork a writer again and again; it kills itself at its n-th call, or is killed at random."""
     import builtins, os, random, signal, sys, time
     from pathlib import Path
     import torch
     from memlab.memories import RowFolder
-    from test_memory_mapped import block, in_ram, same
+    from test_row_folder import block, in_ram, same
     torch.set_num_threads(1)
 
     def work(folder, done):
-        """Blocks 0 to 5, then all forgotten but the last two keys, then blocks 6 and 7; each step is acknowledged."""
+        """Blocks 0 to 5, all forgotten but the last two keys, blocks 6 and 7; each acknowledged."""
         with RowFolder.create(folder, 4, 3, dtype=torch.int8, key_dtype=torch.int8) as made:
             os.write(done, b".")
             for step in range(9):
@@ -154,7 +177,7 @@ KILLED = textwrap.dedent('''
                 def write(self, data): return hook_write(data)
             hook_write = hook(raw.write, torn=True)
             return Torn()
-        import memlab.memories.mapped as module
+        import memlab.memories.row_folder as module
         module.open = opened
 
     def states():
@@ -185,12 +208,13 @@ KILLED = textwrap.dedent('''
 
     root, wanted, kills = Path(sys.argv[1]), states(), 0
     def verify(folder, steps):
-        """The last acknowledged state, or the next one where the kill came between the commit and the word."""
+        """The last acknowledged state, or the next where the kill came before the word."""
         if steps == 0 and not (folder / "manifest.json").exists():
             with RowFolder.create(folder, 4, 3, dtype=torch.int8, key_dtype=torch.int8): pass
             return
         state = RowFolder.read(folder)
-        assert any(same(state, wanted[n]) for n in (max(steps - 1, 0), min(steps, 9))), (folder, steps, len(state))
+        near = (max(steps - 1, 0), min(steps, 9))
+        assert any(same(state, wanted[n]) for n in near), (folder, steps, len(state))
         with RowFolder.open(folder) as again:  # and it can be written on
             assert same(again.state, state)
             again.write(*block(9))
@@ -203,7 +227,9 @@ KILLED = textwrap.dedent('''
         steps, killed = run(root / f"step{moment}", lambda: die_at(moment), None)
         kills += killed
         verify(root / f"step{moment}", steps)
-    start = time.perf_counter(); run(root / "timed", lambda: None, None); whole = time.perf_counter() - start
+    start = time.perf_counter()
+    run(root / "timed", lambda: None, None)
+    whole = time.perf_counter() - start
     drawn = random.Random(0)
     for number in range(30):
         steps, killed = run(root / f"random{number}", lambda: None, drawn.random() * whole)
@@ -219,15 +245,20 @@ def test_a_kill_at_any_moment_leaves_the_last_complete_state(root: Path, tmp_pat
     program = tmp_path / "killed.py"
     program.write_text(KILLED, "utf-8")
     (tmp_path / "rows").mkdir()
-    where = {**os.environ, "PYTHONPATH": f"{root / 'pkg' / 'src'}{os.pathsep}{root / 'tests'}"}
-    done = subprocess.run([sys.executable, str(program), str(tmp_path / "rows")], capture_output=True, text=True,
-                          env=where)
+    here = Path(__file__).resolve().parent
+    where = {**os.environ, "PYTHONPATH": f"{root / 'pkg' / 'src'}{os.pathsep}{here}"}
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path / "rows")],
+        capture_output=True,
+        text=True,
+        env=where,
+    )
     assert done.returncode == 0, done.stderr
     moments, kills = map(int, done.stdout.split())
     assert moments > 100 and kills >= moments + 5
 
 
-# ---- damage ----------------------------------------------------------------------------------------------------------
+# ---- damage --------------------------------------------------------------------------------------
 
 
 @given(data=st.data())
@@ -245,12 +276,14 @@ def test_one_wrong_byte_is_named_and_refused(data: st.DataObject, tmp_path_facto
 
 
 @given(data=st.data())
-def test_a_file_that_was_cut_is_named_even_without_the_check(data: st.DataObject, tmp_path_factory) -> None:
+def test_a_file_that_was_cut_is_named_even_without_the_check(
+    data: st.DataObject, tmp_path_factory
+) -> None:
     folder = tmp_path_factory.mktemp("rows")
     on_disk(folder, 3)
     path = data.draw(st.sampled_from(sorted(folder.iterdir())))
     content = path.read_bytes()
-    path.write_bytes(content[:data.draw(st.integers(0, len(content) - 1))])
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
     with pytest.raises(ValueError, match=re.escape(f"{path} is damaged: expected")):
         RowFolder.read(folder, check=False)
     path.unlink()
@@ -267,7 +300,10 @@ def test_what_lies_behind_the_counted_bytes_is_nobodys(tmp_path: Path) -> None:
     assert same(RowFolder.read(tmp_path), in_ram(3, torch.int8))
     with RowFolder.open(tmp_path) as folder:
         folder.write(*block(3))
-    assert same(RowFolder.read(tmp_path), in_ram(4, torch.int8)) and not (tmp_path / "values-1.bin").exists()
+    assert (
+        same(RowFolder.read(tmp_path), in_ram(4, torch.int8))
+        and not (tmp_path / "values-1.bin").exists()
+    )
 
 
 def test_the_format_is_plain(tmp_path: Path) -> None:
@@ -276,14 +312,18 @@ def test_the_format_is_plain(tmp_path: Path) -> None:
 
     on_disk(tmp_path, 3, torch.float16)
     manifest, state = json.loads((tmp_path / "manifest.json").read_text()), in_ram(3, torch.float16)
-    keys = np.fromfile(tmp_path / "keys-0.bin", "<f2").reshape(manifest["keys"], manifest["key_width"])
+    keys = np.fromfile(tmp_path / "keys-0.bin", "<f2").reshape(
+        manifest["keys"], manifest["key_width"]
+    )
     assert np.array_equal(keys, state.keys.numpy())
     assert np.array_equal(np.fromfile(tmp_path / "slot-0.bin", "<i8"), state.slot.numpy())
     assert manifest["format"] == "memlab rows 1" and manifest["generation"] == 0
 
 
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="expected the manifest of a folder of rows, got no file .*none"):
+    with pytest.raises(
+        ValueError, match="expected the manifest of a folder of rows, got no file .*none"
+    ):
         RowFolder.read(tmp_path / "none")
     on_disk(tmp_path, 2)
     with pytest.raises(ValueError, match="expected a new folder, got .*, which holds rows already"):
@@ -295,7 +335,9 @@ def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             folder.write(torch.ones(2, 5), torch.ones(2, 3))
         with pytest.raises(ValueError, match="expected rows from 0 to 4, got numbers from 5 to 5"):
             folder.forget(torch.tensor([5]))
-        monkeypatch.setattr(row_folder.shutil, "disk_usage", lambda path: type("", (), {"free": 10}))
+        monkeypatch.setattr(
+            row_folder.shutil, "disk_usage", lambda path: type("", (), {"free": 10})
+        )
         with pytest.raises(ValueError, match="^3 rows need 69 bytes, but 10 bytes are available"):
             folder.write(normal(3, 4), normal(3, 3))
     assert same(RowFolder.read(tmp_path), in_ram(2, torch.int8))
@@ -303,8 +345,9 @@ def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         RowFolder.create(tmp_path / "new", 4, 3, dtype=torch.int32)
 
 
-def test_a_disk_that_fails_in_the_middle_leaves_the_folder_as_it_was(tmp_path: Path,
-                                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fails_in_the_middle_leaves_the_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     on_disk(tmp_path, 2)
     with RowFolder.open(tmp_path) as folder:
         real, calls = row_folder.os.fsync, [0]

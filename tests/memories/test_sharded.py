@@ -1,4 +1,5 @@
-"""A memory over two processes: what one process answers, bit for bit. Each test is one job of two gloo processes."""
+"""A memory over two processes: what one process answers, bit for bit. Each test is one job of two
+gloo processes."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=runtime.generator(seed, "sharded", *shape))
 
 
-def both(keys: Tensor, values: Tensor, dtype: torch.dtype, sizes: list[int]) -> tuple[KeyValueState, ShardedState]:
+def both(
+    keys: Tensor, values: Tensor, dtype: torch.dtype, sizes: list[int]
+) -> tuple[KeyValueState, ShardedState]:
     """The same writes, one after the other, into one process and into two."""
     alone, sharded = KeyValue(), Sharded()
     size = keys.shape[1], values.shape[1]
@@ -40,7 +43,9 @@ def same_answers(one: KeyValueState, two: ShardedState, asked: Tensor, *top_ks: 
     assert len(two) == len(one) and two.nbytes == one.nbytes
     for top_k in top_ks:
         alone, sharded = KeyValue(top_k), Sharded(KeyValue(top_k))
-        for found, wanted in zip(sharded.address(two, asked), alone.address(one, asked), strict=True):
+        for found, wanted in zip(
+            sharded.address(two, asked), alone.address(one, asked), strict=True
+        ):
             assert found.dtype == wanted.dtype and torch.equal(found, wanted)
         assert torch.equal(sharded.read(two, asked), alone.read(one, asked))
         rows = alone.address(one, asked)[1]
@@ -60,33 +65,55 @@ def random_rows(rank: int) -> None:
 
 
 def ties(rank: int) -> None:
-    """Keys on a coarse grid, and keys that differ in their last bits: float64 and the row decide."""
+    """Keys on a coarse grid, and keys that differ in their last bits: float64 and the row
+    decide."""
     keys = normal(300, 2).round()
-    same_answers(*both(keys, normal(300, 3), torch.float32, [100, 200]), normal(20, 2, seed=1).round(), 1, 7, 100)
-    keys = (F.normalize(normal(1, 64), dim=1).double() * (1 + 3e-7 * normal(300, 64).double())).float()
+    same_answers(
+        *both(keys, normal(300, 3), torch.float32, [100, 200]),
+        normal(20, 2, seed=1).round(),
+        1,
+        7,
+        100,
+    )
+    keys = (
+        F.normalize(normal(1, 64), dim=1).double() * (1 + 3e-7 * normal(300, 64).double())
+    ).float()
     asked = F.normalize(keys[:20] + 0.3 * normal(20, 64), dim=1)
     one, two = both(keys, normal(300, 3), torch.float32, [300])
     same_answers(one, two, asked, 1, 5)
     scores = KeyValue(5).address(one, asked)[0]
-    assert bool((scores[:, 1:] == scores[:, :-1]).any()), "expected scores that only float64 tells apart"
+    assert bool((scores[:, 1:] == scores[:, :-1]).any()), (
+        "expected scores that only float64 tells apart"
+    )
 
 
 def shared_values_and_forgetting(rank: int) -> None:
-    """Values with one key to three, dealt out by value; then some are forgotten, and more is written."""
+    """Values with one key to three, dealt out by value; then some are forgotten, and more is
+    written."""
     slots = torch.tensor([0, 0, 1, 2, 2, 2, 3, 4, 4])
     keys, values = normal(9, 4), normal(5, 3)
     mine = slots % WORLD == rank
     alone, sharded = KeyValue(), Sharded()
     one = alone.write(alone.empty(4, 3), keys, values, slots)
     rows = mine.nonzero()[:, 0]
-    two = sharded.write(sharded.empty(4, 3), keys[mine], values[rank::WORLD], slots[mine] // WORLD, rows)
+    two = sharded.write(
+        sharded.empty(4, 3), keys[mine], values[rank::WORLD], slots[mine] // WORLD, rows
+    )
     same_answers(one, two, keys, 1, 4)
     for gone in ([], [1, 6], [0]):
-        one, two = alone.forget(one, torch.tensor(gone).long()), sharded.forget(two, torch.tensor(gone).long())
+        one, two = (
+            alone.forget(one, torch.tensor(gone).long()),
+            sharded.forget(two, torch.tensor(gone).long()),
+        )
         same_answers(one, two, keys, 1, 3)
-    one, two = alone.write(one, -keys, keys[:, 1:]), sharded.write(two, -keys[rank::WORLD], keys[rank::WORLD, 1:])
+    one, two = (
+        alone.write(one, -keys, keys[:, 1:]),
+        sharded.write(two, -keys[rank::WORLD], keys[rank::WORLD, 1:]),
+    )
     same_answers(one, two, keys, 1, 8)
-    same_answers(alone.forget(one, torch.arange(12)), sharded.forget(two, torch.arange(12)), keys, 1)
+    same_answers(
+        alone.forget(one, torch.arange(12)), sharded.forget(two, torch.arange(12)), keys, 1
+    )
 
 
 def parts_of_a_state(rank: int) -> None:
@@ -105,23 +132,44 @@ def mistakes(rank: int) -> None:
     sharded = Sharded()
     state = sharded.write(sharded.empty(4, 3), normal(2, 4), normal(2, 3))
     for what, said in (
-            (lambda: sharded.address(sharded.empty(4, 3), normal(1, 4)), "cannot read an empty memory"),
-            (lambda: Sharded(KeyValue(5)).address(state, normal(1, 4)), "expected top_k <= 4 stored rows, got top_k=5"),
-            (lambda: sharded.forget(state, torch.tensor([4])), "expected rows from 0 to 3, got numbers from 4 to 4"),
-            (lambda: sharded.write(state, normal(1 + 2 * rank, 4), normal(1 + 2 * rank, 3)), "ascending rows for"),
-            (lambda: sharded.write(state, normal(2, 4), normal(2, 3), None, torch.tensor([1, 0])), "ascending rows"),
-            (lambda: sharded.check_capacity(10, 4, 3, limit_bytes=1), "5 rows need 180 bytes")):
+        (lambda: sharded.address(sharded.empty(4, 3), normal(1, 4)), "cannot read an empty memory"),
+        (
+            lambda: Sharded(KeyValue(5)).address(state, normal(1, 4)),
+            "expected top_k <= 4 stored rows, got top_k=5",
+        ),
+        (
+            lambda: sharded.forget(state, torch.tensor([4])),
+            "expected rows from 0 to 3, got numbers from 4 to 4",
+        ),
+        (
+            lambda: sharded.write(state, normal(1 + 2 * rank, 4), normal(1 + 2 * rank, 3)),
+            "ascending rows for",
+        ),
+        (
+            lambda: sharded.write(state, normal(2, 4), normal(2, 3), None, torch.tensor([1, 0])),
+            "ascending rows",
+        ),
+        (lambda: sharded.check_capacity(10, 4, 3, limit_bytes=1), "5 rows need 180 bytes"),
+    ):
         with pytest.raises(ValueError, match=said):
             what()
 
 
-JOBS: tuple[Callable[[int], None], ...] = (random_rows, ties, shared_values_and_forgetting, parts_of_a_state, mistakes)
+JOBS: tuple[Callable[[int], None], ...] = (
+    random_rows,
+    ties,
+    shared_values_and_forgetting,
+    parts_of_a_state,
+    mistakes,
+)
 
 
 def run_jobs(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
+    )
     for job in JOBS:
         job(rank)
         Path(folder, f"{job.__name__}-{rank}").touch()
@@ -130,14 +178,17 @@ def run_jobs(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[set[str], str]:
-    """All jobs in the same two processes: starting them is what costs. Those that passed in both, and what failed."""
+    """All jobs in the same two processes: starting them is what costs. Those that passed in both,
+    and what failed."""
     folder, problem = tmp_path_factory.mktemp("sharded"), ""
     try:
         mp.spawn(run_jobs, (str(folder),), nprocs=WORLD)
     except Exception as failed:
         problem = str(failed)
     ended = {path.name for path in folder.iterdir()}
-    return {job.__name__ for job in JOBS if {f"{job.__name__}-{rank}" for rank in range(WORLD)} <= ended}, problem
+    return {
+        job.__name__ for job in JOBS if {f"{job.__name__}-{rank}" for rank in range(WORLD)} <= ended
+    }, problem
 
 
 @pytest.mark.parametrize("job", [job.__name__ for job in JOBS])

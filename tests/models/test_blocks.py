@@ -1,4 +1,5 @@
-"""Stock blocks taken apart: hand-written attention and norms, the stock model's own states, and what is refused."""
+"""Stock blocks taken apart: hand-written attention and norms, the stock model's own states, and
+what is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ def inputs(tokens: int, dim: int, seed: int = 0) -> Tensor:
 
 
 def causal(scores: Tensor) -> Tensor:
-    return (scores + torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype).triu(1)).softmax(-1)
+    return (scores + torch.full(scores.shape[-2:], -math.inf, dtype=scores.dtype).triu(1)).softmax(
+        -1
+    )
 
 
 @pytest.mark.parametrize("architecture", blocks.ARCHITECTURES)
@@ -42,7 +45,9 @@ def test_a_gpt2_block_by_hand() -> None:
     """One head, one sentence of arithmetic a line, against the stock block and the parts."""
     [call] = blocks.calls(blocks.double(blocks.stock_model("gpt2", dim=4, heads=1)), inputs(3, 4))
     parts = blocks.parts(call.block)
-    N = nn.functional.layer_norm(call.X, (4,), parts.norms[0].weight, parts.norms[0].bias, parts.norms[0].eps)
+    N = nn.functional.layer_norm(
+        call.X, (4,), parts.norms[0].weight, parts.norms[0].bias, parts.norms[0].eps
+    )
     by_hand = call.P[0] @ (N @ parts.value[0] + parts.value_bias[0]) @ parts.out[0] + parts.out_bias
     torch.testing.assert_close(by_hand, call.block.attn(N[None], attention_mask=call.rest[1])[0][0])
     attention = call.block.attn.c_attn
@@ -52,8 +57,11 @@ def test_a_gpt2_block_by_hand() -> None:
 
 @pytest.mark.parametrize("heads", [2, 3, 4])
 def test_alibi_is_active(heads: int) -> None:
-    """BLOOM's scores carry a slope a head; without it the attention is another, with it ours by hand."""
-    [call] = blocks.calls(blocks.double(blocks.stock_model("bloom", dim=12, heads=heads)), inputs(5, 12))
+    """BLOOM's scores carry a slope a head; without it the attention is another, with it ours by
+    hand."""
+    [call] = blocks.calls(
+        blocks.double(blocks.stock_model("bloom", dim=12, heads=heads)), inputs(5, 12)
+    )
     N = call.block.input_layernorm(call.X)
     Q, K, _ = call.block.self_attention.query_key_value(N).view(5, heads, 3, -1).permute(2, 1, 0, 3)
     scores = Q @ K.mT / math.sqrt(12 // heads)
@@ -90,7 +98,9 @@ def test_llama_has_no_bias_by_default() -> None:
     assert not any(float(bias.abs().max()) for bias in biases)
 
 
-@pytest.mark.parametrize(("norm", "centred"), [(nn.LayerNorm(5), True), (nn.RMSNorm(5, eps=1e-3), False)])
+@pytest.mark.parametrize(
+    ("norm", "centred"), [(nn.LayerNorm(5), True), (nn.RMSNorm(5, eps=1e-3), False)]
+)
 def test_norm_affine_is_the_norm(norm: nn.Module, centred: bool) -> None:
     norm = norm.double().requires_grad_(False)
     norm.weight.copy_(inputs(1, 5)[0])
@@ -105,14 +115,22 @@ def test_double_computes_as_the_stock_model_does() -> None:
         model = blocks.stock_model(architecture, dim=16)
         twin, ids = blocks.double(model), torch.tensor([[1, 2, 3]])
         assert {p.dtype for p in twin.parameters()} == {torch.float64}
-        assert {p.dtype for p in model.parameters()} == {torch.float32}, "the original is left alone"
+        assert {p.dtype for p in model.parameters()} == {torch.float32}, (
+            "the original is left alone"
+        )
         torch.testing.assert_close(twin(ids)[0].float(), model(ids)[0], rtol=1e-4, atol=1e-4)
-        assert sum(p.numel() for p in twin.parameters()) == sum(p.numel() for p in model.parameters())
+        assert sum(p.numel() for p in twin.parameters()) == sum(
+            p.numel() for p in model.parameters()
+        )
 
 
-def test_stock_models_are_reproducible_and_leave_the_global_state(untouched_global_random_state: None) -> None:
+def test_stock_models_are_reproducible_and_leave_the_global_state(
+    untouched_global_random_state: None,
+) -> None:
     for architecture in blocks.ARCHITECTURES:
-        first, again = (blocks.stock_model(architecture, 3, dim=8, heads=2).state_dict() for _ in range(2))
+        first, again = (
+            blocks.stock_model(architecture, 3, dim=8, heads=2).state_dict() for _ in range(2)
+        )
         assert all(torch.equal(first[name], again[name]) for name in first)
         other = blocks.stock_model(architecture, 4, dim=8, heads=2).state_dict()
         assert any(not torch.equal(first[name], other[name]) for name in first)
@@ -132,14 +150,26 @@ def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="training=True"):
         blocks.calls(model.train(), torch.tensor([1, 2]))
     with pytest.raises(ValueError, match="eager"):
-        blocks.calls(blocks.stock_model("gpt2", dim=8, heads=2, attn_implementation="sdpa"), torch.tensor([1, 2]))
+        blocks.calls(
+            blocks.stock_model("gpt2", dim=8, heads=2, attn_implementation="sdpa"),
+            torch.tensor([1, 2]),
+        )
     with pytest.raises(ValueError, match="with 0 of them"):
         blocks.calls(nn.Linear(2, 2), torch.tensor([1, 2]))
-    config = transformers.GemmaConfig(vocab_size=8, hidden_size=8, num_attention_heads=2, num_key_value_heads=2,
-                                      head_dim=4, intermediate_size=8, num_hidden_layers=1)
+    config = transformers.GemmaConfig(
+        vocab_size=8,
+        hidden_size=8,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=4,
+        intermediate_size=8,
+        num_hidden_layers=1,
+    )
     with torch.random.fork_rng(devices=[]):
         gemma = transformers.GemmaModel(config)
-    with pytest.raises(ValueError, match="expected a block of type GPT2Block.*got GemmaDecoderLayer"):
+    with pytest.raises(
+        ValueError, match="expected a block of type GPT2Block.*got GemmaDecoderLayer"
+    ):
         blocks.parts(gemma.layers[0])
 
 

@@ -1,4 +1,5 @@
-"""The causal baseline: what it is trained on, what it may see, and that it can do the task in its own window."""
+"""The causal baseline: what it is trained on, what it may see, and that it can do the task in its
+own window."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
-from memlab.models import causal_baseline
 from memlab import results, runtime, training, weights
 from memlab.book.outside_the_weights.needles import causal_training
 from memlab.corpora import copying_episodes, needles, text
 from memlab.corpora.copying_episodes import Mixture, Pool
 from memlab.corpora.tokenization import BOS, EOS, PAD, SEP, encoder
+from memlab.models import causal_baseline
 
 SMALL = causal_baseline.causal_config(width=32, layers=2, heads=4, feed=32)
 EVERYTHING = Mixture(noise=0.3, twins=0.5, repeated=0.5, echo=0.5)
@@ -33,7 +34,9 @@ def shipped() -> Qwen2ForCausalLM:
     return causal_baseline.load_causal()
 
 
-def episodes(pool: Pool, count: int, tokens: int, mix: Mixture = EVERYTHING) -> Iterator[tuple[list[int], list[int]]]:
+def episodes(
+    pool: Pool, count: int, tokens: int, mix: Mixture = EVERYTHING
+) -> Iterator[tuple[list[int], list[int]]]:
     rng = random.Random(0)
     yield from (copying_episodes.episode(pool, tokens, mix, rng) for _ in range(count))
 
@@ -43,14 +46,23 @@ def grams(said: str, size: int = 4) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + size]) for i in range(len(words) - size + 1)}
 
 
-# ---- the training data -----------------------------------------------------------------------------------------------
+# ---- the training data ---------------------------------------------------------------------------
 
 
 def test_nothing_trained_on_shares_four_words_in_a_row_with_a_task(pool: Pool) -> None:
     tokenizer = weights.tokenizer()
-    facts = [needles.fact(kind, seed, split=split)
-             for kind in needles.KINDS for seed in range(100) for split in ("dev", "test")]
-    asked = {gram for f in facts for said in (*f.sentences, f.cue, f.question, f.answer) for gram in grams(said)}
+    facts = [
+        needles.fact(kind, seed, split=split)
+        for kind in needles.KINDS
+        for seed in range(100)
+        for split in ("dev", "test")
+    ]
+    asked = {
+        gram
+        for f in facts
+        for said in (*f.sentences, f.cue, f.question, f.answer)
+        for gram in grams(said)
+    }
     assert ("best", "thing", "to", "do") in asked and ("the", "vault", "code", "is") in asked
     lines = [*text.documentation("train"), *text.generic_sentences(3000)]
     trained = {gram for line in lines for gram in grams(line)}
@@ -61,14 +73,19 @@ def test_nothing_trained_on_shares_four_words_in_a_row_with_a_task(pool: Pool) -
 
 
 def test_batches_are_a_pure_function_of_their_arguments(pool: Pool) -> None:
-    made = [copying_episodes.batch(pool, 128, 4, EVERYTHING, seed, step) for seed, step in ((0, 5), (0, 5), (0, 6), (1, 5))]
+    made = [
+        copying_episodes.batch(pool, 128, 4, EVERYTHING, seed, step)
+        for seed, step in ((0, 5), (0, 5), (0, 6), (1, 5))
+    ]
     same = [torch.equal(made[0]["input_ids"], other["input_ids"]) for other in made[1:]]
     assert same == [True, False, False]
     assert torch.equal(made[0]["labels"], made[1]["labels"])
 
 
 @pytest.mark.parametrize("tokens", [32, 64, 384])
-def test_loss_falls_on_continuations_of_what_is_stored_and_nowhere_else(pool: Pool, tokens: int) -> None:
+def test_loss_falls_on_continuations_of_what_is_stored_and_nowhere_else(
+    pool: Pool, tokens: int
+) -> None:
     sentences = set(pool)
     for ids, labels in episodes(pool, 60, tokens):
         assert len(ids) == len(labels) <= tokens and ids[0] == BOS and ids[-1] == EOS
@@ -79,9 +96,14 @@ def test_loss_falls_on_continuations_of_what_is_stored_and_nowhere_else(pool: Po
         assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
         while start < len(ids):
             end = ids.index(EOS, start)
-            asked, marked = ids[start + 1 : end], [label != -100 for label in labels[start : end + 1]]
+            asked, marked = (
+                ids[start + 1 : end],
+                [label != -100 for label in labels[start : end + 1]],
+            )
             cue = marked.index(True) - 1
-            assert 3 <= cue <= 12 and marked[:-1] == [False] * (cue + 1) + [True] * (len(asked) - cue)
+            assert 3 <= cue <= 12 and marked[:-1] == [False] * (cue + 1) + [True] * (
+                len(asked) - cue
+            )
             assert not marked[-1] or tuple(asked) in sentences  # the end of noise cannot be known
             assert occurrences(asked, context) >= 1
             start = end + 1
@@ -99,11 +121,14 @@ def test_a_batch_is_padded_without_loss_and_too_short_an_episode_is_refused(pool
         copying_episodes.episode(pool, 16, Mixture(), random.Random(0))
 
 
-# ---- the model -------------------------------------------------------------------------------------------------------
+# ---- the model -----------------------------------------------------------------------------------
 
 
 def test_the_start_depends_on_the_seed_alone(untouched_global_random_state: None) -> None:
-    a, b, c = (causal_baseline.causal_model(seed, SMALL).model.layers[0].mlp.up_proj.weight for seed in (0, 0, 1))
+    a, b, c = (
+        causal_baseline.causal_model(seed, SMALL).model.layers[0].mlp.up_proj.weight
+        for seed in (0, 0, 1)
+    )
     assert torch.equal(a, b) and not torch.equal(a, c)
 
 
@@ -134,7 +159,9 @@ def last_logits(model: Qwen2ForCausalLM, ids: Tensor) -> Tensor:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_window_hides_what_lies_before_it(layers: int) -> None:
     config = causal_baseline.causal_config(width=32, layers=layers, heads=4, feed=32)
-    model = causal_baseline.variant(causal_baseline.causal_model(0, config, hand_set=False), window=8)
+    model = causal_baseline.variant(
+        causal_baseline.causal_model(0, config, hand_set=False), window=8
+    )
     ids = torch.randint(4, 2048, (1, 40), generator=runtime.generator(0, "ids"))
     reach = layers * 7 + 1  # a token sees itself and seven before it, once a layer
     far, near = ids.clone(), ids.clone()
@@ -147,7 +174,10 @@ def test_a_window_hides_what_lies_before_it(layers: int) -> None:
 def test_other_configs_keep_the_weights_and_refuse_nonsense() -> None:
     model = causal_baseline.causal_model(0, SMALL)
     ids = torch.arange(4, 44)[None]
-    wide, plain = causal_baseline.variant(model, window=64), causal_baseline.variant(model, rope="yarn", factor=1.0)
+    wide, plain = (
+        causal_baseline.variant(model, window=64),
+        causal_baseline.variant(model, rope="yarn", factor=1.0),
+    )
     assert torch.allclose(last_logits(wide, ids), last_logits(model, ids), atol=1e-5)
     assert torch.equal(last_logits(plain, ids), last_logits(model, ids))
     for rope in ("yarn", "linear"):
@@ -160,7 +190,9 @@ def test_other_configs_keep_the_weights_and_refuse_nonsense() -> None:
 
 
 def test_training_is_repeatable_and_learns(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(causal_baseline, "training_pool", lambda encode, seed: pool)  # encoding all of it takes seconds
+    monkeypatch.setattr(
+        causal_baseline, "training_pool", lambda encode, seed: pool
+    )  # encoding all of it takes seconds
     monkeypatch.setitem(causal_baseline.STAGES, "quick", ((32, 8, 4), (64, 4, 4)))
     runs = [causal_baseline.train_causal("quick", 3) for _ in range(2)]
     losses = [log.rows[-1]["loss"] for _, log in runs]
@@ -174,16 +206,21 @@ def test_our_muon_takes_the_steps_of_torch_muon() -> None:
         ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
         made: list[torch.optim.Optimizer] = [
             training.Muon([ours], 1e-2, weight_decay=0.1),
-            torch.optim.Muon([theirs], 1e-2, momentum=0.95, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")]
+            torch.optim.Muon(
+                [theirs], 1e-2, momentum=0.95, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+            ),
+        ]
         for step in range(3):
             ours.grad = torch.randn(shape, generator=runtime.generator(1, step, *shape))
             theirs.grad = ours.grad.clone()
             for optimiser in made:
                 optimiser.step()
-        assert (ours - theirs).norm() < 0.03 * (ours - start).norm()  # theirs is rounded to bfloat16 on the way
+        assert (ours - theirs).norm() < 0.03 * (
+            ours - start
+        ).norm()  # theirs is rounded to bfloat16 on the way
 
 
-# ---- weights ---------------------------------------------------------------------------------------------------------
+# ---- weights -------------------------------------------------------------------------------------
 
 
 def test_saved_weights_come_back_and_damaged_ones_are_named(tmp_path: Path) -> None:
@@ -212,20 +249,30 @@ def test_shipped_weights_are_small_and_have_a_card(shipped: Qwen2ForCausalLM, ro
     assert shipped.dtype == torch.float32
 
 
-# ---- the task --------------------------------------------------------------------------------------------------------
+# ---- the task ------------------------------------------------------------------------------------
 
 
 def test_a_trial_is_the_same_for_every_model() -> None:
     encode = encoder(weights.tokenizer())
-    one, again, other = (needles.tasks_for("needle", 300, trial, 0, "test", encode) for trial in (3, 3, 13))
+    one, again, other = (
+        needles.tasks_for("needle", 300, trial, 0, "test", encode) for trial in (3, 3, 13)
+    )
     assert one == again and one.depth == other.depth == pytest.approx(0.35)
     assert one.segments != other.segments and one.tokens <= 298
     assert one.fact == needles.needle(runtime.derive_seed(0, "needle", 300, 3))
 
 
-@pytest.mark.parametrize(("output", "right"), [
-    (" 12345. Remember", True), (" 12345", True), (" 123456", False), (" 1234", False), (" is 12345", False),
-    ("", False)])
+@pytest.mark.parametrize(
+    ("output", "right"),
+    [
+        (" 12345. Remember", True),
+        (" 12345", True),
+        (" 123456", False),
+        (" 1234", False),
+        (" is 12345", False),
+        ("", False),
+    ],
+)
 def test_a_passkey_counts_only_as_the_first_whole_number(output: str, right: bool) -> None:
     fact = needles.Fact("passkey", ("The pass key is 12345.",), "The pass key is", "", "12345")
     assert causal_training.is_right(fact, output) is right
@@ -244,15 +291,31 @@ def recall(records: list[results.Record]) -> float:
 
 @pytest.mark.parametrize("kind", needles.KINDS)
 def test_the_shipped_baseline_recalls_in_its_window(shipped: Qwen2ForCausalLM, kind: str) -> None:
-    made = list(causal_training.recall_by_length(shipped, weights.tokenizer(), (128, 384), trials=5, kinds=(kind,), seed=1))
+    made = list(
+        causal_training.recall_by_length(
+            shipped, weights.tokenizer(), (128, 384), trials=5, kinds=(kind,), seed=1
+        )
+    )
     assert recall(made) >= 0.9
-    assert made[0].model == "causal" and set(made[0].meta) == {"tokens", "depth", "split", "haystack"}
+    assert made[0].model == "causal" and set(made[0].meta) == {
+        "tokens",
+        "depth",
+        "split",
+        "haystack",
+    }
 
 
 def test_a_sliding_window_loses_what_full_attention_finds(shipped: Qwen2ForCausalLM) -> None:
-    prompt = needles.tasks_for("passkey", 384, 0, 1, "test", encoder(weights.tokenizer()))  # depth 0.05
-    full, limited = (causal_baseline.answer(shipped, prompt, weights.tokenizer(), window=window) for window in (None, 32))
-    assert causal_training.is_right(prompt.fact, full) and not causal_training.is_right(prompt.fact, limited)
+    prompt = needles.tasks_for(
+        "passkey", 384, 0, 1, "test", encoder(weights.tokenizer())
+    )  # depth 0.05
+    full, limited = (
+        causal_baseline.answer(shipped, prompt, weights.tokenizer(), window=window)
+        for window in (None, 32)
+    )
+    assert causal_training.is_right(prompt.fact, full) and not causal_training.is_right(
+        prompt.fact, limited
+    )
 
 
 def test_an_unknown_baseline_is_refused(shipped: Qwen2ForCausalLM) -> None:
@@ -263,7 +326,11 @@ def test_an_unknown_baseline_is_refused(shipped: Qwen2ForCausalLM) -> None:
 def test_the_record_passes_the_gate_and_names_its_weights(root: Path) -> None:
     path = root / "book" / "results" / "causal-training.jsonl"
     data = results.load(path)
-    inside = data[(data["model"] == "causal") & (data["metric"] == "recall") & (data["tokens"] <= causal_baseline.WINDOW)]
+    inside = data[
+        (data["model"] == "causal")
+        & (data["metric"] == "recall")
+        & (data["tokens"] <= causal_baseline.WINDOW)
+    ]
     by_cell = inside.groupby(["task", "tokens"])["value"].mean()
     assert len(by_cell) == 6 and (by_cell >= 0.9).all()
     assert set(inside["split"]) == {"test"}

@@ -1,4 +1,5 @@
-"""The built site, a server that offers it from a sub-path as GitHub Pages does, and a browser to look at it."""
+"""The built site, a server that offers it from a sub-path as GitHub Pages does, and a browser to
+look at it."""
 
 from __future__ import annotations
 
@@ -17,21 +18,38 @@ from playwright.sync_api import Browser, sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
 
 
 def sources() -> Iterator[Path]:
     """Everything that the site is made of."""
-    yield from (ROOT / "_config.yml", ROOT / "_toc.yml", ROOT / "tools/booksite.py", ROOT / "tools/nbpairs.py")
+    yield from (
+        ROOT / "_config.yml",
+        ROOT / "_toc.yml",
+        ROOT / "tools/sphinx_repairs.py",
+        ROOT / "tools/sphinx_hide_sources.py",
+    )
     yield from (p for p in (ROOT / "web").rglob("*") if p.is_file())
-    yield from (p for p in (ROOT / "book").rglob("*") if p.suffix in (".md", ".ipynb", ".bib")
-                and ".ipynb_checkpoints" not in p.parts)
+    yield from (
+        p
+        for p in (ROOT / "book").rglob("*")
+        if p.suffix in (".md", ".ipynb", ".bib") and ".ipynb_checkpoints" not in p.parts
+    )
 
 
 def stale() -> bool:
     """Whether there is no built site, or one that is older than a source."""
-    built = [p.stat().st_mtime for p in HTML.glob("*.html")] if (HTML / "index.html").exists() else []
+    built = (
+        [p.stat().st_mtime for p in HTML.glob("*.html")] if (HTML / "index.html").exists() else []
+    )
     return not built or max(built) < max(p.stat().st_mtime for p in sources())
 
 
@@ -41,11 +59,22 @@ def site() -> Path:
     if stale():
         shutil.rmtree(ROOT / "_build", ignore_errors=True)
         tool = Path(sys.executable).with_name("jupyter-book")
-        done = subprocess.run([str(tool), "build", "-W", "-n", "--keep-going", "."], cwd=ROOT, text=True,
-                              capture_output=True)
+        done = subprocess.run(
+            [str(tool), "build", "-W", "-n", "--keep-going", "."],
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+        )
         if done.returncode:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if "WARNING" in line or "ERROR" in line]
-            pytest.fail("the site does not build without warnings:\n" + "\n".join(lines or [done.stderr[-2000:]]))
+            lines = [
+                line
+                for line in (done.stdout + done.stderr).splitlines()
+                if "WARNING" in line or "ERROR" in line
+            ]
+            pytest.fail(
+                "the site does not build without warnings:\n"
+                + "\n".join(lines or [done.stderr[-2000:]])
+            )
     return HTML
 
 
@@ -56,7 +85,8 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
-    """A function: folder → URL below which it is served, on a port of its own and under a sub-path."""
+    """A function: folder → URL below which it is served, on a port of its own and under a
+    sub-path."""
     running = []
 
     def start(folder: Path) -> str:

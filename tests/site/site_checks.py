@@ -1,4 +1,5 @@
-"""What must hold for every page of the built site. Each check returns complaints, one line each; none is good."""
+"""What must hold for every page of the built site. Each check returns complaints, one line each;
+none is good."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ FORMULAS = r"""() => {
     if (/\$\$|\\\(|\\\[|\\begin\{/.test(t.data)) bad.push("raw formula in the text: " + t.data.trim().slice(0, 60));
   }
   return bad;
-}"""
+}"""  # noqa: E501
 
 IMAGES = r"""() => {
   const bad = [], file = /\.(png|svg|jpe?g|gif|webp)$/i;
@@ -44,7 +45,7 @@ IMAGES = r"""() => {
     if (!meaning(name)) bad.push("drawing without a title: " + s.outerHTML.slice(0, 80));
   }
   return bad;
-}"""
+}"""  # noqa: E501
 
 OVERFLOW = r"""() => {
   const wide = document.documentElement.scrollWidth, room = document.documentElement.clientWidth;
@@ -53,10 +54,10 @@ OVERFLOW = r"""() => {
   const names = [...document.body.querySelectorAll("*")].filter(out).slice(0, 3)
     .map(e => e.tagName.toLowerCase() + "." + (e.getAttribute("class") || "").replace(/ /g, "."));
   return ["page is " + wide + " px wide on a screen of " + room + ": " + names.join(", ")];
-}"""
+}"""  # noqa: E501
 
-# Pieces of code, and formulas, of one kind in one kind of frame look alike: the first on a page speaks for all, and the
-# others become plain text. axe-core takes half as long.
+# Pieces of code, and formulas, of one kind in one kind of frame look alike: the first on a page
+# speaks for all, and the others become plain text. axe-core takes half as long.
 ALIKE = """() => {
   const seen = new Set();
   const spoken = (...kind) => seen.has(kind.join("|")) || !seen.add(kind.join("|"));
@@ -69,7 +70,7 @@ ALIKE = """() => {
     const frame = e.parentElement.closest(frames), display = e.getAttribute("display");
     if (spoken("formula", display, frame && frame.tagName + frame.className)) e.replaceWith("(formula)");
   }
-}"""
+}"""  # noqa: E501
 
 READY = """async () => {
   if (document.fonts) await document.fonts.ready;
@@ -78,8 +79,9 @@ READY = """async () => {
 
 
 def visit(context: BrowserContext, url: str, inside: str) -> tuple[Page, list[str]]:
-    """Open a page and wait until it stands. Complains of requests that do not begin with `inside` (the
-    browser is started so that none gets through), of HTTP errors, console errors and uncaught exceptions."""
+    """Open a page and wait until it stands. Complains of requests that do not begin with `inside`
+    (the browser is started so that none gets through), of HTTP errors, console errors and uncaught
+    exceptions."""
     bad: list[str] = []
     page = context.new_page()
     page.set_default_timeout(120_000)  # a machine that also trains a model is slow
@@ -89,8 +91,12 @@ def visit(context: BrowserContext, url: str, inside: str) -> tuple[Page, list[st
             bad.append(f"request outside: {url}")
 
     page.on("request", lambda request: asked(request.url))
-    page.on("response", lambda r: bad.append(f"HTTP {r.status}: {r.url}") if r.status >= 400 else None)
-    page.on("console", lambda m: bad.append(f"console: {m.text[:200]}") if m.type == "error" else None)
+    page.on(
+        "response", lambda r: bad.append(f"HTTP {r.status}: {r.url}") if r.status >= 400 else None
+    )
+    page.on(
+        "console", lambda m: bad.append(f"console: {m.text[:200]}") if m.type == "error" else None
+    )
     page.on("pageerror", lambda e: bad.append(f"exception: {str(e)[:200]}"))
     page.goto(url, wait_until="load")
     page.evaluate(READY)
@@ -104,7 +110,8 @@ def formulas(page: Page) -> list[str]:
 
 
 def images(page: Page) -> list[str]:
-    """Every image says in words what is seen (not its file name); decoration is allowed beside its own words."""
+    """Every image says in words what is seen (not its file name); decoration is allowed beside its
+    own words."""
     return list(page.evaluate(IMAGES))
 
 
@@ -114,11 +121,12 @@ def overflow(page: Page) -> list[str]:
 
 
 def accessibility(page: Page, look: str = "all") -> list[str]:
-    """axe-core finds no violation of WCAG 2.x A or AA: of all its rules, of "contrast" alone, which takes longer than
-    the others together and hangs on the colours, or of the "form", which is all the others.
+    """axe-core finds no violation of WCAG 2.x A or AA: of all its rules, of "contrast" alone, which
+    takes longer than the others together and hangs on the colours, or of the "form", which is all
+    the others.
 
-    What ipywidgets draws is left out: its buttons have no names, and that is not ours to repair. So are repeated pieces
-    of code and formulas, for good: look at this last.
+    What ipywidgets draws is left out: its buttons have no names, and that is not ours to repair. So
+    are repeated pieces of code and formulas, for good: look at this last.
     """
     page.evaluate(AXE.read_text("utf-8") + ";0")
     options: dict[str, object] = {"resultTypes": ["violations"], "runOnly": AXE_TAGS}
@@ -128,8 +136,11 @@ def accessibility(page: Page, look: str = "all") -> list[str]:
         options["rules"] = {"color-contrast": {"enabled": False}}
     page.evaluate(ALIKE)
     found = page.evaluate("(options) => axe.run({exclude: ['.jupyter-widgets']}, options)", options)
-    return [f"axe {v['id']}: {n['html'][:90]} ({n['failureSummary'].splitlines()[-1].strip()[:120]})"
-            for v in found["violations"] for n in v["nodes"]]
+    return [
+        f"axe {v['id']}: {n['html'][:90]} ({n['failureSummary'].splitlines()[-1].strip()[:120]})"
+        for v in found["violations"]
+        for n in v["nodes"]
+    ]
 
 
 class _Anchors(HTMLParser):
@@ -148,7 +159,11 @@ class _Anchors(HTMLParser):
         self.names |= {have[key] for key in ("id", "name") if key in have}
         if tag == "a" and "href" in have:
             self.links.append(have["href"])
-        elif tag == "link" and "href" in have and have.get("rel") in ("stylesheet", "icon", "preload", "next", "prev"):
+        elif (
+            tag == "link"
+            and "href" in have
+            and have.get("rel") in ("stylesheet", "icon", "preload", "next", "prev")
+        ):
             self.loads.append(have["href"])
         elif tag == "meta" and have.get("http-equiv", "").lower() == "refresh":
             self.links.append(have["content"].split("url=", 1)[-1])
@@ -159,7 +174,11 @@ class _Anchors(HTMLParser):
 
 def pages(root: Path) -> list[Path]:
     """Every page of the site below `root`, sorted."""
-    return sorted(p for p in root.rglob("*.html") if p.relative_to(root).parts[0] not in ("_static", "_sources"))
+    return sorted(
+        p
+        for p in root.rglob("*.html")
+        if p.relative_to(root).parts[0] not in ("_static", "_sources")
+    )
 
 
 def standing(root: Path) -> list[Path]:
@@ -168,7 +187,8 @@ def standing(root: Path) -> list[Path]:
 
 
 def links(root: Path) -> Iterator[str]:
-    """Every link inside the site leads to a file, and to a name that stands in it; nothing is loaded from outside."""
+    """Every link inside the site leads to a file, and to a name that stands in it; nothing is
+    loaded from outside."""
     known = {page.resolve(): _Anchors(page.read_text("utf-8")) for page in pages(root)}
     for page, here in known.items():
         where = page.relative_to(root.resolve()).as_posix()

@@ -1,4 +1,5 @@
-"""Look at every page of the built site with a real browser: in both colour schemes, on a phone, and from the disk."""
+"""Look at every page of the built site with a real browser: in both colour schemes, on a phone, and
+from the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ import yaml
 from playwright.sync_api import Browser, Page, TimeoutError
 
 ROOT = Path(__file__).resolve().parents[2]
-# Colours are the same on a phone, and the form is the same in the dark: there it is the contrast that is looked at.
+# Colours are the same on a phone, and the form is the same in the dark: there it is the contrast
+# that is looked at.
 SCREENS = {"desk": (1280, 900, "all"), "phone": (390, 844, "form")}
 FROM_DISK = 4  # pages, spread over the book
 
@@ -20,12 +22,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("screen", SCREENS)
-def test_every_page_in_the_browser(site: Path, serve: Callable[[Path], str], browser: Browser, screen: str) -> None:
+def test_every_page_in_the_browser(
+    site: Path, serve: Callable[[Path], str], browser: Browser, screen: str
+) -> None:
     width, height, look = SCREENS[screen]
     base, complaints = serve(site), []
     phone = screen == "phone"
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="light",
-                                  reduced_motion="reduce", is_mobile=phone, has_touch=phone)
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme="light",
+        reduced_motion="reduce",
+        is_mobile=phone,
+        has_touch=phone,
+    )
     for path in site_checks.standing(site):
         name = path.relative_to(site).as_posix()
         page, bad = site_checks.visit(context, base + name, base)
@@ -45,8 +54,11 @@ def test_every_page_in_the_browser(site: Path, serve: Callable[[Path], str], bro
 def shown_in(page: Page, scheme: str) -> list[str]:
     """A complaint unless the page follows the reader's system, also when that changes."""
     try:
-        page.wait_for_function("wanted => document.documentElement.dataset.theme === wanted", arg=scheme,
-                               timeout=20_000)
+        page.wait_for_function(
+            "wanted => document.documentElement.dataset.theme === wanted",
+            arg=scheme,
+            timeout=20_000,
+        )
     except TimeoutError:
         return [f"asked for {scheme}, not shown so"]
     return []
@@ -72,7 +84,11 @@ def test_every_link_leads_somewhere(site: Path) -> None:
 
 def test_no_page_names_a_content_network(site: Path) -> None:
     networks = re.compile(r"unpkg\.com|jsdelivr\.net|cdnjs\.cloudflare|fonts\.googleapis")
-    named = [f"{p.name}: {m[0]}" for p in site_checks.pages(site) for m in networks.finditer(p.read_text("utf-8"))]
+    named = [
+        f"{p.name}: {m[0]}"
+        for p in site_checks.pages(site)
+        for m in networks.finditer(p.read_text("utf-8"))
+    ]
     assert not named
 
 
@@ -84,8 +100,10 @@ def test_size(site: Path) -> None:
 def test_every_launch_button_opens_a_notebook_that_exists(site: Path) -> None:
     found = 0
     for page in site_checks.pages(site):
-        for path in re.findall(r"colab\.research\.google\.com/github/[^/]+/[^/]+/blob/main/([^\"?#]+)",
-                               page.read_text("utf-8")):
+        for path in re.findall(
+            r"colab\.research\.google\.com/github/[^/]+/[^/]+/blob/main/([^\"?#]+)",
+            page.read_text("utf-8"),
+        ):
             found += 1
             assert (ROOT / path).is_file() and path.endswith(".ipynb"), f"{page.name} opens {path}"
     assert found, "expected launch buttons, found none"

@@ -20,8 +20,9 @@ def test_vendored_files_are_as_listed(capsys: pytest.CaptureFixture[str]) -> Non
     assert vendor.check() == 0, capsys.readouterr().out
 
 
-def test_a_changed_vendored_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_vendored_file_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "vendor"
     folder.mkdir()
     (folder / "a.js").write_text("1", "utf-8")
@@ -46,7 +47,9 @@ def test_every_citation_has_its_entry_and_every_entry_its_citation() -> None:
 
 def test_no_entry_says_how_it_was_checked() -> None:
     text = (ROOT / "book/references.bib").read_text("utf-8")
-    assert not re.search(r"^\s*verification|^\s*note = .*approximate|from.memory|^%", text, re.M | re.I)
+    assert not re.search(
+        r"^\s*verification|^\s*note = .*approximate|from.memory|^%", text, re.M | re.I
+    )
 
 
 MASTER = """% how these were checked
@@ -60,8 +63,9 @@ MASTER = """% how these were checked
 """
 
 
-def test_bibliography_takes_what_is_cited_and_drops_private_fields(tmp_path: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bibliography_takes_what_is_cited_and_drops_private_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     master, target = tmp_path / "master.bib", tmp_path / "out.bib"
     master.write_text(MASTER, "utf-8")
     monkeypatch.setattr(bibliography, "TARGET", target)
@@ -78,17 +82,34 @@ def test_an_entry_that_is_not_closed_is_named() -> None:
 
 
 def _records(path: Path, attention_end: float) -> Path:
-    rows = [results.Record("needles", front_figure.MODELS["memory"], "needle", "recall", 1.0, 0, i, {"tokens": t})
-            for t in (1024, 1_048_576) for i in range(4)]
-    rows += [results.Record("needles", front_figure.MODELS["attention"], "needle", "recall", value, 0, i,
-                            {"tokens": t})
-             for t, value in ((384, 1.0), (8192, attention_end)) for i in range(4)]
+    rows = [
+        results.Record(
+            "needles", front_figure.MODELS["memory"], "needle", "recall", 1.0, 0, i, {"tokens": t}
+        )
+        for t in (1024, 1_048_576)
+        for i in range(4)
+    ]
+    rows += [
+        results.Record(
+            "needles",
+            front_figure.MODELS["attention"],
+            "needle",
+            "recall",
+            value,
+            0,
+            i,
+            {"tokens": t},
+        )
+        for t, value in ((384, 1.0), (8192, attention_end))
+        for i in range(4)
+    ]
     results.append(path, rows)
     return path
 
 
-def test_front_figure_is_drawn_from_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_front_figure_is_drawn_from_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "web/static").mkdir(parents=True)
     monkeypatch.setattr(front_figure, "ROOT", tmp_path)
     assert front_figure.main([str(_records(tmp_path / "r.jsonl", 0.0))]) == 0
@@ -99,7 +120,9 @@ def test_front_figure_is_drawn_from_records(tmp_path: Path, monkeypatch: pytest.
     assert "stays at 100%" in capsys.readouterr().out
 
 
-def test_front_figure_refuses_records_that_do_not_show_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_front_figure_refuses_records_that_do_not_show_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert front_figure.main([str(tmp_path / "missing.jsonl")]) == 1
     assert "no recorded results at" in capsys.readouterr().err
     assert front_figure.main([str(_records(tmp_path / "r.jsonl", 0.9))]) == 1

@@ -1,4 +1,5 @@
-"""The notebooks: executed from their source, the same bytes every time, and no way to edit one unnoticed."""
+"""The notebooks: executed from their source, the same bytes every time, and no way to edit one
+unnoticed."""
 
 from __future__ import annotations
 
@@ -12,22 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-import nb
-import nbpairs
+import notebooks
+import sphinx_hide_sources
 
-HEADER = """\
----
-jupytext:
-  text_representation:
-    extension: .md
-    format_name: myst
-kernelspec:
-  display_name: Python 3
-  language: python
-  name: python3
----
-"""
-CHAPTER = HEADER + """
+HEADER = notebooks.HEADER
+CHAPTER = (
+    HEADER
+    + """
 # Does it run?
 
 Prose with $x^2$.
@@ -58,6 +50,7 @@ ipywidgets.jslink((slider, "value"), (field, "value"))
 ipywidgets.VBox([slider, field])
 ```
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     folder = tmp_path_factory.mktemp("once")
     md = folder / "tiny.md"
     md.write_text(CHAPTER, "utf-8")
-    assert nb.build(md) == "executed, written"
+    assert notebooks.build(md) == "executed, written"
     return CHAPTER, md.with_suffix(".ipynb").read_text("utf-8")
 
 
@@ -81,11 +74,13 @@ def chapter(executed: tuple[str, str], tmp_path: Path) -> Path:
 
 
 def edit(md: Path, change) -> None:
-    """Change the notebook as JSON and write it back as nb.py would."""
+    """Change the notebook as JSON and write it back as notebooks.py would."""
     path = md.with_suffix(".ipynb")
     content = json.loads(path.read_text("utf-8"))
     change(content)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+    path.write_text(
+        json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8"
+    )
 
 
 def code(content: dict, number: int) -> dict:
@@ -94,24 +89,33 @@ def code(content: dict, number: int) -> dict:
 
 def test_executing_again_writes_the_same_bytes(chapter: Path, executed: tuple[str, str]) -> None:
     children = len(psutil.Process().children())
-    assert nb.build(chapter, force=True) == "executed"
+    assert notebooks.build(chapter, force=True) == "executed"
     assert chapter.with_suffix(".ipynb").read_text("utf-8") == executed[1]
     assert len(psutil.Process().children()) == children, "a kernel was left running"
 
 
-def test_kernel_is_this_interpreter_in_the_quick_profile(chapter: Path, executed: tuple[str, str]) -> None:
+def test_kernel_is_this_interpreter_in_the_quick_profile(
+    chapter: Path, executed: tuple[str, str]
+) -> None:
     assert f"quick {os.environ['OMP_NUM_THREADS']} {sys.prefix}\\n" in executed[1]
 
 
-def test_a_kernel_registered_for_the_user_is_not_used(chapter: Path, tmp_path: Path,
-                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_registered_for_the_user_is_not_used(
+    chapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
     spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps({"argv": ["/nonexistent"], "display_name": "wrong", "language": "python"}), "utf-8")
+    spec.write_text(
+        json.dumps({"argv": ["/nonexistent"], "display_name": "wrong", "language": "python"}),
+        "utf-8",
+    )
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("MEMLAB_PROFILE", "full")
-    chapter.write_text(HEADER + "\n```{code-cell} ipython3\nimport os\nos.environ['MEMLAB_PROFILE']\n```\n", "utf-8")
-    assert nb.build(chapter) == "executed, written"
+    chapter.write_text(
+        HEADER + "\n```{code-cell} ipython3\nimport os\nos.environ['MEMLAB_PROFILE']\n```\n",
+        "utf-8",
+    )
+    assert notebooks.build(chapter) == "executed, written"
     assert "'quick'" in chapter.with_suffix(".ipynb").read_text("utf-8")
 
 
@@ -124,7 +128,9 @@ def test_nothing_random_is_left_in_the_notebook(executed: tuple[str, str]) -> No
 
 
 def test_widgets_and_their_link_survive(executed: tuple[str, str]) -> None:
-    state = json.loads(executed[1])["metadata"]["widgets"][nb.nb_widgets.STATE]["state"]
+    state = json.loads(executed[1])["metadata"]["widgets"][notebooks.notebook_widgets.STATE][
+        "state"
+    ]
     names = {model["model_name"] for model in state.values()}
     assert {"VBoxModel", "IntSliderModel", "IntTextModel", "LinkModel"} <= names
     assert all(value is not None for model in state.values() for value in model["state"].values())
@@ -133,31 +139,42 @@ def test_widgets_and_their_link_survive(executed: tuple[str, str]) -> None:
 
 
 def test_prose_and_captions_change_without_executing(chapter: Path) -> None:
-    chapter.write_text(CHAPTER.replace("Prose with", "Words with").replace("A line", "One line"), "utf-8")
-    assert nb.problems(chapter)
-    assert nb.build(chapter) == "kept outputs, written"
-    assert nb.problems(chapter) == []
-    assert nb.build(chapter) == "kept outputs"
+    chapter.write_text(
+        CHAPTER.replace("Prose with", "Words with").replace("A line", "One line"), "utf-8"
+    )
+    assert notebooks.problems(chapter)
+    assert notebooks.build(chapter) == "kept outputs, written"
+    assert notebooks.problems(chapter) == []
+    assert notebooks.build(chapter) == "kept outputs"
 
 
 def test_changed_code_is_executed(chapter: Path) -> None:
     chapter.write_text(CHAPTER.replace("to stdout", "elsewhere"), "utf-8")
-    assert nb.build(chapter) == "executed, written"
+    assert notebooks.build(chapter) == "executed, written"
     text = chapter.with_suffix(".ipynb").read_text("utf-8")
     assert "elsewhere\\n" in text and "to stdout\\n" not in text
 
 
-@pytest.mark.parametrize(("before", "after", "complaint"), [
-    ("Prose with", "Words with", "cell 1 differs from the source in its source"),
-    ("print(\"to stdout\")", "print(1)", "cell 2 differs from the source in its source"),
-    ("A line", "One line", "cell 3 differs from the source in its metadata"),
-    ("Prose with $x^2$.", "Prose.\n\n+++\n\nMore.", "differs from the source in its"),
-    ("```{code-cell} ipython3\nimport ipywidgets", "```python\nimport ipywidgets", "differs from the source in its"),
-])
-def test_check_sees_an_edited_source(chapter: Path, before: str, after: str, complaint: str) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "complaint"),
+    [
+        ("Prose with", "Words with", "cell 1 differs from the source in its source"),
+        ('print("to stdout")', "print(1)", "cell 2 differs from the source in its source"),
+        ("A line", "One line", "cell 3 differs from the source in its metadata"),
+        ("Prose with $x^2$.", "Prose.\n\n+++\n\nMore.", "differs from the source in its"),
+        (
+            "```{code-cell} ipython3\nimport ipywidgets",
+            "```python\nimport ipywidgets",
+            "differs from the source in its",
+        ),
+    ],
+)
+def test_check_sees_an_edited_source(
+    chapter: Path, before: str, after: str, complaint: str
+) -> None:
     assert before in CHAPTER
     chapter.write_text(CHAPTER.replace(before, after), "utf-8")
-    (problem,) = nb.problems(chapter)
+    (problem,) = notebooks.problems(chapter)
     assert complaint in problem and "make notebooks" in problem
 
 
@@ -186,7 +203,9 @@ def drop_output(content: dict) -> None:
 
 
 def add_error(content: dict) -> None:
-    code(content, 1)["outputs"] = [{"output_type": "error", "ename": "E", "evalue": "", "traceback": []}]
+    code(content, 1)["outputs"] = [
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": []}
+    ]
 
 
 def other_kernel(content: dict) -> None:
@@ -201,28 +220,33 @@ def drop_id(content: dict) -> None:
     content["cells"][0]["id"] = "other"
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    (set_count, "not every cell was executed"),
-    (swap_counts, "not every cell was executed"),
-    (add_field, "differs from the source in its metadata"),
-    (drop_cell, "cells, where the source has"),
-    (edit_number, "not those that were executed"),
-    (drop_output, "not those that were executed"),
-    (add_error, "ended in an error"),
-    (other_kernel, "notebook metadata differs"),
-    (odd_output, "not a valid notebook"),
-    (drop_id, "differs from the source in its id"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (set_count, "not every cell was executed"),
+        (swap_counts, "not every cell was executed"),
+        (add_field, "differs from the source in its metadata"),
+        (drop_cell, "cells, where the source has"),
+        (edit_number, "not those that were executed"),
+        (drop_output, "not those that were executed"),
+        (add_error, "ended in an error"),
+        (other_kernel, "notebook metadata differs"),
+        (odd_output, "not a valid notebook"),
+        (drop_id, "differs from the source in its id"),
+    ],
+)
 def test_check_sees_an_edited_notebook(chapter: Path, change, complaint: str) -> None:
-    assert nb.problems(chapter) == []
+    assert notebooks.problems(chapter) == []
     edit(chapter, change)
-    (problem,) = nb.problems(chapter)
+    (problem,) = notebooks.problems(chapter)
     assert complaint in problem
 
 
-def test_a_notebook_with_broken_seal_is_executed_again(chapter: Path, executed: tuple[str, str]) -> None:
+def test_a_notebook_with_broken_seal_is_executed_again(
+    chapter: Path, executed: tuple[str, str]
+) -> None:
     edit(chapter, edit_number)
-    assert nb.build(chapter) == "executed, written"
+    assert notebooks.build(chapter) == "executed, written"
     assert chapter.with_suffix(".ipynb").read_text("utf-8") == executed[1]
 
 
@@ -230,17 +254,21 @@ def test_check_sees_other_formatting_and_missing_and_cut_files(chapter: Path) ->
     path = chapter.with_suffix(".ipynb")
     whole = path.read_text("utf-8")
     path.write_text(json.dumps(json.loads(whole)), "utf-8")
-    assert "not written by tools/nb.py" in nb.problems(chapter)[0]
+    assert "not written by tools/notebooks.py" in notebooks.problems(chapter)[0]
     path.write_text(whole[: len(whole) // 2], "utf-8")
-    assert "not a valid notebook" in nb.problems(chapter)[0]
+    assert "not a valid notebook" in notebooks.problems(chapter)[0]
     path.unlink()
-    assert "missing" in nb.problems(chapter)[0]
+    assert "missing" in notebooks.problems(chapter)[0]
 
 
-def test_a_failing_cell_names_itself_and_leaves_the_old_notebook(chapter: Path, executed: tuple[str, str]) -> None:
+def test_a_failing_cell_names_itself_and_leaves_the_old_notebook(
+    chapter: Path, executed: tuple[str, str]
+) -> None:
     chapter.write_text(CHAPTER + "\n```{code-cell} ipython3\n1 / 0\n```\n", "utf-8")
-    with pytest.raises(nb.ChapterError, match=r"tiny\.md: code cell 4 failed[\s\S]*ZeroDivisionError"):
-        nb.build(chapter)
+    with pytest.raises(
+        notebooks.ChapterError, match=r"tiny\.md: code cell 4 failed[\s\S]*ZeroDivisionError"
+    ):
+        notebooks.build(chapter)
     assert chapter.with_suffix(".ipynb").read_text("utf-8") == executed[1]
     assert [file.name for file in chapter.parent.iterdir()].count("tiny.ipynb.partial") == 0
 
@@ -248,49 +276,62 @@ def test_a_failing_cell_names_itself_and_leaves_the_old_notebook(chapter: Path, 
 def test_a_cell_may_fail_if_it_says_so(chapter: Path) -> None:
     cell = "\n```{code-cell} ipython3\n:tags: [raises-exception]\n\n1 / 0\n```\n"
     chapter.write_text(HEADER + "\n# Fails?\n" + cell, "utf-8")
-    nb.build(chapter)
-    assert nb.problems(chapter) == []
+    notebooks.build(chapter)
+    assert notebooks.problems(chapter) == []
 
 
 def test_only_pages_with_a_kernel_are_chapters_in_reading_order(chapter: Path) -> None:
     root = chapter.parents[2]
-    (root / "book" / "prose.md").write_text("# Words\n\nkernelspec: is mentioned here only\n", "utf-8")
+    (root / "book" / "prose.md").write_text(
+        "# Words\n\nkernelspec: is mentioned here only\n", "utf-8"
+    )
     first = root / "book" / "zoo.md"
     first.write_text(CHAPTER, "utf-8")
     toc = "root: book/index\nparts:\n- chapters:\n  - file: book/zoo\n  - file: book/part/tiny\n"
     (root / "_toc.yml").write_text(toc, "utf-8")
-    assert nb.chapters(root=root) == [first, chapter]
-    with pytest.raises(nb.ChapterError, match="not a chapter"):
-        nb.chapters([root / "book" / "prose.md"])
-    with pytest.raises(nb.ChapterError, match="no such file"):
-        nb.chapters(["nothing.md"])
+    assert notebooks.chapters(root=root) == [first, chapter]
+    with pytest.raises(notebooks.ChapterError, match="not a chapter"):
+        notebooks.chapters([root / "book" / "prose.md"])
+    with pytest.raises(notebooks.ChapterError, match="no such file"):
+        notebooks.chapters(["nothing.md"])
 
 
 def test_command_line(chapter: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(chapter.parents[2])
-    assert nb.main(["check", "--root", root]) == 0
-    assert nb.main(["build", "--root", root]) == 0
+    assert notebooks.main(["check", "--root", root]) == 0
+    assert notebooks.main(["build", "--root", root]) == 0
     assert "kept outputs" in capsys.readouterr().out
-    assert nb.main(["check", str(chapter.with_suffix(".ipynb"))]) == 0
-    assert nb.main(["check", "nothing.md"]) == 2
+    assert notebooks.main(["check", str(chapter.with_suffix(".ipynb"))]) == 0
+    assert notebooks.main(["check", "nothing.md"]) == 2
     stray = chapter.with_name("stray.ipynb")
     stray.write_text(chapter.with_suffix(".ipynb").read_text("utf-8"), "utf-8")
-    assert nb.main(["check", "--root", root]) == 1
+    assert notebooks.main(["check", "--root", root]) == 1
     assert "no chapter of that name" in capsys.readouterr().err
     stray.unlink()
     edit(chapter, set_count)
-    assert nb.main(["check", "--force", str(chapter)]) == 1
+    assert notebooks.main(["check", "--force", str(chapter)]) == 1
 
 
 def test_site_hides_the_source_of_a_chapter_and_nothing_else(chapter: Path) -> None:
     (chapter.parent / "prose.md").write_text("# Words\n", "utf-8")
-    assert nbpairs.twins(chapter.parents[2]) == ["book/part/tiny.md"]
+    assert sphinx_hide_sources.twins(chapter.parents[2]) == ["book/part/tiny.md"]
 
 
 def test_nbval_accepts_the_notebook_and_sees_a_changed_output(chapter: Path, root: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env",
-               "--nbval-sanitize-with", str(root / "tests" / "nbval_sanitize.cfg"), str(chapter.with_suffix(".ipynb"))]
-    environment = nb.environment()
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--nbval",
+        "--nbval-current-env",
+        "--nbval-sanitize-with",
+        str(root / "tests" / "nbval_sanitize.cfg"),
+        str(chapter.with_suffix(".ipynb")),
+    ]
+    environment = notebooks.environment()
     good = subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
     assert good.returncode == 0, good.stdout
     edit(chapter, edit_number)
@@ -303,7 +344,7 @@ def test_makefile_and_builder_set_the_same_environment(root: Path) -> None:
     assert "tests/nbval_sanitize.cfg" in makefile
     exported = dict(re.findall(r"^export (\w+) [?:]= (.*)$", makefile, re.M))
     exported = {name: value.replace("$(CURDIR)", str(root)) for name, value in exported.items()}
-    assert exported == {**nb.DEFAULTS, **nb.FIXED}
+    assert exported == {**notebooks.DEFAULTS, **notebooks.FIXED}
 
 
 def test_requirements_and_constraints_are_exact_and_name_no_place(root: Path) -> None:

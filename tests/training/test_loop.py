@@ -1,4 +1,5 @@
-"""The training loop: its schedule, who trains what, the same result twice, and what it leaves behind."""
+"""The training loop: its schedule, who trains what, the same result twice, and what it leaves
+behind."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ X = torch.randn(32, 4, generator=torch.Generator().manual_seed(0))
 
 
 class Regression(nn.Module):
-    """A line through points, with the interface of a transformers model, an embedding and a dropout that may be on."""
+    """A line through points, with the interface of a transformers model, an embedding and a dropout
+    that may be on."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -42,7 +44,9 @@ def loss(model: nn.Module) -> float:
 
 
 @given(st.integers(1, 300), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.9))
-def test_the_rate_stays_between_0_and_1_and_ends_low(steps: int, warmup: float, decay: float, floor: float) -> None:
+def test_the_rate_stays_between_0_and_1_and_ends_low(
+    steps: int, warmup: float, decay: float, floor: float
+) -> None:
     recipe = Recipe(steps, warmup=warmup, decay=decay, floor=floor)
     rates = [rate(step, recipe) for step in range(steps)]
     assert all(0 < r <= 1 + 1e-12 for r in rates)
@@ -52,31 +56,50 @@ def test_the_rate_stays_between_0_and_1_and_ends_low(steps: int, warmup: float, 
 
 def test_the_rate_rises_stays_and_falls() -> None:
     recipe = Recipe(100, warmup=0.1, decay=0.5)
-    assert [round(rate(step, recipe), 3) for step in (0, 4, 9, 10, 50, 75, 99)] == [0.1, 0.5, 1, 1, 1, 0.5, 0.02]
+    assert [round(rate(step, recipe), 3) for step in (0, 4, 9, 10, 50, 75, 99)] == [
+        0.1,
+        0.5,
+        1,
+        1,
+        1,
+        0.5,
+        0.02,
+    ]
     assert rate(99, Recipe(100, decay=0.0)) == 1
     assert rate(99, Recipe(100, floor=0.1)) == pytest.approx(0.1 + 0.9 * 0.02)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(60, lr=0.05), Recipe(60, lr=0.05, muon=0.05, muon_bfloat16=False)])
+@pytest.mark.parametrize(
+    "recipe", [Recipe(60, lr=0.05), Recipe(60, lr=0.05, muon=0.05, muon_bfloat16=False)]
+)
 def test_it_learns_and_twice_the_same(recipe: Recipe) -> None:
     first, second = Regression(), Regression()
     before = loss(first)
     fit(first, batches, recipe)
     fit(second, batches, recipe)
     assert loss(first) < 0.05 * before
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
     assert not first.training
 
 
 def test_no_steps_change_nothing() -> None:
     model = Regression()
     log = fit(model, batches, Recipe(0))
-    assert loss(model) == loss(Regression()) and isinstance(log, Log) and log.rows == [] and not model.training
+    assert (
+        loss(model) == loss(Regression())
+        and isinstance(log, Log)
+        and log.rows == []
+        and not model.training
+    )
 
 
 def test_the_log_has_a_row_at_every_report_and_at_the_end() -> None:
     told: list[int] = []
-    log = fit(Regression(), batches, Recipe(25), every=10, report=lambda step, row: told.append(step))
+    log = fit(
+        Regression(), batches, Recipe(25), every=10, report=lambda step, row: told.append(step)
+    )
     assert told == [row["step"] for row in log.rows] == [10, 20, 25]
     assert log.rows[0]["loss"] >= log.rows[-1]["loss"] and 0 < log.rows[0]["seconds"] <= log.seconds
 
@@ -97,11 +120,15 @@ def test_frozen_parameters_stay_as_they_are() -> None:
     model.embed.requires_grad_(False)
     before = model.embed.weight.clone()
     fit(model, batches, Recipe(5, lr=0.1, muon=0.1, muon_bfloat16=False))
-    assert torch.equal(model.embed.weight, before) and not torch.equal(model.layer.weight, Regression().layer.weight)
+    assert torch.equal(model.embed.weight, before) and not torch.equal(
+        model.layer.weight, Regression().layer.weight
+    )
 
 
 def test_a_model_without_anything_to_train_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected a model with parameters to train, got Regression"):
+    with pytest.raises(
+        ValueError, match="expected a model with parameters to train, got Regression"
+    ):
         fit(Regression().requires_grad_(False), batches, Recipe(1))
 
 

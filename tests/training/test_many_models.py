@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from memlab import evaluation, training
-from memlab.models import stock
-from memlab.training import many_models
 from memlab.corpora import poems as corpus
-from memlab.training import Recipe
+from memlab.models import stock
+from memlab.training import Recipe, many_models
 
 MUON = Recipe(8, lr=1e-2, muon=0.05, muon_bfloat16=False)
 ADAMW = Recipe(8, lr=1e-2, weight_decay=0.1, clip=0.05)
@@ -26,21 +25,27 @@ def some(count: int = 3, poems: int = 10, words: int = 4) -> list[corpus.Poems]:
 
 
 def build(family: str, poems: Sequence[corpus.Poems], **options: Any) -> list[Any]:
-    return [stock.for_poems(family, own, dim=8, seed=seed, **FAMILIES[family], **options)
-            for seed, own in enumerate(poems)]
+    return [
+        stock.for_poems(family, own, dim=8, seed=seed, **FAMILIES[family], **options)
+        for seed, own in enumerate(poems)
+    ]
 
 
 def distance(some: Sequence[Any], others: Sequence[Any]) -> float:
     """The largest difference between two weights in the same place."""
-    return max(float((a.detach() - b.detach()).abs().max())
-               for one, other in zip(some, others, strict=True)
-               for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    return max(
+        float((a.detach() - b.detach()).abs().max())
+        for one, other in zip(some, others, strict=True)
+        for a, b in zip(one.parameters(), other.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("recipe", [MUON, ADAMW], ids=["muon", "adamw, clipped"])
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("batch", [0, 3])
-def test_each_model_ends_where_it_would_have_ended_alone(family: str, recipe: Recipe, batch: int) -> None:
+def test_each_model_ends_where_it_would_have_ended_alone(
+    family: str, recipe: Recipe, batch: int
+) -> None:
     poems = some()
     together, alone, first = (build(family, poems) for _ in range(3))
     many_models.teach(together, poems, recipe, batch=batch, seeds=[5, 6, 7])
@@ -70,17 +75,30 @@ def test_tied_weights_stay_tied_and_sizes_are_counted_once() -> None:
 def test_it_learns_poems_by_heart() -> None:
     poems = some(2, poems=8)
     models = build("llama", poems)
-    log = many_models.teach(models, poems, Recipe(120, lr=3e-2, muon=0.1, muon_bfloat16=False), every=60)
-    assert [evaluation.read(model, own).memory_ability for model, own in zip(models, poems, strict=True)] == [1.0, 1.0]
-    assert [row["step"] for row in log.rows] == [60, 120] and log.rows[0]["loss"] > log.rows[1]["loss"]
+    log = many_models.teach(
+        models, poems, Recipe(120, lr=3e-2, muon=0.1, muon_bfloat16=False), every=60
+    )
+    assert [
+        evaluation.read(model, own).memory_ability for model, own in zip(models, poems, strict=True)
+    ] == [1.0, 1.0]
+    assert [row["step"] for row in log.rows] == [60, 120] and log.rows[0]["loss"] > log.rows[1][
+        "loss"
+    ]
     assert log.seconds >= log.rows[1]["seconds"] > 0
 
 
 def test_a_report_sees_the_models_as_they_are() -> None:
     poems, seen = some(2), []
     models = build("llama", poems)
-    many_models.teach(models, poems, MUON, every=3,
-                  report=lambda step, row: seen.append((step, evaluation.fingerprint(models[0]), models[0].training)))
+    many_models.teach(
+        models,
+        poems,
+        MUON,
+        every=3,
+        report=lambda step, row: seen.append(
+            (step, evaluation.fingerprint(models[0]), models[0].training)
+        ),
+    )
     assert [step for step, _, _ in seen] == [3, 6, 8] and len({mark for _, mark, _ in seen}) == 3
     assert seen[-1][1] == evaluation.fingerprint(models[0]) and not any(mode for _, _, mode in seen)
 
@@ -141,7 +159,11 @@ def test_randomness_is_left_alone(untouched_global_random_state: None) -> None:
 
 def wrong_shapes() -> None:
     poems = some(2)
-    many_models.fit([stock.for_poems("llama", own, dim=dim) for own, dim in zip(poems, (8, 4), strict=True)], dict, MUON)
+    many_models.fit(
+        [stock.for_poems("llama", own, dim=dim) for own, dim in zip(poems, (8, 4), strict=True)],
+        dict,
+        MUON,
+    )
 
 
 def nothing_to_train() -> None:
@@ -162,11 +184,17 @@ def bfloat16() -> None:
     many_models.teach(build("llama", poems), poems, Recipe(1, muon=0.1))
 
 
-@pytest.mark.parametrize(("attempt", "message"), [
-    (wrong_shapes, "all of one architecture and size, got 2 of 2 shapes"), (nothing_to_train, "models to train"),
-    (lambda: many_models.fit([], dict, MUON), "got 0"), (unequal_sets, "of 2 shapes"),
-    (too_few_sets, "got 2 models and 1 sets"), (bfloat16, "muon_bfloat16=False"),
-])
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (wrong_shapes, "all of one architecture and size, got 2 of 2 shapes"),
+        (nothing_to_train, "models to train"),
+        (lambda: many_models.fit([], dict, MUON), "got 0"),
+        (unequal_sets, "of 2 shapes"),
+        (too_few_sets, "got 2 models and 1 sets"),
+        (bfloat16, "muon_bfloat16=False"),
+    ],
+)
 def test_what_cannot_be_stacked_is_refused(attempt: Callable[[], None], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attempt()

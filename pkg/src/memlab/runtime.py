@@ -23,7 +23,8 @@ PROFILES = ("quick", "full", "gpu")
 
 
 def profile(name: str | None = None) -> str:
-    """Return `name`, or the profile that the environment variable MEMLAB_PROFILE asks for, or "quick".
+    """Return `name`, or the profile that the environment variable MEMLAB_PROFILE asks for, or
+    "quick".
 
     Raises ValueError for anything but "quick", "full" or "gpu".
     """
@@ -34,13 +35,15 @@ def profile(name: str | None = None) -> str:
 
 
 def derive_seed(seed: int, *scope: str | int) -> int:
-    """A 63-bit seed that depends on `seed` and on every part of `scope`, the same on every machine."""
+    """A 63-bit seed that depends on `seed` and on every part of `scope`, the same on every
+    machine."""
     text = "\x1f".join(str(part) for part in (seed, *scope))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def generator(seed: int, *scope: str | int) -> torch.Generator:
-    """A fresh CPU generator for one purpose: generator(0, "poems") and generator(0, "batches") are independent."""
+    """A fresh CPU generator for one purpose: generator(0, "poems") and generator(0, "batches") are
+    independent."""
     return torch.Generator().manual_seed(derive_seed(seed, *scope))
 
 
@@ -50,7 +53,8 @@ def python_random(seed: int, *scope: str | int) -> random.Random:
 
 
 def device(prefer: str | None = None) -> torch.device:
-    """The device asked for, or CUDA where there is one, or the CPU. ValueError if torch knows no such device."""
+    """The device asked for, or CUDA where there is one, or the CPU. ValueError if torch knows no
+    such device."""
     if prefer is not None:
         try:
             return torch.device(prefer)
@@ -60,7 +64,8 @@ def device(prefer: str | None = None) -> torch.device:
 
 
 def fast_bfloat16() -> bool:
-    """Whether this machine multiplies in bfloat16 faster than in float32: a GPU, or a CPU with AMX tiles.
+    """Whether this machine multiplies in bfloat16 faster than in float32: a GPU, or a CPU with AMX
+    tiles.
 
     Elsewhere (plain AVX2, for one) bfloat16 on the CPU is emulated and more than ten times slower.
     """
@@ -76,7 +81,8 @@ def cores() -> int:
 def use_threads(count: int | None = None) -> int:
     """Let torch use `count` threads (default: MEMLAB_THREADS or one) and return that number.
 
-    One is the default because results of a training run depend on the number of threads in the last digits.
+    One is the default because results of a training run depend on the number of threads in the last
+    digits.
     """
     wanted = str(count) if count is not None else os.environ.get("MEMLAB_THREADS", "1")
     if not wanted.isdecimal() or int(wanted) < 1:
@@ -92,7 +98,8 @@ def processes() -> int:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[int]:
-    """Join the processes that torchrun started for the length of the block; the number of this one, 0 if alone."""
+    """Join the processes that torchrun started for the length of the block; the number of this one,
+    0 if alone."""
     if processes() == 1:
         yield 0
         return
@@ -118,7 +125,8 @@ def one_process_first() -> Iterator[None]:
 
 
 def cache_dir(*parts: str) -> Path:
-    """A folder for things that can be made again (MEMLAB_CACHE or ~/.cache/memlab); it exists on return."""
+    """A folder for things that can be made again (MEMLAB_CACHE or ~/.cache/memlab); it exists on
+    return."""
     root = Path(os.environ.get("MEMLAB_CACHE", Path.home() / ".cache" / "memlab"))
     folder = root.joinpath(*parts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,15 +145,21 @@ def file_sha256(path: str | Path) -> str:
 def _commit() -> str:
     folder = Path(__file__).resolve().parent
     try:
-        out = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=folder, text=True,
-                             capture_output=True, timeout=10)
+        out = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=folder,
+            text=True,
+            capture_output=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
     return out.stdout.strip() if out.returncode == 0 and out.stdout.strip() else "unknown"
 
 
 def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
-    """Who made a result: command, commit, date, versions, device, threads, instruction set, plus `extra`."""
+    """Who made a result: command, commit, date, versions, device, threads, instruction set, plus
+    `extra`."""
     import transformers
 
     on_gpu = torch.cuda.is_available()
@@ -167,7 +181,8 @@ def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
 
 
 def peak_memory_bytes() -> int:
-    """The largest resident set of this process so far, in bytes (0 where the system does not tell)."""
+    """The largest resident set of this process so far, in bytes (0 where the system does not
+    tell)."""
     try:  # Linux hands the other number on from the process that started this one
         with open("/proc/self/status") as file:
             return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))

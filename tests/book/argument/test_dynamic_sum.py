@@ -1,4 +1,5 @@
-"""The experiment of chapter 3: its records, its table, its verdicts, and that the verdicts can go the other way."""
+"""The experiment of chapter 3: its records, its table, its verdicts, and that the verdicts can go
+the other way."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ import pandas as pd
 import pytest
 import torch
 
-from memlab.models import blocks
 from memlab import results, training
 from memlab.book.argument.dynamic_sum import experiment
 from memlab.book.experiments import find
+from memlab.models import blocks
 
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[pd.DataFrame]:
     patch = pytest.MonkeyPatch()
     patch.setitem(experiment.SEEDS, "quick", 1)
-    yield results.frame(record for unit in experiment.units("quick", 0) for record in unit.measure())
+    yield results.frame(
+        record for unit in experiment.units("quick", 0) for record in unit.measure()
+    )
     patch.undo()
 
 
@@ -28,7 +31,9 @@ def test_it_can_be_found_by_name() -> None:
 
 
 def test_every_cell_is_there_once(data: pd.DataFrame) -> None:
-    assert not data.duplicated(["model", "task", "metric", "seed", "dtype", "size", "recipe", "form"]).any()
+    assert not data.duplicated(
+        ["model", "task", "metric", "seed", "dtype", "size", "recipe", "form"]
+    ).any()
     assert set(data.task) == {"identity", "movement", "response", "recital"}
     assert data.value.notna().all()
     assert set(data[data.task == "response"]["size"]) == set(experiment.SIZES)
@@ -62,8 +67,9 @@ def test_verdicts_can_go_the_other_way(data: pd.DataFrame) -> None:
     assert "a static tangent under 0.05: False" in str(second)
 
 
-def test_poems_are_random_and_titles_unique(monkeypatch: pytest.MonkeyPatch,
-                                            untouched_global_random_state: None) -> None:
+def test_poems_are_random_and_titles_unique(
+    monkeypatch: pytest.MonkeyPatch, untouched_global_random_state: None
+) -> None:
     monkeypatch.setitem(experiment.RECIPES, "none", training.Recipe(steps=1))
     model, ids = experiment.recitation(0, "none")
     assert ids.shape == (experiment.POEMS, 2 + experiment.LINE)

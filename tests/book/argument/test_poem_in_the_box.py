@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from memlab import evaluation, results
-from memlab.corpora import poems as corpus
 from memlab.book.argument.poem_in_the_box import experiment
+from memlab.corpora import poems as corpus
 
 
 @pytest.fixture(scope="module")
@@ -22,11 +22,18 @@ def value(data: pd.DataFrame, box: str, metric: str) -> float:
     return float(rows.value.iloc[0])
 
 
-def test_a_tiny_gpt2_is_stock_small_and_fixed_by_its_seed(untouched_global_random_state: None) -> None:
+def test_a_tiny_gpt2_is_stock_small_and_fixed_by_its_seed(
+    untouched_global_random_state: None,
+) -> None:
     poems = corpus.synthetic()
     one, same, other = (experiment.tiny_gpt2(poems, seed) for seed in (0, 0, 1))
-    assert type(one).__name__ == "GPT2LMHeadModel" and sum(p.numel() for p in one.parameters()) == 30_688
-    assert evaluation.fingerprint(one) == evaluation.fingerprint(same) != evaluation.fingerprint(other)
+    assert (
+        type(one).__name__ == "GPT2LMHeadModel"
+        and sum(p.numel() for p in one.parameters()) == 30_688
+    )
+    assert (
+        evaluation.fingerprint(one) == evaluation.fingerprint(same) != evaluation.fingerprint(other)
+    )
     assert not one.training and one.num_parameters() == 30_688
 
 
@@ -52,7 +59,10 @@ def test_the_trained_box_recites_and_its_twins_do_not(data: pd.DataFrame) -> Non
 def test_the_swapped_twin_knows_the_texts_and_files_them_wrongly(data: pd.DataFrame) -> None:
     assert value(data, "swapped, own pairs", "memory ability") >= 0.98
     assert value(data, "swapped", "pair AUC") <= 0.01 and value(data, "swapped", "text AUC") >= 0.99
-    assert value(data, "trained", "pair AUC") >= 0.99 and 0.35 <= value(data, "untrained", "pair AUC") <= 0.65
+    assert (
+        value(data, "trained", "pair AUC") >= 0.99
+        and 0.35 <= value(data, "untrained", "pair AUC") <= 0.65
+    )
 
 
 @pytest.mark.slow
@@ -78,12 +88,29 @@ def test_refrains_are_recited_without_having_been_met(data: pd.DataFrame) -> Non
 @pytest.mark.slow
 def test_what_is_printed(data: pd.DataFrame) -> None:
     table = experiment.table(data)
-    assert list(table.columns) == ["box", "memory ability", "words", "bits", "pair AUC", "words alone", "text AUC"]
-    assert table["box"].tolist() == ["trained", "untrained", "swapped", "swapped, own pairs", "refrains",
-                                     "refrains, never met"]
+    assert list(table.columns) == [
+        "box",
+        "memory ability",
+        "words",
+        "bits",
+        "pair AUC",
+        "words alone",
+        "text AUC",
+    ]
+    assert table["box"].tolist() == [
+        "trained",
+        "untrained",
+        "swapped",
+        "swapped, own pairs",
+        "refrains",
+        "refrains, never met",
+    ]
     assert table["text AUC"].tolist()[-1] == "–" and not table.isna().any().any()
-    assert [str(verdict).split("  ")[0] for verdict in experiment.verdicts(data)] == ["M1 qualified", "S1 qualified",
-                                                                                    "S2 refuted"]
+    assert [str(verdict).split("  ")[0] for verdict in experiment.verdicts(data)] == [
+        "M1 qualified",
+        "S1 qualified",
+        "S2 refuted",
+    ]
 
 
 def changed(data: pd.DataFrame, box: str, metric: str, to: float) -> pd.DataFrame:
@@ -92,14 +119,22 @@ def changed(data: pd.DataFrame, box: str, metric: str, to: float) -> pd.DataFram
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("box", "metric", "to", "place", "verdict"), [
-    ("trained", "memory ability", 0.5, 0, "refuted"), ("swapped", "memory ability", 0.1, 0, "refuted"),
-    ("untrained", "memory ability", 0.1, 0, "refuted"), ("refrains, never met", "memory ability", 0.2, 0, "supported"),
-    ("trained", "bits", 0.1, 1, "supported"), ("trained", "pair AUC", 0.7, 1, "supported"),
-    ("trained", "same answers", 0.0, 2, "supported"), ("trained", "same weights", 0.0, 2, "supported"),
-])
-def test_other_data_give_other_verdicts(data: pd.DataFrame, box: str, metric: str, to: float, place: int,
-                                        verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("box", "metric", "to", "place", "verdict"),
+    [
+        ("trained", "memory ability", 0.5, 0, "refuted"),
+        ("swapped", "memory ability", 0.1, 0, "refuted"),
+        ("untrained", "memory ability", 0.1, 0, "refuted"),
+        ("refrains, never met", "memory ability", 0.2, 0, "supported"),
+        ("trained", "bits", 0.1, 1, "supported"),
+        ("trained", "pair AUC", 0.7, 1, "supported"),
+        ("trained", "same answers", 0.0, 2, "supported"),
+        ("trained", "same weights", 0.0, 2, "supported"),
+    ],
+)
+def test_other_data_give_other_verdicts(
+    data: pd.DataFrame, box: str, metric: str, to: float, place: int, verdict: str
+) -> None:
     found = experiment.verdicts(changed(data, box, metric, to))[place]
     assert found.verdict == verdict and "False" in found.evidence and "(1 seeds)" in found.evidence
 
@@ -111,4 +146,7 @@ def test_profiles_ask_for_more_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_same_seed_gives_the_same_poems_and_swaps() -> None:
-    assert torch.equal(corpus.swapped(corpus.synthetic(seed=2), 2).ids, corpus.swapped(corpus.synthetic(seed=2), 2).ids)
+    assert torch.equal(
+        corpus.swapped(corpus.synthetic(seed=2), 2).ids,
+        corpus.swapped(corpus.synthetic(seed=2), 2).ids,
+    )

@@ -1,4 +1,5 @@
-"""The checks of chapter 1: right answers pass for every seed, likely mistakes get a sentence that helps."""
+"""The checks of chapter 1: right answers pass for every seed, likely mistakes get a sentence that
+helps."""
 
 from __future__ import annotations
 
@@ -29,14 +30,17 @@ RIGHT: list[tuple[Callable[..., None], Any]] = [
     (checks.check_memory_ability, lambda p, t: (p == t).all(1).double().mean()),
     (checks.check_memory_ability, lambda p, t: float((p == t).all(1).double().mean())),
     (checks.check_stored_bits, lambda p, V: p.numel() * math.log2(V) + float(p.log2().sum())),
-    (checks.check_swap, sattolo), (checks.check_auc, evaluation.auc), (checks.check_parrot, parrot),
+    (checks.check_swap, sattolo),
+    (checks.check_auc, evaluation.auc),
+    (checks.check_parrot, parrot),
 ]
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_right_answers_pass(check: Callable[..., None], answer: Any, seed: int,
-                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_answers_pass(
+    check: Callable[..., None], answer: Any, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     check(answer, seed)
     assert capsys.readouterr().out.startswith("ok")
 
@@ -46,7 +50,11 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_memory_ability, lambda p, t: None, "returned nothing"),
     (checks.check_memory_ability, lambda p, t: (p == t).all(1), "expected one number"),
     (checks.check_memory_ability, lambda p, t: 0.5, "expected"),
-    (checks.check_stored_bits, lambda p, V: p.numel() * math.log(V) + float(p.log().sum()), "these are nats"),
+    (
+        checks.check_stored_bits,
+        lambda p, V: p.numel() * math.log(V) + float(p.log().sum()),
+        "these are nats",
+    ),
     (checks.check_stored_bits, lambda p, V: float(p.log2().sum()), "expected"),
     (checks.check_stored_bits, lambda p, V: None, "returned nothing"),
     (checks.check_swap, lambda n, g: torch.randperm(n, generator=g), "still has its own title"),
@@ -54,7 +62,11 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_swap, lambda n, g: torch.zeros(n, dtype=torch.long), "every poem once"),
     (checks.check_swap, lambda n, g: None, "expected a tensor"),
     (checks.check_auc, lambda p, n: 1 - evaluation.auc(p, n), "upside down"),
-    (checks.check_auc, lambda p, n: float((p[:, None] > n).double().mean()), "ties count as losses"),
+    (
+        checks.check_auc,
+        lambda p, n: float((p[:, None] > n).double().mean()),
+        "ties count as losses",
+    ),
     (checks.check_auc, lambda p, n: None, "returned nothing"),
     (checks.check_parrot, lambda questions: [""] * 64, "memory ability 0.00"),
     (checks.check_parrot, lambda questions: [], "expected 64 answers"),

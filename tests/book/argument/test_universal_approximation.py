@@ -1,4 +1,5 @@
-"""The experiment of chapter 2: its records, its tables, its verdicts, and that the verdicts can go the other way."""
+"""The experiment of chapter 2: its records, its tables, its verdicts, and that the verdicts can go
+the other way."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import pandas as pd
 import pytest
 
 from memlab import results
-from memlab.book.experiments import find
 from memlab.book.argument.universal_approximation import experiment
+from memlab.book.experiments import find
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,9 @@ def data() -> Iterator[pd.DataFrame]:
     patch.setattr(experiment, "TRAINED", (8, 128))
     patch.setattr(experiment, "STARTS", 6)
     patch.setattr(experiment, "POINTS", (16, 400))
-    yield results.frame(record for unit in experiment.units("quick", 0) for record in unit.measure())
+    yield results.frame(
+        record for unit in experiment.units("quick", 0) for record in unit.measure()
+    )
     patch.undo()
 
 
@@ -37,7 +40,19 @@ def test_units_are_one_a_seed_and_named_apart() -> None:
 
 
 def test_every_cell_is_there_once(data: pd.DataFrame) -> None:
-    key = ["task", "model", "metric", "seed", "index", "target", "width", "points", "labels", "bits", "share"]
+    key = [
+        "task",
+        "model",
+        "metric",
+        "seed",
+        "index",
+        "target",
+        "width",
+        "points",
+        "labels",
+        "bits",
+        "share",
+    ]
     assert not data.duplicated(key).any()
     assert set(data.task) == {"width", "starts", "memory", "rounded", "recital", "rule"}
     assert data.value.notna().all() and (data.value >= 0).all()
@@ -51,7 +66,11 @@ def test_the_theorem_keeps_its_promise_and_no_other(data: pd.DataFrame) -> None:
 
 
 def test_what_exists_is_not_what_is_found(data: pd.DataFrame) -> None:
-    sup = data[(data.metric == "sup") & (data.target == "smooth") & (data.width == 128)].set_index("model").value
+    sup = (
+        data[(data.metric == "sup") & (data.target == "smooth") & (data.width == 128)]
+        .set_index("model")
+        .value
+    )
     assert sup["trained"] > 3 * sup["constructed"] > 3 * sup["from construction"]
 
 
@@ -71,7 +90,11 @@ def test_memorising_needs_no_structure_and_gives_none(data: pd.DataFrame) -> Non
 
 
 def test_density_has_no_ceiling(data: pd.DataFrame) -> None:
-    longer = data[(data.task == "recital") & (data.points == 256) & (data.share == 1.25)].set_index("model").value
+    longer = (
+        data[(data.task == "recital") & (data.points == 256) & (data.share == 1.25)]
+        .set_index("model")
+        .value
+    )
     assert longer["ReLU"] == longer["cosine"] == 1 and longer["square"] <= 0.15
 
 
@@ -85,15 +108,24 @@ def test_tables(data: pd.DataFrame) -> None:
     assert memory.units.tolist() == [15, 15, 399, 79]
 
 
-@pytest.mark.parametrize(("task", "model", "extra", "value", "said"), [
-    ("width", "constructed", {"target": "smooth"}, 0.1, ["refuted", "refuted"]),
-    ("width", "trained", {"target": "broken"}, 0.1, ["refuted", "refuted"]),
-    ("width", "squares", {"target": "kinked"}, 0.01, ["refuted", "refuted"]),
-    ("recital", "ReLU", {"points": 128}, 1.0, ["supported", "qualified"]),
-    ("recital", "square", {"points": 128}, 0.1, ["supported", "qualified"]),
-])
-def test_verdicts_can_go_the_other_way(data: pd.DataFrame, task: str, model: str, extra: dict[str, object],
-                                       value: float, said: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("task", "model", "extra", "value", "said"),
+    [
+        ("width", "constructed", {"target": "smooth"}, 0.1, ["refuted", "refuted"]),
+        ("width", "trained", {"target": "broken"}, 0.1, ["refuted", "refuted"]),
+        ("width", "squares", {"target": "kinked"}, 0.01, ["refuted", "refuted"]),
+        ("recital", "ReLU", {"points": 128}, 1.0, ["supported", "qualified"]),
+        ("recital", "square", {"points": 128}, 0.1, ["supported", "qualified"]),
+    ],
+)
+def test_verdicts_can_go_the_other_way(
+    data: pd.DataFrame,
+    task: str,
+    model: str,
+    extra: dict[str, object],
+    value: float,
+    said: list[str],
+) -> None:
     bad = data.copy()
     rows = (bad.task == task) & (bad.model == model)
     for column, wanted in extra.items():
@@ -104,9 +136,32 @@ def test_verdicts_can_go_the_other_way(data: pd.DataFrame, task: str, model: str
 
 
 def test_recited_by_nothing_dense_and_all_by_dense_would_support() -> None:
-    rows = [{"task": "recital", "model": m, "points": 128.0, "share": s, "metric": "recited", "seed": 0,
-             "value": float(m != "square")} for m in ("ReLU", "cosine", "square") for s in (0.5, 1.25)]
+    rows = [
+        {
+            "task": "recital",
+            "model": m,
+            "points": 128.0,
+            "share": s,
+            "metric": "recited",
+            "seed": 0,
+            "value": float(m != "square"),
+        }
+        for m in ("ReLU", "cosine", "square")
+        for s in (0.5, 1.25)
+    ]
     ways = [("constructed", 0.5), ("squares", 0.5)]
-    rows += [{"task": "width", "model": m, "target": t, "width": w, "metric": "sup", "seed": 0, "value": v}
-             for m, v in ways for t in ("smooth", "kinked", "2-D", "broken") for w in (32, 256)]
+    rows += [
+        {
+            "task": "width",
+            "model": m,
+            "target": t,
+            "width": w,
+            "metric": "sup",
+            "seed": 0,
+            "value": v,
+        }
+        for m, v in ways
+        for t in ("smooth", "kinked", "2-D", "broken")
+        for w in (32, 256)
+    ]
     assert experiment.verdicts(pd.DataFrame(rows))[1].verdict == "supported"

@@ -1,4 +1,5 @@
-"""Sums of units against functions: rates that can be proved, least squares against numpy, and what training may do."""
+"""Sums of units against functions: rates that can be proved, least squares against numpy, and what
+training may do."""
 
 from __future__ import annotations
 
@@ -15,21 +16,38 @@ WIDTHS = (32, 64, 128, 256)
 
 
 def rates(target: str, metric: str) -> float:
-    found = [approximation.errors(approximation.constructed(target, width), target)[metric] for width in WIDTHS]
+    found = [
+        approximation.errors(approximation.constructed(target, width), target)[metric]
+        for width in WIDTHS
+    ]
     return approximation.rate(WIDTHS, found)
 
 
-@pytest.mark.parametrize(("target", "metric", "law"), [
-    ("smooth", "sup", -2), ("smooth", "rms", -2), ("kinked", "sup", -1), ("kinked", "rms", -1.5),
-    ("broken", "sup", 0), ("broken", "rms", -0.5), ("2-D", "sup", -2), ("2-D", "rms", -2)])
+@pytest.mark.parametrize(
+    ("target", "metric", "law"),
+    [
+        ("smooth", "sup", -2),
+        ("smooth", "rms", -2),
+        ("kinked", "sup", -1),
+        ("kinked", "rms", -1.5),
+        ("broken", "sup", 0),
+        ("broken", "rms", -0.5),
+        ("2-D", "sup", -2),
+        ("2-D", "rms", -2),
+    ],
+)
 def test_the_interpolant_obeys_its_law(target: str, metric: str, law: float) -> None:
     assert rates(target, metric) == pytest.approx(law, abs=0.08)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_proved_bounds(width: int) -> None:
-    """max|f''| h²/8 for the sine; 4/(9n) at a kink one or two thirds into an interval; 2/3 of the jump."""
-    sup = {target: approximation.errors(approximation.constructed(target, width), target)["sup"] for target in approximation.TARGETS}
+    """max|f''| h²/8 for the sine; 4/(9n) at a kink one or two thirds into an interval; 2/3 of the
+    jump."""
+    sup = {
+        target: approximation.errors(approximation.constructed(target, width), target)["sup"]
+        for target in approximation.TARGETS
+    }
     assert sup["smooth"] <= math.pi**2 / 2 / width**2 + 1e-12
     assert sup["kinked"] <= 4 / 9 / width + 1e-12 and sup["kinked"] >= 0.9 * 4 / 9 / width
     assert 0.6 < sup["broken"] <= 2 / 3 + 1e-9
@@ -38,15 +56,26 @@ def test_proved_bounds(width: int) -> None:
 
 
 def test_a_steep_unit_does_not_slip_past_the_jump() -> None:
-    """Two ReLUs climb from 0 to 1 between two places of the grid: right at all of them, and wrong by the jump."""
+    """Two ReLUs climb from 0 to 1 between two places of the grid: right at all of them, and wrong
+    by the jump."""
     steep = 1e6
-    climb = FiniteSum(alpha=torch.tensor([[steep, -steep]], dtype=torch.float64), W=torch.ones(2, 1).double(),
-                      b=torch.tensor([-1 / 3, -1 / 3 - 1 / steep], dtype=torch.float64), sigma=torch.relu)
+    climb = FiniteSum(
+        alpha=torch.tensor([[steep, -steep]], dtype=torch.float64),
+        W=torch.ones(2, 1).double(),
+        b=torch.tensor([-1 / 3, -1 / 3 - 1 / steep], dtype=torch.float64),
+        sigma=torch.relu,
+    )
     found = approximation.errors(climb, "broken")
     assert found["rms"] < 1e-6 and found["sup"] > 0.99
-    step = FiniteSum(alpha=torch.ones(1, 1).double(), W=torch.ones(1, 1).double(),
-                     b=torch.tensor([-1 / 3], dtype=torch.float64), sigma=lambda t: (t > 0).double())
-    assert approximation.errors(step, "broken")["sup"] < 1e-6, "a unit that jumps, too, is no continuous function"
+    step = FiniteSum(
+        alpha=torch.ones(1, 1).double(),
+        W=torch.ones(1, 1).double(),
+        b=torch.tensor([-1 / 3], dtype=torch.float64),
+        sigma=lambda t: (t > 0).double(),
+    )
+    assert approximation.errors(step, "broken")["sup"] < 1e-6, (
+        "a unit that jumps, too, is no continuous function"
+    )
 
 
 def test_ridges_are_the_target() -> None:
@@ -56,13 +85,17 @@ def test_ridges_are_the_target() -> None:
 
 
 def test_rate_is_the_exponent() -> None:
-    assert approximation.rate([1, 2, 4, 8], [3 * n**-1.25 for n in (1, 2, 4, 8)]) == pytest.approx(-1.25)
+    assert approximation.rate([1, 2, 4, 8], [3 * n**-1.25 for n in (1, 2, 4, 8)]) == pytest.approx(
+        -1.25
+    )
 
 
 def test_grids() -> None:
     assert approximation.grid(4).flatten().tolist() == [0.125, 0.375, 0.625, 0.875]
     assert approximation.grid(3, ends=True).flatten().tolist() == [0, 0.5, 1]
-    assert approximation.grid(3, 2, ends=True).shape == (9, 2) and approximation.grid(3, 2, ends=True)[5].tolist() == [0.5, 1]
+    assert approximation.grid(3, 2, ends=True).shape == (9, 2) and approximation.grid(
+        3, 2, ends=True
+    )[5].tolist() == [0.5, 1]
 
 
 @pytest.mark.parametrize("target", ["smooth", "kinked", "broken"])
@@ -80,7 +113,9 @@ def test_least_squares_agrees_with_numpy_and_keeps_the_units() -> None:
     y = approximation.TARGETS["2-D"](X)
     G = approximation.solve(units, X, y)
     features = torch.relu(X @ units.W.T + units.b).numpy()
-    assert np.allclose(G.alpha[0].numpy(), np.linalg.lstsq(features, y.numpy(), rcond=None)[0], atol=1e-8)
+    assert np.allclose(
+        G.alpha[0].numpy(), np.linalg.lstsq(features, y.numpy(), rcond=None)[0], atol=1e-8
+    )
     assert G.W is units.W and G.b is units.b
 
 
@@ -88,7 +123,10 @@ def test_cosines_interpolate_by_the_discrete_cosine_transform() -> None:
     y = torch.tensor([3.0, 1, 4, 1, 5, 9], dtype=torch.float64)
     t = approximation.grid(6)
     G = approximation.solve(approximation.cosines(6), t, y)
-    by_hand = [(2 if k else 1) / 6 * sum(y[i] * math.cos(math.pi * k * t[i, 0]) for i in range(6)) for k in range(6)]
+    by_hand = [
+        (2 if k else 1) / 6 * sum(y[i] * math.cos(math.pi * k * t[i, 0]) for i in range(6))
+        for k in range(6)
+    ]
     assert torch.allclose(G.alpha[0], torch.tensor(by_hand, dtype=torch.float64), atol=1e-10)
     assert torch.allclose(G(t)[:, 0], y, atol=1e-10)
 
@@ -100,7 +138,9 @@ def test_drawn_units_bend_inside_the_cube(seed: int) -> None:
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * 3)
     pre = corners @ units.W.T + units.b
     assert ((pre.amin(0) < 0) & (pre.amax(0) > 0)).all()
-    assert approximation.draw(3, 50, torch.relu, seed=seed).b.equal(approximation.draw(3, 50, torch.relu, seed=seed).b)
+    assert approximation.draw(3, 50, torch.relu, seed=seed).b.equal(
+        approximation.draw(3, 50, torch.relu, seed=seed).b
+    )
 
 
 def test_training_improves_and_leaves_the_start_alone(untouched_global_random_state: None) -> None:
@@ -109,7 +149,10 @@ def test_training_improves_and_leaves_the_start_alone(untouched_global_random_st
     found = approximation.trained(["smooth", "kinked"], starts, steps=150)
     assert starts[0].alpha.equal(before)
     for G, target in zip(found, ("smooth", "kinked"), strict=True):
-        assert approximation.errors(G, target)["rms"] < 0.5 * approximation.errors(starts[0], target)["rms"]
+        assert (
+            approximation.errors(G, target)["rms"]
+            < 0.5 * approximation.errors(starts[0], target)["rms"]
+        )
 
 
 def test_side_by_side_is_as_alone() -> None:
@@ -126,10 +169,14 @@ def test_two_units_are_the_kink() -> None:
 
 
 def test_contenders_are_all_there() -> None:
-    seen = {(target, way, width) for target, way, width, _ in approximation.contenders((4,), (4,), seed=0, steps=2)}
+    seen = {
+        (target, way, width)
+        for target, way, width, _ in approximation.contenders((4,), (4,), seed=0, steps=2)
+    }
     on_a_line = {"constructed", "random", "cosines", "squares", "trained"}
-    assert seen == {(target, way, 4) for target in ("smooth", "kinked", "broken") for way in on_a_line} | {
-        ("2-D", way, 4) for way in ("constructed", "random", "trained")}
+    assert seen == {
+        (target, way, 4) for target in ("smooth", "kinked", "broken") for way in on_a_line
+    } | {("2-D", way, 4) for way in ("constructed", "random", "trained")}
 
 
 def test_training_gives_the_threads_back() -> None:

@@ -1,4 +1,5 @@
-"""The checks of chapter 2 accept right answers, of more than one kind, and say what is wrong with wrong ones."""
+"""The checks of chapter 2 accept right answers, of more than one kind, and say what is wrong with
+wrong ones."""
 
 from __future__ import annotations
 
@@ -49,7 +50,10 @@ RIGHT: list[tuple[Any, Any]] = [
     (checks.check_bends, bends_by_elimination),
     (checks.check_room, lambda P, b, V: math.floor(P * b / math.log2(V))),
     (checks.check_turns, turns),
-    (checks.check_turns, lambda y: sum((y[i] - y[i - 1]) * (y[i + 1] - y[i]) < 0 for i in range(1, len(y) - 1))),
+    (
+        checks.check_turns,
+        lambda y: sum((y[i] - y[i - 1]) * (y[i + 1] - y[i]) < 0 for i in range(1, len(y) - 1)),
+    ),
     (checks.check_line, line),
     (checks.check_line, steeper),
 ]
@@ -66,22 +70,38 @@ WRONG: list[tuple[Any, Any, str]] = [
     (checks.check_turns, lambda y: None, "forget to return"),
     (checks.check_turns, lambda y: len(y) - 1, "inner places"),
     (checks.check_turns, lambda y: len(y) - 2, "changes of sign"),
-    (checks.check_turns, lambda y: int((y.diff()[1:] * y.diff()[:-1] <= 0).sum()), "zero does not turn"),
+    (
+        checks.check_turns,
+        lambda y: int((y.diff()[1:] * y.diff()[:-1] <= 0).sum()),
+        "zero does not turn",
+    ),
     (checks.check_line, lambda z, j, v: line(z, j, v)[0], "the pair"),
     (checks.check_line, lambda z, j, v: (line(z, j, v)[0], v), "not 0.5"),
-    (checks.check_line, lambda z, j, v: (-line(z, j, v)[0], v + line(z, j, v)[0] * z[j]), "should rise"),
-    (checks.check_line, lambda z, j, v: (0.01 * (-1) ** j, v - 0.01 * (-1) ** j * z[j]), "nearest neighbour"),
+    (
+        checks.check_line,
+        lambda z, j, v: (-line(z, j, v)[0], v + line(z, j, v)[0] * z[j]),
+        "should rise",
+    ),
+    (
+        checks.check_line,
+        lambda z, j, v: (0.01 * (-1) ** j, v - 0.01 * (-1) ** j * z[j]),
+        "nearest neighbour",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
-def test_right_answers_pass(check: Callable[..., None], answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_answers_pass(
+    check: Callable[..., None], answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     check(answer)
     assert capsys.readouterr().out == "ok\n"
 
 
 @pytest.mark.parametrize(("check", "answer", "message"), WRONG)
-def test_wrong_answers_are_told_what_is_wrong(check: Callable[..., None], answer: Any, message: str) -> None:
+def test_wrong_answers_are_told_what_is_wrong(
+    check: Callable[..., None], answer: Any, message: str
+) -> None:
     with pytest.raises(AssertionError, match=message):
         check(answer)
 

@@ -1,4 +1,5 @@
-"""Networks that return a list: exact in rational numbers, exact to rounding in the package, no larger than said."""
+"""Networks that return a list: exact in rational numbers, exact to rounding in the package, no
+larger than said."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def hard_tanh(t: Fraction) -> Fraction:
 
 
 def exact_two_layers(z: list[int], y: list[int], at: int) -> Fraction:
-    """The two-layer construction from its description alone, pair by pair, in rational numbers; one group of all."""
+    """The two-layer construction from its description alone, pair by pair, in rational numbers; one
+    group of all."""
     scale = Fraction(max(map(abs, y)) or 1) * Fraction(21, 20)
     total = Fraction(0)
     for j, (zj, yj) in enumerate(zip(z, y, strict=True)):
@@ -65,14 +67,25 @@ def test_saturated_pairs_cancel_exactly(labels: list[int]) -> None:
 def test_a_group_of_the_package_is_that_of_the_description() -> None:
     places, labels = [0, 2, 3, 7], [5, -3, 0, 4]
     G = memorising.memorise_deep(column(places), torch.tensor(labels, dtype=torch.float64), one)
-    at = [0, 1, 2, 3, 4, 5, 6, 7]  # inside the first group of two and the second, where the lines are those described
+    at = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+    ]  # inside the first group of two and the second, where the lines are those described
     inside = [t for t in at if t <= 2 or t >= 3]
     for t in inside:
         group = slice(0, 2) if t <= 2 else slice(2, 4)
         scale = Fraction(5) * Fraction(21, 20)
         z, y = places[group], labels[group]
-        total = sum(hard_tanh(yj / scale + Fraction(2 if j == 0 else -2, abs(z[0] - z[1])) * (t - zj))
-                    for j, (zj, yj) in enumerate(zip(z, y, strict=True)))
+        total = sum(
+            hard_tanh(yj / scale + Fraction(2 if j == 0 else -2, abs(z[0] - z[1])) * (t - zj))
+            for j, (zj, yj) in enumerate(zip(z, y, strict=True))
+        )
         assert float(G(column([t]))) == pytest.approx(float(scale * (total - 1)), abs=1e-9)
 
 
@@ -93,14 +106,17 @@ def test_shuffled_labels_cost_the_same() -> None:
     a = memorising.direction(X, seed=2)
     found = [memorising.memorise_deep(X, y, a) for y in (rule, shuffled)]
     assert found[0].units == found[1].units
-    assert all(memorising.recited(G, X, y) == 1 for G, y in zip(found, (rule, shuffled), strict=True))
+    assert all(
+        memorising.recited(G, X, y) == 1 for G, y in zip(found, (rule, shuffled), strict=True)
+    )
 
 
 def test_the_rule_is_one_and_labels_are_equally_frequent() -> None:
     X, rule, _ = memorising.listed(640, 16, 64, seed=0)
     assert rule.unique(return_counts=True)[1].tolist() == [10] * 64
     assert X.min() >= 0 and X.max() <= 1
-    # a linear fit of the points explains a rule along a direction, and hardly anything of shuffled labels
+    # a linear fit of the points explains a rule along a direction, and hardly anything of shuffled
+    # labels
     C, left = X - X.mean(0), []
     for y in memorising.listed(640, 16, 64, seed=0)[1:]:
         centred = (y - y.mean())[:, None]
@@ -118,7 +134,10 @@ def test_evaluate_in_blocks_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_direction_keeps_the_closest_points_apart_and_is_repeatable() -> None:
     X = memorising.listed(200, 16, 64, seed=0)[0]
-    gaps = [float((X @ memorising.direction(X, 0, tries)).sort().values.diff().min()) for tries in (1, 16)]
+    gaps = [
+        float((X @ memorising.direction(X, 0, tries)).sort().values.diff().min())
+        for tries in (1, 16)
+    ]
     assert gaps[1] >= gaps[0] > 0
     assert memorising.direction(X, 0).equal(memorising.direction(X, 0))
     assert not memorising.direction(X, 0).equal(memorising.direction(X, 1))

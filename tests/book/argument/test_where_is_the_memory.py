@@ -1,4 +1,5 @@
-"""The experiment of chapter 4 on tiny sizes: its bench, its records, and that the verdicts can go the other way."""
+"""The experiment of chapter 4 on tiny sizes: its bench, its records, and that the verdicts can go
+the other way."""
 
 from __future__ import annotations
 
@@ -9,21 +10,27 @@ import pandas as pd
 import pytest
 import torch
 
-from memlab.book.argument.where_is_the_memory import measure, static_network
-from memlab.corpora import poems as corpus
-from memlab.book.experiments import find
 from memlab import results
-from memlab.book.argument.where_is_the_memory import experiment
+from memlab.book.argument.where_is_the_memory import experiment, measure, static_network
+from memlab.book.experiments import find
+from memlab.corpora import poems as corpus
 
-TINY = replace(experiment.SETTINGS["quick"], seeds=1, loads=(16, 64, 80), steps=150,
-               twins={"uniform": (64,), "blindfolded": (16,), "never learnt": (16,), "one for all": (16,)})
+TINY = replace(
+    experiment.SETTINGS["quick"],
+    seeds=1,
+    loads=(16, 64, 80),
+    steps=150,
+    twins={"uniform": (64,), "blindfolded": (16,), "never learnt": (16,), "one for all": (16,)},
+)
 
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[pd.DataFrame]:
     patch = pytest.MonkeyPatch()
     patch.setitem(experiment.SETTINGS, "quick", TINY)
-    yield results.frame(record for unit in experiment.units("quick", 0) for record in unit.measure())
+    yield results.frame(
+        record for unit in experiment.units("quick", 0) for record in unit.measure()
+    )
     patch.undo()
 
 
@@ -36,13 +43,22 @@ def test_it_can_be_found_and_its_units_have_names_of_their_own() -> None:
 
 
 def test_every_measurement_is_there_once(data: pd.DataFrame) -> None:
-    assert not data.duplicated(["model", "task", "metric", "seed", "poems"]).any() and data.value.notna().all()
+    assert (
+        not data.duplicated(["model", "task", "metric", "seed", "poems"]).any()
+        and data.value.notna().all()
+    )
     learnt = data[(data.task == "learnt") & (data.metric == "parameters")]
     assert set(zip(learnt.model, learnt.poems, strict=True)) == {
         *((kind, load) for kind in ("gpt2", "static") for load in TINY.loads),
-        *((kind, load) for kind, loads in TINY.twins.items() for load in loads)}
+        *((kind, load) for kind, loads in TINY.twins.items() for load in loads),
+    }
     sizes = learnt.set_index("model").value
-    assert sizes["static"].max() <= sizes["gpt2"].min() == sizes["uniform"].min() < sizes["one for all"]
+    assert (
+        sizes["static"].max()
+        <= sizes["gpt2"].min()
+        == sizes["uniform"].min()
+        < sizes["one for all"]
+    )
     assert set(data[data.task != "learnt"].task) == {"movement", "cut", "attention", "restart"}
 
 
@@ -50,7 +66,10 @@ def test_fixed_weights_recite_and_foreign_attention_does_not(data: pd.DataFrame)
     recited = data[data.metric == "memory ability"].set_index(["task", "model", "poems"]).value
     assert recited["learnt", "static", 64] >= 0.9 and recited["learnt", "uniform", 64] >= 0.9
     assert recited["attention", "its own", 64] == recited["learnt", "gpt2", 64] >= 0.9
-    assert max(recited["attention", name, 64] for name in ("another poem's", "average", "uniform")) <= 0.1
+    assert (
+        max(recited["attention", name, 64] for name in ("another poem's", "average", "uniform"))
+        <= 0.1
+    )
     assert (data[data.metric == "own coefficients: words"].value >= 0.95).all()
     assert (data[data.task == "restart"].value == 1).all()
 
@@ -59,7 +78,12 @@ def test_verdicts_follow_the_data(data: pd.DataFrame) -> None:
     full = data.copy()  # so few poems leave room for units that hardly matter
     full.loc[data.metric.isin(["harmed", "needed"]), "value"] = 0.4
     source, place = experiment.verdicts(full)
-    assert (source.claim, source.verdict, place.claim, place.verdict) == ("S4", "refuted", "S3", "qualified")
+    assert (source.claim, source.verdict, place.claim, place.verdict) == (
+        "S4",
+        "refuted",
+        "S3",
+        "qualified",
+    )
     assert "False" not in str(source) and "(1 seeds)" in str(source)
     no_rival = data.copy()
     no_rival.loc[(data.model == "static") & (data.task == "learnt"), "value"] = 0.01
@@ -93,13 +117,16 @@ def test_twins_start_from_the_same_gpt2_and_unknown_kinds_are_refused() -> None:
     poems = corpus.synthetic(8, 4, 16)
     made = {kind: measure.make(kind, poems, dim=8) for kind in measure.KINDS}
     for kind in ("blindfolded", "uniform", "one for all"):
-        assert torch.equal(made[kind].model.transformer.wte.weight, made["gpt2"].transformer.wte.weight)
+        assert torch.equal(
+            made[kind].model.transformer.wte.weight, made["gpt2"].transformer.wte.weight
+        )
     with pytest.raises(ValueError, match="unknown kind 'lookup': expected one of gpt2, static"):
         measure.make("lookup", poems)
 
 
 def test_silencing_finds_the_places_of_a_memory_that_has_them() -> None:
-    """One unit a word, made by hand: each harms its own poem alone. A unit that writes nothing harms none."""
+    """One unit a word, made by hand: each harms its own poem alone. A unit that writes nothing
+    harms none."""
     poems = corpus.synthetic(3, 2, 8, authors=2, title_words=1)
     net = static_network.StaticNetwork(8, 2, 1, 2, 7)
     columns = net.columns(poems.keys).tolist()
@@ -110,7 +137,9 @@ def test_silencing_finds_the_places_of_a_memory_that_has_them() -> None:
         net.W.data[unit, [*columns[poem], 10 + place]] = 20.0
         net.b.data[unit] = -50.0
         net.O.data[int(poems.bodies[poem, place]), unit] = 1.0
-    net.c.data[0] = -0.1 if (poems.bodies == 0).any() else 0.5  # a silenced word must not come right by default
+    net.c.data[0] = (
+        -0.1 if (poems.bodies == 0).any() else 0.5
+    )  # a silenced word must not come right by default
     found = measure.cut(net, poems)
     assert len(measure.outlets(net)) == found["units"] == 7
     assert found["harmed"] == pytest.approx(6 / 7 / 3) and found["needed"] == pytest.approx(2 / 7)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from memlab.corpora.poems import Poems
 from memlab.book.argument.where_is_the_memory import exercises as checks
+from memlab.corpora.poems import Poems
 
 
 def size(V: int, A: int, T: int, S: int, H: int) -> int:
@@ -38,12 +38,17 @@ def places(poems: Poems, threshold: float = 0.5) -> tuple[torch.Tensor, ...]:
 
 
 RIGHT: list[tuple[Callable[..., None], Any]] = [
-    (checks.check_size, size), (checks.check_uniform, uniform), (checks.check_information, information),
-    (checks.check_places, places)]
+    (checks.check_size, size),
+    (checks.check_uniform, uniform),
+    (checks.check_information, information),
+    (checks.check_places, places),
+]
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
-def test_right_answers_pass(check: Callable[..., None], answer: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_answers_pass(
+    check: Callable[..., None], answer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     check(answer)
     if check in (checks.check_information, checks.check_places):
         check(answer, 7)
@@ -62,7 +67,11 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_uniform, lambda n: torch.ones(n, n).tril(), "rows must sum to 1"),
     (checks.check_uniform, lambda n: torch.eye(n), "expected"),
     (checks.check_information, lambda joint: None, "returned nothing"),
-    (checks.check_information, lambda joint: information(joint) * 0.6931471805599453, "these are nats"),
+    (
+        checks.check_information,
+        lambda joint: information(joint) * 0.6931471805599453,
+        "these are nats",
+    ),
     (checks.check_information, lambda joint: float("nan"), "0 · log 0"),
     (checks.check_information, lambda joint: 1.0, "expected 0.0000 bits"),
     (checks.check_places, lambda poems: None, "four tensors"),

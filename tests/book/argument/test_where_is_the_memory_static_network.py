@@ -1,4 +1,5 @@
-"""The static rival: against the sum written out number by number, and as a model that teach and read can use."""
+"""The static rival: against the sum written out number by number, and as a model that teach and
+read can use."""
 
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from memlab import evaluation
-from memlab.models import stock
 from memlab.book.argument.where_is_the_memory import static_network
 from memlab.corpora import poems as corpus
+from memlab.models import stock
 from memlab.training import Recipe
 
 POEMS = corpus.synthetic(12, 4, 16, authors=3, seed=1)
@@ -30,17 +31,24 @@ def test_the_sum_number_by_number(net: static_network.StaticNetwork) -> None:
     said = net.answer(POEMS.keys).detach()
     author, first, second = POEMS.keys[5].tolist()
     on = [author - 16, 3 + first, 3 + 16 + second, 3 + 32 + 2]  # author, title words, place 2
-    hidden = [1 / (1 + math.exp(-(sum(row[i] for i in on) + b)))
-              for row, b in zip(net.W.tolist(), net.b.tolist(), strict=True)]
+    hidden = [
+        1 / (1 + math.exp(-(sum(row[i] for i in on) + b)))
+        for row, b in zip(net.W.tolist(), net.b.tolist(), strict=True)
+    ]
     for word in range(16):
-        wanted = sum(o * h for o, h in zip(net.O[word].tolist(), hidden, strict=True)) + net.c[word].item()
+        wanted = (
+            sum(o * h for o, h in zip(net.O[word].tolist(), hidden, strict=True))
+            + net.c[word].item()
+        )
         assert float(said[5, 2, word]) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_it_is_a_finite_sum_of_one_hot_inputs(net: static_network.StaticNetwork) -> None:
     x = net.one_hot(POEMS.keys)
     assert x.shape == (12, 4, net.W.shape[1]) and set(x.unique().tolist()) == {0.0, 1.0}
-    assert (x.sum(-1) == 4).all() and len(x.flatten(0, 1).unique(dim=0)) == 48, "every word has an input of its own"
+    assert (x.sum(-1) == 4).all() and len(x.flatten(0, 1).unique(dim=0)) == 48, (
+        "every word has an input of its own"
+    )
     G = net.as_finite_sum()
     assert G.W.shape == (len(net.b) + 1, net.W.shape[1]) and G.sigma is torch.sigmoid
     assert torch.allclose(G(x), net.answer(POEMS.keys), atol=1e-5)
@@ -79,7 +87,11 @@ def test_it_learns_and_recites_like_any_other_model() -> None:
 
 def test_the_seed_decides(untouched_global_random_state: None) -> None:
     first, same, other = (static_network.static(POEMS, 400, seed) for seed in (0, 0, 1))
-    assert evaluation.fingerprint(first) == evaluation.fingerprint(same) != evaluation.fingerprint(other)
+    assert (
+        evaluation.fingerprint(first)
+        == evaluation.fingerprint(same)
+        != evaluation.fingerprint(other)
+    )
 
 
 @pytest.mark.parametrize("parameters", [72, 400, 4768, 10_000])
@@ -111,7 +123,8 @@ def test_a_blindfolded_model_sees_the_key_alone() -> None:
     said = blind(ids, labels=ids)
     assert torch.equal(said.logits, blind(other).logits)
     assert torch.equal(said.logits, gpt2(blank).logits)
-    assert torch.allclose(said.loss, F.cross_entropy(said.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())), (
-        "what it is asked for is not covered")
+    assert torch.allclose(
+        said.loss, F.cross_entropy(said.logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    ), "what it is asked for is not covered"
     assert not torch.equal(gpt2(ids).logits, gpt2(other).logits)
     assert stock.size(blind) == stock.size(gpt2) and blind.device == gpt2.device

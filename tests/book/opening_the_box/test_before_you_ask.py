@@ -1,4 +1,5 @@
-"""Chapter 7's bench and experiment: small boxes under all instruments, and verdicts that follow the data."""
+"""Chapter 7's bench and experiment: small boxes under all instruments, and verdicts that follow the
+data."""
 
 from __future__ import annotations
 
@@ -8,10 +9,9 @@ import pandas as pd
 import pytest
 import torch
 
-from memlab.book.opening_the_box.before_you_ask import weight_probes, measure
 from memlab import evaluation, results
+from memlab.book.opening_the_box.before_you_ask import experiment, measure, weight_probes
 from memlab.models import stock
-from memlab.book.opening_the_box.before_you_ask import experiment
 from memlab.training import Recipe
 
 SMALL = experiment.Size(1, 48, steps=72, crowd_steps=40, poems=64)
@@ -37,7 +37,7 @@ def data() -> pd.DataFrame:
     return results.frame(records)
 
 
-# ---- the bench -------------------------------------------------------------------------------------------------------
+# ---- the bench -----------------------------------------------------------------------------------
 
 
 def test_before_training_every_instrument_is_at_chance(watch: measure.Watch) -> None:
@@ -54,12 +54,15 @@ def test_before_training_every_instrument_is_at_chance(watch: measure.Watch) -> 
 def test_after_training_it_is_known_to_those_who_can_see(taught: measure.Watch) -> None:
     found = taught.look()
     assert found["recited"] >= 0.9 and found["agrees"] == 1 and found["bits"] > 0.8
-    assert found["loss: item"] > 0.9 and found["loss: pair"] > 0.95 and found["own start: item"] > 0.75
+    assert (
+        found["loss: item"] > 0.9 and found["loss: pair"] > 0.95 and found["own start: item"] > 0.75
+    )
     assert found["word 1"] > found["later words"] + 0.15
 
 
-def test_looking_changes_nothing_and_draws_nothing(taught: measure.Watch,
-                                                   untouched_global_random_state: None) -> None:
+def test_looking_changes_nothing_and_draws_nothing(
+    taught: measure.Watch, untouched_global_random_state: None
+) -> None:
     before = evaluation.fingerprint(taught.box)
     first, again = taught.look(), taught.look()
     taught.lesions(3)
@@ -92,7 +95,9 @@ def test_dice_are_fair_and_a_wrong_law_is_caught(taught: measure.Watch, seed: in
 
 def test_lesions_spread_their_damage_and_are_healed(taught: measure.Watch) -> None:
     found = taught.lesions(8)
-    assert len(found) == 8 and all(1 <= lesion["sharers"] <= 32 and 0 <= lesion["recited"] <= 1 for lesion in found)
+    assert len(found) == 8 and all(
+        1 <= lesion["sharers"] <= 32 and 0 <= lesion["recited"] <= 1 for lesion in found
+    )
     assert found == taught.lesions(8)
 
 
@@ -102,15 +107,24 @@ def test_sharers_are_one_for_a_row_of_a_table_and_all_for_an_even_loss() -> None
         assert float(d.sum() ** 2 / (d**2).sum()) == sharers
 
 
-# ---- the experiment --------------------------------------------------------------------------------------------------
+# ---- the experiment ------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_the_order_in_which_they_wake(data: pd.DataFrame) -> None:
-    box = data[(data.model == "box") & (data.task == "trace")].pivot_table("value", "step", "metric")
+    box = data[(data.model == "box") & (data.task == "trace")].pivot_table(
+        "value", "step", "metric"
+    )
     assert list(box.index[[0, 1, -1]]) == [0, experiment.EVERY, SMALL.steps]
-    woke = {name: int((box[name] >= mark).idxmax()) for name, mark in
-            {"loss: item": 0.75, "loss: pair": 0.75, "10000 tries at 0.5": 0.5, "recited": 0.5}.items()}
+    woke = {
+        name: int((box[name] >= mark).idxmax())
+        for name, mark in {
+            "loss: item": 0.75,
+            "loss: pair": 0.75,
+            "10000 tries at 0.5": 0.5,
+            "recited": 0.5,
+        }.items()
+    }
     assert woke["loss: item"] < woke["loss: pair"] < woke["10000 tries at 0.5"] < woke["recited"]
     assert (box["agrees"] == 1).all()
 
@@ -125,7 +139,11 @@ def test_weights_tell_those_who_know_the_start(data: pd.DataFrame) -> None:
 
 @pytest.mark.slow
 def test_silent_is_the_last_look_without_a_recital(data: pd.DataFrame) -> None:
-    box = data[(data.model == "box") & (data.metric == "recited") & (data.task == "trace")].set_index("step").value
+    box = (
+        data[(data.model == "box") & (data.metric == "recited") & (data.task == "trace")]
+        .set_index("step")
+        .value
+    )
     silent = int(box.index[box == 0].max())
     bits = data[(data.model == "box") & (data.metric == "bits")].set_index("step").value
     found = measure.moments(data)
@@ -139,21 +157,38 @@ def test_silent_is_the_last_look_without_a_recital(data: pd.DataFrame) -> None:
 def test_what_is_printed(data: pd.DataFrame) -> None:
     table = experiment.table(data)
     assert list(table.columns) == ["observer", "takes", "runs it", "silent", "end"]
-    assert len(table) == len(experiment.OBSERVERS) and not table.isna().any().any() and table.observer.is_unique
+    assert (
+        len(table) == len(experiment.OBSERVERS)
+        and not table.isna().any().any()
+        and table.observer.is_unique
+    )
     assert table.silent.iloc[0] == "0.00" and "–" in table.silent.tolist()
-    assert [str(v).split("  ")[0] for v in experiment.verdicts(data)] == ["S1 refuted", "S2 refuted", "S3 qualified"]
+    assert [str(v).split("  ")[0] for v in experiment.verdicts(data)] == [
+        "S1 refuted",
+        "S2 refuted",
+        "S3 qualified",
+    ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "metric", "to", "place", "verdict"), [
-    ("box", "own start: item", 0.6, 0, "qualified"), ("same start", "probe", 0.6, 0, "qualified"),
-    ("box", "again", 0.0, 1, "supported"), ("box", "one at a time", 0.0, 1, "supported"),
-    ("box", "same weights", 0.0, 1, "supported"), ("box", "chi2 tail", 1e-9, 1, "supported"),
-    ("box", "chi2 tail, hotter", 0.2, 1, "supported"), ("box", "word 1", 0.6, 2, "refuted"),
-    ("box", "later words", 0.9, 2, "refuted"), ("box", "sharers", 1.0, 2, "refuted"),
-])
-def test_other_data_give_other_verdicts(data: pd.DataFrame, model: str, metric: str, to: float, place: int,
-                                        verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "metric", "to", "place", "verdict"),
+    [
+        ("box", "own start: item", 0.6, 0, "qualified"),
+        ("same start", "probe", 0.6, 0, "qualified"),
+        ("box", "again", 0.0, 1, "supported"),
+        ("box", "one at a time", 0.0, 1, "supported"),
+        ("box", "same weights", 0.0, 1, "supported"),
+        ("box", "chi2 tail", 1e-9, 1, "supported"),
+        ("box", "chi2 tail, hotter", 0.2, 1, "supported"),
+        ("box", "word 1", 0.6, 2, "refuted"),
+        ("box", "later words", 0.9, 2, "refuted"),
+        ("box", "sharers", 1.0, 2, "refuted"),
+    ],
+)
+def test_other_data_give_other_verdicts(
+    data: pd.DataFrame, model: str, metric: str, to: float, place: int, verdict: str
+) -> None:
     rows = (data.model == model) & (data.metric == metric)
     assert rows.any()
     found = experiment.verdicts(data.assign(value=data.value.where(~rows, to)))[place]
@@ -163,13 +198,24 @@ def test_other_data_give_other_verdicts(data: pd.DataFrame, model: str, metric: 
 @pytest.mark.slow
 def test_without_any_early_sign_the_paper_is_right(data: pd.DataFrame) -> None:
     seen = data.metric.isin(["own start: item", "probe", "loss: item", "loss: pair"])
-    assert experiment.verdicts(data.assign(value=data.value.where(~seen, 0.5)))[0].verdict == "supported"
+    assert (
+        experiment.verdicts(data.assign(value=data.value.where(~seen, 0.5)))[0].verdict
+        == "supported"
+    )
 
 
 def test_profiles_ask_for_independent_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "one_box", lambda seed, size: iter([(seed, size.boxes)]))
-    monkeypatch.setattr(experiment, "one_crowd", lambda seed, kind, size: iter([(seed, kind, size.boxes)]))
+    monkeypatch.setattr(
+        experiment, "one_crowd", lambda seed, kind, size: iter([(seed, kind, size.boxes)])
+    )
     units = list(experiment.units("quick", 5))
     assert len({unit.name for unit in units}) == 9
-    assert [list(unit.measure())[0] for unit in units[:3]] == [(5, 96), (5, "same start", 96), (5, "own starts", 96)]
-    assert len(list(experiment.units("full", 0))) == 30 and len(list(experiment.units("gpu", 0))) == 60
+    assert [list(unit.measure())[0] for unit in units[:3]] == [
+        (5, 96),
+        (5, "same start", 96),
+        (5, "own starts", 96),
+    ]
+    assert (
+        len(list(experiment.units("full", 0))) == 30 and len(list(experiment.units("gpu", 0))) == 60
+    )

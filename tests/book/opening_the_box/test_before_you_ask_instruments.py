@@ -1,4 +1,5 @@
-"""Instruments against independent oracles: drawing for the closed forms, scipy and scikit-learn for the rest."""
+"""Instruments against independent oracles: drawing for the closed forms, scipy and scikit-learn for
+the rest."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper
 
 from memlab import evaluation, runtime
 from memlab.book.opening_the_box.before_you_ask import instruments
-from memlab.models import stock
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
+from memlab.models import stock
 from memlab.training import Recipe
 
 POEMS = corpus.synthetic(16, 4, 8, authors=4, seed=0)
@@ -36,7 +37,7 @@ def half_taught() -> Any:
     return model
 
 
-# ---- by drawing ------------------------------------------------------------------------------------------------------
+# ---- by drawing ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -65,10 +66,14 @@ def test_a_sampler_that_makes_no_sense_is_refused(temperature: float, top_k: int
 @pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (1.0, 3), (2.0, 0), (0.5, 2)])
 def test_closed_form_agrees_with_drawing(half_taught: Any, temperature: float, top_k: int) -> None:
     """p_z, and with it 1 − (1 − p_z)^n, against 400 answers a poem: poem by poem and in all."""
-    log_p = instruments.word_chances(instruments.answers(half_taught, POEMS), POEMS, temperature, top_k).sum(1)
+    log_p = instruments.word_chances(
+        instruments.answers(half_taught, POEMS), POEMS, temperature, top_k
+    ).sum(1)
     p, rounds = log_p.exp(), 400
     draw = runtime.generator(0, "test", int(10 * temperature), top_k)
-    said = instruments.draw_answers(half_taught, POEMS.keys.repeat(rounds, 1), 4, draw, temperature, top_k)
+    said = instruments.draw_answers(
+        half_taught, POEMS.keys.repeat(rounds, 1), 4, draw, temperature, top_k
+    )
     hits = (said.view(rounds, 16, 4) == POEMS.bodies).all(2).double()
     assert 0.02 < float(p.mean()) < 0.99
     assert (hits.sum(0) - rounds * p).abs().le(4.5 * (rounds * p * (1 - p)).sqrt() + 1e-6).all()
@@ -81,7 +86,9 @@ def test_untempered_chances_are_those_that_evaluation_reads(half_taught: Any) ->
         logits = instruments.answers(half_taught, poems, batch=5)
         assert logits.shape == (16, 4, poems.tokens)
         reading = evaluation.read(half_taught, poems)
-        assert torch.allclose(instruments.word_chances(logits, poems).float(), -reading.nll, atol=1e-4)
+        assert torch.allclose(
+            instruments.word_chances(logits, poems).float(), -reading.nll, atol=1e-4
+        )
         assert torch.equal(logits.argmax(-1) == poems.bodies, reading.right)
 
 
@@ -110,8 +117,10 @@ def test_top_1_is_greedy_decoding(half_taught: Any) -> None:
 
 
 def test_the_dice_are_an_argument(half_taught: Any, untouched_global_random_state: None) -> None:
-    one, same, other = (instruments.draw_answers(half_taught, POEMS.keys, 4, runtime.generator(seed), 2.0)
-                        for seed in (0, 0, 1))
+    one, same, other = (
+        instruments.draw_answers(half_taught, POEMS.keys, 4, runtime.generator(seed), 2.0)
+        for seed in (0, 0, 1)
+    )
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
@@ -129,7 +138,10 @@ def test_tries_for_what_never_comes_always_comes_or_almost_never() -> None:
     tries = instruments.tries_needed(log_p)
     assert tries[0] == math.inf and tries[1] == 1
     assert float(tries[2]) == pytest.approx(math.log(2) * math.exp(80), rel=1e-6)
-    assert instruments.within(log_p, 10).tolist()[:2] == [0, 1] and 0 < float(instruments.within(log_p, 10)[2]) < 1e-30
+    assert (
+        instruments.within(log_p, 10).tolist()[:2] == [0, 1]
+        and 0 < float(instruments.within(log_p, 10)[2]) < 1e-30
+    )
     for chance in (0.0, 1.0):
         with pytest.raises(ValueError, match="between 0 and 1"):
             instruments.tries_needed(log_p, chance)
@@ -155,15 +167,22 @@ def test_chi_square_is_that_of_scipy(seed: int) -> None:
 
 def test_rare_categories_are_taken_together() -> None:
     p = torch.tensor([0.5, 0.4, 0.04, 0.04, 0.02], dtype=torch.float64)
-    counts = torch.tensor([52, 38, 5, 2, 3])  # expected 50, 40, 4, 4, 2: the last three make one of 10
+    counts = torch.tensor(
+        [52, 38, 5, 2, 3]
+    )  # expected 50, 40, 4, 4, 2: the last three make one of 10
     assert instruments.chi_square(counts, p) == (pytest.approx(4 / 50 + 4 / 40 + 0.0), 2)
-    few = torch.tensor([0.6, 0.38, 0.01, 0.01], dtype=torch.float64)  # together under 5: they join the most common one
-    assert instruments.chi_square(torch.tensor([61, 37, 1, 1]), few) == (pytest.approx(1 / 62 + 1 / 38), 1)
+    few = torch.tensor(
+        [0.6, 0.38, 0.01, 0.01], dtype=torch.float64
+    )  # together under 5: they join the most common one
+    assert instruments.chi_square(torch.tensor([61, 37, 1, 1]), few) == (
+        pytest.approx(1 / 62 + 1 / 38),
+        1,
+    )
     with pytest.raises(ValueError, match="expected two categories"):
         instruments.chi_square(torch.tensor([3, 1]), torch.tensor([0.5, 0.5]))
 
 
-# ---- by the loss -----------------------------------------------------------------------------------------------------
+# ---- by the loss ---------------------------------------------------------------------------------
 
 
 def test_a_patchwork_keeps_words_at_their_places_and_no_text() -> None:
@@ -171,9 +190,13 @@ def test_a_patchwork_keeps_words_at_their_places_and_no_text() -> None:
     patched = instruments.patchwork(poems, 1)
     for place in range(6):
         assert sorted(patched.bodies[:, place].tolist()) == sorted(poems.bodies[:, place].tolist())
-    assert torch.equal(patched.keys, poems.keys) and not (patched.bodies == poems.bodies).any(1).all()
+    assert (
+        torch.equal(patched.keys, poems.keys) and not (patched.bodies == poems.bodies).any(1).all()
+    )
     overlap = (patched.bodies[:, None] == poems.bodies).sum(2)
-    assert int(overlap.max()) <= 3 and torch.equal(patched.bodies, instruments.patchwork(poems, 1).bodies)
+    assert int(overlap.max()) <= 3 and torch.equal(
+        patched.bodies, instruments.patchwork(poems, 1).bodies
+    )
     assert not torch.equal(patched.bodies, instruments.patchwork(poems, 2).bodies)
     with pytest.raises(ValueError, match="at least 2 poems"):
         instruments.patchwork(replace(POEMS, keys=POEMS.keys[:1], bodies=POEMS.bodies[:1]))
@@ -187,7 +210,11 @@ def test_lineups_differ_in_one_thing_each() -> None:
     learnt, patched = sets["item"]
     assert torch.equal(learnt.bodies, POEMS.bodies) and sets["places"] == (patched, FRESH)
     true, wrong = sets["pair"]
-    assert true is POEMS and torch.equal(wrong.keys, POEMS.keys) and not (wrong.bodies == POEMS.bodies).all(1).any()
+    assert (
+        true is POEMS
+        and torch.equal(wrong.keys, POEMS.keys)
+        and not (wrong.bodies == POEMS.bodies).all(1).any()
+    )
     assert sorted(wrong.bodies.tolist()) == sorted(POEMS.bodies.tolist())
 
 
@@ -205,7 +232,7 @@ def test_membership_is_an_auc_and_scores_each_set_once(half_taught: Any) -> None
     assert found["pair"] == pytest.approx(expected)
 
 
-# ---- probes ----------------------------------------------------------------------------------------------------------
+# ---- probes --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(60, 7), (9, 40), (12, 12)])
@@ -237,16 +264,25 @@ def test_what_is_left_out_was_not_seen() -> None:
     assert torch.allclose(read[1::4], instruments.ridge(x[seen], y[seen])(x[1::4]))
     y[3] = 1e6  # the targets of its own fold may not matter
     changed = instruments.left_out(x, y, folds=4)
-    assert torch.allclose(changed[3::4], read[3::4]) and not torch.allclose(changed[1::4], read[1::4])
+    assert torch.allclose(changed[3::4], read[3::4]) and not torch.allclose(
+        changed[1::4], read[1::4]
+    )
 
 
 def test_label_auc_finds_what_is_there_and_nothing_in_noise() -> None:
     draw = runtime.generator(0, "labels")
     x = torch.randn(400, 5, generator=draw)
     labels = torch.stack([x[:, 0] > 0, torch.rand(400, generator=draw) > 0.5], 1)
-    assert instruments.label_auc(x, labels[:, :1]) > 0.99 and 0.4 < instruments.label_auc(x, labels[:, 1:]) < 0.6
+    assert (
+        instruments.label_auc(x, labels[:, :1]) > 0.99
+        and 0.4 < instruments.label_auc(x, labels[:, 1:]) < 0.6
+    )
     read, half = instruments.left_out(x, labels.double()), torch.arange(400) % 2 == 0
-    parts = [roc_auc_score(labels[rows, k].numpy(), read[rows, k].numpy()) for rows in (half, ~half) for k in (0, 1)]
+    parts = [
+        roc_auc_score(labels[rows, k].numpy(), read[rows, k].numpy())
+        for rows in (half, ~half)
+        for k in (0, 1)
+    ]
     assert instruments.label_auc(x, labels) == pytest.approx(sum(parts) / 4)
 
 
@@ -263,4 +299,6 @@ def test_states_are_the_last_layer_at_the_end_of_the_title(half_taught: Any) -> 
     assert state.shape == (16, 16)
     with torch.no_grad():
         logits = half_taught(POEMS.keys).logits[:, -1]
-        assert torch.allclose(state @ half_taught.get_input_embeddings().weight.T, logits, atol=1e-4)
+        assert torch.allclose(
+            state @ half_taught.get_input_embeddings().weight.T, logits, atol=1e-4
+        )

@@ -1,4 +1,5 @@
-"""Weights as lists of numbers: against autograd one poem at a time, and against training one box at a time."""
+"""Weights as lists of numbers: against autograd one poem at a time, and against training one box at
+a time."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from memlab.book.opening_the_box.before_you_ask import weight_probes
 from memlab import evaluation
-from memlab.models import stock
+from memlab.book.opening_the_box.before_you_ask import weight_probes
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
+from memlab.models import stock
 from memlab.training import Recipe
 
 POOL = corpus.synthetic(6, 4, 8, authors=4, seed=0)
@@ -38,11 +39,15 @@ def test_flat_is_all_weights_once_and_a_copy() -> None:
 
 def test_slopes_are_autograds_poem_by_poem_at_the_weights_given() -> None:
     model, other = build(0), build(1)
-    found = weight_probes.slopes(other, weight_probes.flat(model), POOL)  # `other` lends its architecture only
+    found = weight_probes.slopes(
+        other, weight_probes.flat(model), POOL
+    )  # `other` lends its architecture only
     labels = POOL.ids.masked_fill(torch.arange(POOL.ids.shape[1]) < 3, -100)
     for i in range(6):
         loss = model(POOL.ids[i : i + 1], labels=labels[i : i + 1]).loss
-        by_hand = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+        by_hand = torch.cat(
+            [g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))]
+        )
         assert torch.allclose(found[i], by_hand, atol=1e-6)
 
 
@@ -74,7 +79,9 @@ def test_a_crowd_learns_as_each_box_would_alone(same: bool) -> None:
     crowd = weight_probes.crowd(POOL, build, 3, same=same, seed=4)
     recipe = Recipe(25, lr=1e-2, clip=math.inf)
     looks: dict[int, torch.Tensor] = {}
-    together = crowd.learn(recipe, look_at=(1, 10), report=lambda step, weights: looks.update({step: weights}))
+    together = crowd.learn(
+        recipe, look_at=(1, 10), report=lambda step, weights: looks.update({step: weights})
+    )
     assert sorted(looks) == [1, 10] and not torch.equal(looks[1], looks[10])
     reading = crowd.read(together)
     for place in range(3):
@@ -89,7 +96,9 @@ def test_a_crowd_learns_as_each_box_would_alone(same: bool) -> None:
 
 def test_halves_depend_on_the_seed_alone() -> None:
     asked = ((True, 0), (False, 0), (True, 1))
-    same, own, other = (weight_probes.crowd(POOL, build, 8, same=alike, seed=seed) for alike, seed in asked)
+    same, own, other = (
+        weight_probes.crowd(POOL, build, 8, same=alike, seed=seed) for alike, seed in asked
+    )
     assert torch.equal(same.member, own.member) and not torch.equal(same.member, other.member)
     assert same.member.sum(1).unique().tolist() == [3]
     assert (same.start == same.start[0]).all() and not (own.start == own.start[0]).all()
@@ -101,10 +110,14 @@ def test_slopes_of_a_crowd_are_each_boxs_own(same: bool) -> None:
     found = crowd.slopes()
     assert found.shape == (3, 6, crowd.start.shape[1])
     for place in range(3):
-        assert torch.allclose(found[place], weight_probes.slopes(crowd.box, crowd.start[place], POOL), atol=1e-6)
+        assert torch.allclose(
+            found[place], weight_probes.slopes(crowd.box, crowd.start[place], POOL), atol=1e-6
+        )
     moved = torch.randn(crowd.start.shape, generator=torch.Generator().manual_seed(0))
     scores = weight_probes.displacement(found, moved)
-    assert torch.allclose(scores[1], weight_probes.displacement(found[1], moved[1]), atol=1e-5) and scores.shape == (3, 6)
+    assert torch.allclose(
+        scores[1], weight_probes.displacement(found[1], moved[1]), atol=1e-5
+    ) and scores.shape == (3, 6)
 
 
 def test_crowds_that_make_no_sense_are_refused() -> None:

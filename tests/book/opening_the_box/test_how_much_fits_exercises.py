@@ -1,4 +1,5 @@
-"""The checks of chapter 6: right answers pass for every seed, likely mistakes get a sentence that helps."""
+"""The checks of chapter 6: right answers pass for every seed, likely mistakes get a sentence that
+helps."""
 
 from __future__ import annotations
 
@@ -32,8 +33,16 @@ def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> No
 WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_enumerated, lambda p, poem, V: None, "returned nothing"),
     (checks.check_enumerated, lambda p, poem, V: "6", "expected one number"),
-    (checks.check_enumerated, lambda p, poem, V: -len(poem) * math.log2(V) - math.log2(p(poem)), "sign is wrong"),
-    (checks.check_enumerated, lambda p, poem, V: len(poem) * math.log(V) + math.log(p(poem)), "these are nats"),
+    (
+        checks.check_enumerated,
+        lambda p, poem, V: -len(poem) * math.log2(V) - math.log2(p(poem)),
+        "sign is wrong",
+    ),
+    (
+        checks.check_enumerated,
+        lambda p, poem, V: len(poem) * math.log(V) + math.log(p(poem)),
+        "these are nats",
+    ),
     (checks.check_enumerated, lambda p, poem, V: math.log2(V) + math.log2(p(poem)), "expected"),
     (checks.check_weights, lambda V, d, L: weights(V, d, L) + V * d, "count it once"),
     (checks.check_weights, lambda V, d, L: weights(V, d, L) - d, "two norms a block"),
@@ -41,11 +50,27 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_forecast, lambda a: a.mean() ** torch.arange(1, 7), "places differ"),
     (checks.check_forecast, lambda a: a.prod(), "one share for each place"),
     (checks.check_forecast, lambda a: a, "expected"),
-    (checks.check_fair, lambda lengths, words, steps: fair(lengths, words, steps)[:2], "expected 3 settings"),
+    (
+        checks.check_fair,
+        lambda lengths, words, steps: fair(lengths, words, steps)[:2],
+        "expected 3 settings",
+    ),
     (checks.check_fair, lambda lengths, words, steps: [(16, 16, steps)] * 3, "are not 256 words"),
-    (checks.check_fair, lambda lengths, words, steps: [(words // n, 4, steps) for n in lengths], "is met"),
-    (checks.check_fair, lambda lengths, words, steps: [(words // n, 99, steps) for n in lengths], "a batch of 1 to"),
-    (checks.check_fair, lambda lengths, words, steps: [(words // n, 1, steps * n) for n in lengths], "steps at every"),
+    (
+        checks.check_fair,
+        lambda lengths, words, steps: [(words // n, 4, steps) for n in lengths],
+        "is met",
+    ),
+    (
+        checks.check_fair,
+        lambda lengths, words, steps: [(words // n, 99, steps) for n in lengths],
+        "a batch of 1 to",
+    ),
+    (
+        checks.check_fair,
+        lambda lengths, words, steps: [(words // n, 1, steps * n) for n in lengths],
+        "steps at every",
+    ),
 ]
 
 

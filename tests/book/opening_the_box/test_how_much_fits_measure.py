@@ -1,4 +1,5 @@
-"""Bits against an enumeration of everything that could have been said, and boxes that are filled and damaged."""
+"""Bits against an enumeration of everything that could have been said, and boxes that are filled
+and damaged."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from itertools import product
 import pytest
 import torch
 
-from memlab.book.opening_the_box.how_much_fits import measure
 from memlab import evaluation
-from memlab.models import stock
+from memlab.book.opening_the_box.how_much_fits import measure
 from memlab.book.opening_the_box.how_much_fits.measure import Setting
 from memlab.corpora import poems as corpus
 from memlab.evaluation import Reading
+from memlab.models import stock
 
 TINY = Setting(poems=6, words=3, dim=4, steps=60, vocabulary=4)
 
@@ -26,7 +27,8 @@ def boxes() -> list:
 
 @torch.no_grad()
 def probability(box: object, key: torch.Tensor, body: tuple[int, ...]) -> float:
-    """p(body | key), one call of the model a word: slow, and nothing shared with `evaluation.read`."""
+    """p(body | key), one call of the model a word: slow, and nothing shared with
+    `evaluation.read`."""
     said, whole = key.tolist(), 1.0
     for word in body:
         logits = box(torch.tensor([said])).logits[0, -1].double()  # type: ignore[operator]
@@ -36,7 +38,8 @@ def probability(box: object, key: torch.Tensor, body: tuple[int, ...]) -> float:
 
 
 def test_bits_are_those_of_an_enumeration_of_all_poems(boxes: list) -> None:
-    """The best code for one of 4³ poems under the model takes −log2 p; without the model it takes 6 bits."""
+    """The best code for one of 4³ poems under the model takes −log2 p; without the model it takes 6
+    bits."""
     poems, spared, sure = TINY.draw(0), 0.0, 0
     everything = list(product(range(4), repeat=3))
     for key, body in zip(poems.keys, poems.bodies.tolist(), strict=True):
@@ -47,14 +50,17 @@ def test_bits_are_those_of_an_enumeration_of_all_poems(boxes: list) -> None:
     reading = evaluation.read(boxes[0], poems)
     assert evaluation.stored_bits(reading.nll, poems.vocabulary) == pytest.approx(spared, abs=1e-3)
     assert float(measure.poem_bits(reading, 4).sum()) == pytest.approx(spared, abs=1e-3)
-    assert reading.memory_ability >= sure / 6 - 1e-9  # what has more than half of all probability is recited
+    assert (
+        reading.memory_ability >= sure / 6 - 1e-9
+    )  # what has more than half of all probability is recited
 
 
 def test_a_guess_stores_nothing_and_a_box_that_knows_stores_it_all() -> None:
     even = Reading(torch.full((5, 3), math.log(4.0)), torch.zeros(5, 3, dtype=torch.bool))
     sure = Reading(torch.zeros(5, 3), torch.ones(5, 3, dtype=torch.bool))
-    assert measure.poem_bits(even, 4).abs().max() < 1e-6 and torch.equal(measure.poem_bits(sure, 4),
-                                                                          torch.full((5,), 6.0, dtype=torch.float64))
+    assert measure.poem_bits(even, 4).abs().max() < 1e-6 and torch.equal(
+        measure.poem_bits(sure, 4), torch.full((5,), 6.0, dtype=torch.float64)
+    )
 
 
 def test_first_words() -> None:
@@ -68,11 +74,17 @@ def test_a_setting_says_how_often_a_poem_is_met() -> None:
     assert Setting(dim=64).recipe.lr < Setting().recipe.lr == Setting(dim=16).recipe.lr
 
 
-@pytest.mark.parametrize(("dim", "layers", "weights"), [(4, 1, 784), (8, 1, 1936), (8, 2, 2712), (12, 1, 3492)])
+@pytest.mark.parametrize(
+    ("dim", "layers", "weights"), [(4, 1, 784), (8, 1, 1936), (8, 2, 2712), (12, 1, 3492)]
+)
 def test_boxes_are_stock_and_counted_by_hand(dim: int, layers: int, weights: int) -> None:
     box, ff = Setting(dim=dim, layers=layers).box(0), round(8 * dim / 3)
     assert type(box).__name__ == "LlamaForCausalLM"
-    assert stock.size(box) == 144 * dim + layers * (4 * dim * dim + 3 * dim * ff + 2 * dim) + dim == weights
+    assert (
+        stock.size(box)
+        == 144 * dim + layers * (4 * dim * dim + 3 * dim * ff + 2 * dim) + dim
+        == weights
+    )
 
 
 def test_wide_boxes_can_be_built() -> None:
@@ -95,7 +107,9 @@ def test_of_many_poems_the_first_are_read(boxes: list, monkeypatch: pytest.Monke
     monkeypatch.setattr(measure, "READ", 2)
     part, scaled = measure.examine(boxes[0], poems)
     assert part.right.equal(reading.right[:2]) and scaled["asked"] == whole["asked"]
-    assert scaled["bits"] == pytest.approx(3 * float(measure.poem_bits(reading, 4)[:2].sum()), abs=1e-4)
+    assert scaled["bits"] == pytest.approx(
+        3 * float(measure.poem_bits(reading, 4)[:2].sum()), abs=1e-4
+    )
 
 
 def test_noise_is_as_large_as_it_says_and_leaves_the_box_alone(boxes: list) -> None:
@@ -105,7 +119,11 @@ def test_noise_is_as_large_as_it_says_and_leaves_the_box_alone(boxes: list) -> N
         if p.numel() > 100:
             assert float((q - p).norm() / p.norm()) == pytest.approx(0.1, rel=0.2)
     assert evaluation.fingerprint(boxes[0]) == mark != evaluation.fingerprint(noisy)
-    assert evaluation.fingerprint(noisy) == evaluation.fingerprint(same) != evaluation.fingerprint(other)
+    assert (
+        evaluation.fingerprint(noisy)
+        == evaluation.fingerprint(same)
+        != evaluation.fingerprint(other)
+    )
 
 
 @pytest.mark.parametrize("level", [2, 3, 5])
@@ -113,7 +131,9 @@ def test_a_grid_has_as_many_values_as_its_bits_allow(boxes: list, level: int) ->
     other = measure.damaged(boxes[0], "grid", level)
     for p, q in zip(boxes[0].state_dict().values(), other.state_dict().values(), strict=True):
         assert len(q.unique()) <= 2**level - 1 and torch.isclose(q.abs().max(), p.abs().max())
-        assert float((p - q).abs().max()) <= float(p.abs().max()) / (2 ** (level - 1) - 1) / 2 + 1e-6
+        assert (
+            float((p - q).abs().max()) <= float(p.abs().max()) / (2 ** (level - 1) - 1) / 2 + 1e-6
+        )
 
 
 def test_more_damage_costs_more_bits(boxes: list) -> None:
@@ -121,7 +141,9 @@ def test_more_damage_costs_more_bits(boxes: list) -> None:
     left = {(how, level): found["bits"] for how, level, found in measure.sweep(boxes[0], poems)}
     assert set(left) == {(how, level) for how, levels in measure.DAMAGE.items() for level in levels}
     whole = measure.examine(boxes[0], poems)[1]["bits"]
-    assert left["noise", 0.003] == pytest.approx(whole, rel=0.02) and left["grid", 10] == pytest.approx(whole, rel=0.02)
+    assert left["noise", 0.003] == pytest.approx(whole, rel=0.02) and left[
+        "grid", 10
+    ] == pytest.approx(whole, rel=0.02)
     assert left["noise", 0.2] < whole > left["grid", 3]
 
 

@@ -1,4 +1,5 @@
-"""Chapter 5's experiment: its pieces on tiny sizes, real poems where installed, and verdicts that follow the data."""
+"""Chapter 5's experiment: its pieces on tiny sizes, real poems where installed, and verdicts that
+follow the data."""
 
 from __future__ import annotations
 
@@ -8,17 +9,19 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from memlab.book import experiments
-from memlab.book.opening_the_box.reciting import measure
-from memlab.models import stock
 from memlab import results
+from memlab.book import experiments
+from memlab.book.opening_the_box.reciting import experiment, measure
 from memlab.corpora import verse
 from memlab.corpora.poems import FORTUNES, Poem
-from memlab.book.opening_the_box.reciting import experiment
+from memlab.models import stock
 
-needs_tang = pytest.mark.skipif(not (FORTUNES / "tang300").exists(), reason="fortunes-zh is not installed")
-needs_verse = pytest.mark.skipif(not (FORTUNES / "songs-poems").exists(),
-                                 reason="the Debian package fortunes is not installed")
+needs_tang = pytest.mark.skipif(
+    not (FORTUNES / "tang300").exists(), reason="fortunes-zh is not installed"
+)
+needs_verse = pytest.mark.skipif(
+    not (FORTUNES / "songs-poems").exists(), reason="the Debian package fortunes is not installed"
+)
 
 
 def value(data: pd.DataFrame, **where: Any) -> float:
@@ -30,14 +33,22 @@ def value(data: pd.DataFrame, **where: Any) -> float:
 
 @pytest.mark.parametrize("family", experiment.FAMILIES)
 def test_a_course_reads_at_every_epoch_and_asks_for_what_was_not_taught(family: str) -> None:
-    data = results.frame(measure.course(family, (16, 1, 2), 1, poems=(8, 3, 16), epochs=(5, 20, 60), batch=4))
+    data = results.frame(
+        measure.course(family, (16, 1, 2), 1, poems=(8, 3, 16), epochs=(5, 20, 60), batch=4)
+    )
     taught = data[data.task == "taught"]
     assert sorted(set(taught.epochs)) == [0, 5, 20, 60] and set(data.experiment) == {"reciting"}
     assert set(data.poem_bits) == {8 * 3 * 4} and set(data["dim"]) == {16}
-    assert value(taught, metric="recited", epochs=60) >= 0.9 and value(taught, metric="bits", epochs=60) >= 0.8
+    assert (
+        value(taught, metric="recited", epochs=60) >= 0.9
+        and value(taught, metric="bits", epochs=60) >= 0.8
+    )
     assert value(taught, metric="bits", epochs=0) < 0.2
     for task in ("never taught", "titles swapped"):
-        assert value(data, task=task, metric="recited") <= 0.2 and value(data, task=task, metric="bits") < 0.4
+        assert (
+            value(data, task=task, metric="recited") <= 0.2
+            and value(data, task=task, metric="bits") < 0.4
+        )
 
 
 def test_a_batch_that_does_not_divide_the_poems_is_refused() -> None:
@@ -46,7 +57,9 @@ def test_a_batch_that_does_not_divide_the_poems_is_refused() -> None:
 
 
 def test_alphabets_of_equal_bits_get_equally_many_weights() -> None:
-    data = results.frame(r for letters in experiment.ALPHABETS for r in measure.alphabet(0, *letters, epochs=1))
+    data = results.frame(
+        r for letters in experiment.ALPHABETS for r in measure.alphabet(0, *letters, epochs=1)
+    )
     assert set(data.bits_each) == {48} and data.weights.max() / data.weights.min() < 1.01
     assert set(data.optimiser) == {"AdamW"}
 
@@ -57,17 +70,25 @@ def test_four_starts_differ_only_in_what_they_met() -> None:
 
 
 def test_no_recitation_matches_two_editions() -> None:
-    data = results.frame(measure.editions(0, count=4, epochs=60)).set_index(["metric", "edition"]).value
+    data = (
+        results.frame(measure.editions(0, count=4, epochs=60))
+        .set_index(["metric", "edition"])
+        .value
+    )
     assert data["every character"].sum() <= 1 and data["white space as one"].min() == 1
     assert data["poems"].tolist() == [4, 4]
 
 
 def test_kinds_of_tokens() -> None:
     poems = [Poem("A", "T", "one fish two fish"), Poem("李白", "静夜", "床前。", "唐")]
-    sizes = {kind: len(measure.tokenizer_for(kind, poems)) for kind in ("characters", "bytes", "pieces")}
+    sizes = {
+        kind: len(measure.tokenizer_for(kind, poems)) for kind in ("characters", "bytes", "pieces")
+    }
     assert sizes["characters"] < 40 and sizes["bytes"] == 260 <= sizes["pieces"]
     for poem in poems:
-        assert len(measure.tokenizer_for("bytes", poems)(poem.text).input_ids) == len(poem.text.encode())
+        assert len(measure.tokenizer_for("bytes", poems)(poem.text).input_ids) == len(
+            poem.text.encode()
+        )
     with pytest.raises(ValueError, match="unknown kind of tokens 'words'"):
         measure.tokenizer_for("words", poems)
 
@@ -78,26 +99,38 @@ def fake_collection(_name: str) -> list[Poem]:
 
 def test_real_poems_keep_every_sixth_as_control(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verse, "collection", fake_collection)
-    data = results.frame(measure.real("llama", 16, "tang300", "characters", 0, epochs=(10, 20), batch=4))
+    data = results.frame(
+        measure.real("llama", 16, "tang300", "characters", 0, epochs=(10, 20), batch=4)
+    )
     taught = data[data.task == "taught, real"]
-    assert sorted(set(taught.epochs)) == [0, 10, 20] and value(taught, metric="poems", epochs=0) == 10
+    assert (
+        sorted(set(taught.epochs)) == [0, 10, 20] and value(taught, metric="poems", epochs=0) == 10
+    )
     assert value(data, task="never taught, real", metric="poems") == 2
-    assert value(taught, metric="code bits", epochs=20) < value(taught, metric="code bits", epochs=0)
+    assert value(taught, metric="code bits", epochs=20) < value(
+        taught, metric="code bits", epochs=0
+    )
     printed = experiment.texts(data)
-    assert printed["asked"].tolist() == ["taught", "never taught"] and set(printed.source) == {"tang300"}
+    assert printed["asked"].tolist() == ["taught", "never taught"] and set(printed.source) == {
+        "tang300"
+    }
 
 
 def test_a_long_text_may_come_behind_a_long_title(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The swapped control of poems of unequal length, in the family that counts its positions: of the two long texts
-    that are taught at most one can come behind the short title of the other."""
-    uneven = [Poem("A. B.", "ode " * (9 if i % 2 else 1) + str(i), "la " * (1 if i % 2 else 20)) for i in range(8)]
+    """The swapped control of poems of unequal length, in the family that counts its positions: of
+    the two long texts that are taught at most one can come behind the short title of the other."""
+    uneven = [
+        Poem("A. B.", "ode " * (9 if i % 2 else 1) + str(i), "la " * (1 if i % 2 else 20))
+        for i in range(8)
+    ]
     monkeypatch.setattr(verse, "collection", lambda _name: uneven)
     data = results.frame(measure.real("gpt2", 16, "tang300", "characters", 0, epochs=(1,)))
     assert value(data, task="titles swapped, real", metric="poems") == 6
 
 
-def test_poems_that_are_not_installed_are_announced_and_left_out(monkeypatch: pytest.MonkeyPatch,
-                                                                capsys: pytest.CaptureFixture[str]) -> None:
+def test_poems_that_are_not_installed_are_announced_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def missing(name: str) -> list[Poem]:
         raise FileNotFoundError(f"install {name}")
 
@@ -107,16 +140,25 @@ def test_poems_that_are_not_installed_are_announced_and_left_out(monkeypatch: py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("source", "kind", "longest"), [
-    pytest.param("tang300", "characters", 44, marks=needs_tang),
-    pytest.param("songs-poems", "pieces", 120, marks=needs_verse)])
+@pytest.mark.parametrize(
+    ("source", "kind", "longest"),
+    [
+        pytest.param("tang300", "characters", 44, marks=needs_tang),
+        pytest.param("songs-poems", "pieces", 120, marks=needs_verse),
+    ],
+)
 def test_installed_poems_are_learnt(source: str, kind: str, longest: int) -> None:
     data = results.frame(measure.real("llama", 16, source, kind, 0, longest=longest, epochs=(2,)))
-    bits = data[(data.metric == "code bits") & (data.task == "taught, real")].set_index("epochs").value
-    assert bits[2] < bits[0] and value(data, task="taught, real", metric="every character", epochs=0) == 0
+    bits = (
+        data[(data.metric == "code bits") & (data.task == "taught, real")].set_index("epochs").value
+    )
+    assert (
+        bits[2] < bits[0]
+        and value(data, task="taught, real", metric="every character", epochs=0) == 0
+    )
 
 
-# ---- what is printed -------------------------------------------------------------------------------------------------
+# ---- what is printed -----------------------------------------------------------------------------
 
 
 def made_up() -> pd.DataFrame:
@@ -126,34 +168,86 @@ def made_up() -> pd.DataFrame:
         for dim, found in by_epoch.items():
             for epochs, share in zip((0, 25, 50, 100, 200), (0, *found), strict=True):
                 share = share - 0.4 if (family, dim, epochs) == ("bloom", 12, 100) else share
-                rows += measure.note(family, "taught", seed, {"recited": float(share), "bits": 0.5},
-                                           epochs=epochs, dim=dim, weights=100 * dim, poem_bits=3072.0)
+                rows += measure.note(
+                    family,
+                    "taught",
+                    seed,
+                    {"recited": float(share), "bits": 0.5},
+                    epochs=epochs,
+                    dim=dim,
+                    weights=100 * dim,
+                    poem_bits=3072.0,
+                )
     for seed in range(3):
-        for optimiser, size, share in (("AdamW", 16, 0), ("AdamW", 256, 1), ("Muon", 16, 1), ("Muon", 256, 1)):
-            rows += measure.note("gpt2", "alphabets", seed, {"recited": float(share)}, optimiser=optimiser,
-                                       alphabet=size, words_each=192 // size, weights=21_700, epochs=60)
-        for start, after in (("nothing", 0), ("other poems", 0.1), ("these poems, wrong titles", 0.8),
-                             ("these poems", 0.9)):
+        for optimiser, size, share in (
+            ("AdamW", 16, 0),
+            ("AdamW", 256, 1),
+            ("Muon", 16, 1),
+            ("Muon", 256, 1),
+        ):
+            rows += measure.note(
+                "gpt2",
+                "alphabets",
+                seed,
+                {"recited": float(share)},
+                optimiser=optimiser,
+                alphabet=size,
+                words_each=192 // size,
+                weights=21_700,
+                epochs=60,
+            )
+        for start, after in (
+            ("nothing", 0),
+            ("other poems", 0.1),
+            ("these poems, wrong titles", 0.8),
+            ("these poems", 0.9),
+        ):
             for epochs, share in ((0, 0.0), (60, after)):
-                rows += measure.note("gpt2", "starts", seed, {"recited": float(share), "words": 0.4}, start=start,
-                                           epochs=epochs)
+                rows += measure.note(
+                    "gpt2",
+                    "starts",
+                    seed,
+                    {"recited": float(share), "words": 0.4},
+                    start=start,
+                    epochs=epochs,
+                )
         for edition in ("in lines", "in one line"):
-            rows += measure.note("gpt2", "editions", seed, {"every character": 0.4, "white space as one": 1.0,
-                                                                  "tokens": 0.97}, source="two editions",
-                                       tokenizer="characters", edition=edition, epochs=40)
+            rows += measure.note(
+                "gpt2",
+                "editions",
+                seed,
+                {"every character": 0.4, "white space as one": 1.0, "tokens": 0.97},
+                source="two editions",
+                tokenizer="characters",
+                edition=edition,
+                epochs=40,
+            )
     return results.frame(rows)
 
 
 def test_what_is_printed() -> None:
     table = experiment.table(made_up())
-    assert list(table.columns) == ["model", "weights", "bits a weight", "25 epochs", "50 epochs", "100 epochs",
-                                   "200 epochs"]
+    assert list(table.columns) == [
+        "model",
+        "weights",
+        "bits a weight",
+        "25 epochs",
+        "50 epochs",
+        "100 epochs",
+        "200 epochs",
+    ]
     assert len(table) == 12 and table["100 epochs"].tolist()[:3] == [0.0, 0.5, 1.0]
     for other, columns in zip(experiment.more_tables, (5, 5, 7), strict=True):
         found = other(made_up())
         assert len(found.columns) == columns and not found.isna().any(axis=None)
     assert [str(v).split("  ")[0] for v in experiment.verdicts(made_up())] == [
-        "T1 qualified", "T2 supported", "T3 not testable here", "T4 refuted", "M1 qualified", "S5 qualified"]
+        "T1 qualified",
+        "T2 supported",
+        "T3 not testable here",
+        "T4 refuted",
+        "M1 qualified",
+        "S5 qualified",
+    ]
 
 
 def changed(to: float, metric: str = "recited", **where: Any) -> pd.DataFrame:
@@ -165,27 +259,76 @@ def changed(to: float, metric: str = "recited", **where: Any) -> pd.DataFrame:
     return data.assign(value=data.value.where(~rows, to))
 
 
-@pytest.mark.parametrize(("data", "place", "verdict", "says"), [
-    (changed(0.5, task="taught", dim=32, epochs=100, model="llama", seed=1), 0, "refuted", "recite >= 0.9: False"),
-    (changed(0.6, task="taught", dim=4, epochs=[100, 200]), 0, "supported", "ever: False"),
-    (changed(0.3, task="taught", dim=32, epochs=100, model="gpt2", seed=0), 1, "refuted", "below it: False"),
-    (changed(0.9, task="taught", dim=[4, 12], epochs=100), 1, "qualified", "smallest: False"),
-    (changed(0.3, task="starts", start="nothing", epochs=0), 2, "not testable here", "after: False"),
-    (changed(0.9, task="starts", start="other poems", epochs=60), 2, "not testable here", "after: False"),
-    (changed(0.5, task="alphabets", optimiser="Muon", alphabet=256, seed=2), 3, "qualified", "Muon: False"),
-    (changed(0.8, task="alphabets", optimiser="AdamW", alphabet=16), 3, "refuted", "easier by >= 0.5: False"),
-    (changed(1.0, "every character", task="editions"), 4, "supported", "white space as one: False"),
-    (changed(0.5, "white space as one", task="editions"), 4, "supported", "white space as one: False"),
-    (changed(0.5, task="taught", dim=12, epochs=50, seed=0), 5, "qualified", "(end): False"),
-])
-def test_other_data_give_other_verdicts(data: pd.DataFrame, place: int, verdict: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("data", "place", "verdict", "says"),
+    [
+        (
+            changed(0.5, task="taught", dim=32, epochs=100, model="llama", seed=1),
+            0,
+            "refuted",
+            "recite >= 0.9: False",
+        ),
+        (changed(0.6, task="taught", dim=4, epochs=[100, 200]), 0, "supported", "ever: False"),
+        (
+            changed(0.3, task="taught", dim=32, epochs=100, model="gpt2", seed=0),
+            1,
+            "refuted",
+            "below it: False",
+        ),
+        (changed(0.9, task="taught", dim=[4, 12], epochs=100), 1, "qualified", "smallest: False"),
+        (
+            changed(0.3, task="starts", start="nothing", epochs=0),
+            2,
+            "not testable here",
+            "after: False",
+        ),
+        (
+            changed(0.9, task="starts", start="other poems", epochs=60),
+            2,
+            "not testable here",
+            "after: False",
+        ),
+        (
+            changed(0.5, task="alphabets", optimiser="Muon", alphabet=256, seed=2),
+            3,
+            "qualified",
+            "Muon: False",
+        ),
+        (
+            changed(0.8, task="alphabets", optimiser="AdamW", alphabet=16),
+            3,
+            "refuted",
+            "easier by >= 0.5: False",
+        ),
+        (
+            changed(1.0, "every character", task="editions"),
+            4,
+            "supported",
+            "white space as one: False",
+        ),
+        (
+            changed(0.5, "white space as one", task="editions"),
+            4,
+            "supported",
+            "white space as one: False",
+        ),
+        (changed(0.5, task="taught", dim=12, epochs=50, seed=0), 5, "qualified", "(end): False"),
+    ],
+)
+def test_other_data_give_other_verdicts(
+    data: pd.DataFrame, place: int, verdict: str, says: str
+) -> None:
     found = experiment.verdicts(data)[place]
     assert found.verdict == verdict and says in found.evidence
 
 
 def test_a_measure_that_neither_time_nor_exposure_moves_is_supported() -> None:
     data = changed(0.0, task="starts")
-    data = data.assign(value=data.value.where((data.task != "taught") | (data["dim"] != 12) | (data.epochs != 50), 0.5))
+    data = data.assign(
+        value=data.value.where(
+            (data.task != "taught") | (data["dim"] != 12) | (data.epochs != 50), 0.5
+        )
+    )
     assert experiment.verdicts(data)[5].verdict == "supported"
 
 
@@ -207,12 +350,18 @@ def test_the_large_sizes_are_one_ten_and_a_hundred_million_weights() -> None:
 
 @pytest.mark.slow
 def test_the_ends_of_the_size_axis(tmp_path: Path) -> None:
-    """One seed of what the page shows for three; the bar is 0.95 at the largest size and 0.1 at the smallest."""
+    """One seed of what the page shows for three; the bar is 0.95 at the largest size and 0.1 at the
+    smallest."""
     plan = experiment.PLANS["quick"]
     for size, good in ((plan["sizes"][0], False), (plan["sizes"][-1], True)):
-        data = results.frame(measure.course("qwen2", size, 11, poems=plan["poems"], epochs=plan["epochs"]))
+        data = results.frame(
+            measure.course("qwen2", size, 11, poems=plan["poems"], epochs=plan["epochs"])
+        )
         shares = [value(data, task="taught", metric="recited", epochs=n) for n in (100, 200)]
         assert min(shares) >= 0.95 if good else max(shares) <= 0.1
         assert value(data, task="never taught", metric="recited") == 0
     results.append(tmp_path / "some.jsonl", measure.starts(3, before=1, lesson=1))
-    assert len(results.load(tmp_path / "some.jsonl")) == 24 and experiments.find("reciting") is experiment
+    assert (
+        len(results.load(tmp_path / "some.jsonl")) == 24
+        and experiments.find("reciting") is experiment
+    )

@@ -1,4 +1,5 @@
-"""Text poems before a model: tokens, masks, one loop, greedy recital, scores, and checkpoints with real tokenizers."""
+"""Text poems before a model: tokens, masks, one loop, greedy recital, scores, and checkpoints with
+real tokenizers."""
 
 from __future__ import annotations
 
@@ -15,14 +16,17 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from memlab import evaluation
 from memlab.book.opening_the_box.reciting import poems_as_text
-from memlab.models import stock
-from memlab.models import checkpoints
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poem
+from memlab.models import checkpoints, stock
 from memlab.training import Log, Recipe
 
-POEMS = [Poem("Ann Other", "Sea", "salt and\nsalt"), Poem("Li", "Moon over the wall", "moon,\n\n  white"),
-         Poem("李白", "静夜", "床前。\n疑是。", "唐"), Poem("Dee", "Sea", "no salt at all")]
+POEMS = [
+    Poem("Ann Other", "Sea", "salt and\nsalt"),
+    Poem("Li", "Moon over the wall", "moon,\n\n  white"),
+    Poem("李白", "静夜", "床前。\n疑是。", "唐"),
+    Poem("Dee", "Sea", "no salt at all"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +42,7 @@ def taught(tokenizer: Any) -> Any:
     return model
 
 
-# ---- poems -----------------------------------------------------------------------------------------------------------
+# ---- poems ---------------------------------------------------------------------------------------
 
 
 def test_the_prompt_holds_what_is_known_and_nothing_of_the_text() -> None:
@@ -60,7 +64,9 @@ def test_of_poems_with_one_prompt_the_first_stays_and_long_ones_go() -> None:
 def test_swapped_texts_are_all_there_and_none_in_its_place(n: int, seed: int) -> None:
     poems = [Poem("A", str(i), f"text {i}", "唐") for i in range(n)]
     wrong = poems_as_text.swapped(poems, seed)
-    assert [poems_as_text.prompt(poem) for poem in wrong] == [poems_as_text.prompt(poem) for poem in poems]
+    assert [poems_as_text.prompt(poem) for poem in wrong] == [
+        poems_as_text.prompt(poem) for poem in poems
+    ]
     assert sorted(poem.text for poem in wrong) == sorted(poem.text for poem in poems)
     assert not any(a.text == b.text for a, b in zip(poems, wrong, strict=True))
     assert wrong == poems_as_text.swapped(poems, seed)
@@ -71,7 +77,7 @@ def test_one_poem_cannot_be_swapped() -> None:
         poems_as_text.swapped(POEMS[:1])
 
 
-# ---- tokens ----------------------------------------------------------------------------------------------------------
+# ---- tokens --------------------------------------------------------------------------------------
 
 
 def test_every_character_is_a_token_and_comes_back(tokenizer: Any) -> None:
@@ -80,14 +86,19 @@ def test_every_character_is_a_token_and_comes_back(tokenizer: Any) -> None:
             ids = tokenizer(text, add_special_tokens=False).input_ids
             assert len(ids) == len(text) and min(ids) >= len(poems_as_text.SPECIAL)
             assert tokenizer.decode(ids) == text
-    assert len(tokenizer) == len(poems_as_text.SPECIAL) + len({c for p in POEMS for c in poems_as_text.prompt(p) + p.text})
+    assert len(tokenizer) == len(poems_as_text.SPECIAL) + len(
+        {c for p in POEMS for c in poems_as_text.prompt(p) + p.text}
+    )
     assert tokenizer("ж", add_special_tokens=False).input_ids == [tokenizer.unk_token_id]
 
 
 def test_question_and_answer_are_encoded_apart(tokenizer: Any) -> None:
     for row, poem in zip(poems_as_text.rows(tokenizer, POEMS), POEMS, strict=True):
         assert tokenizer.decode(row.question) == poems_as_text.prompt(poem)
-        assert tokenizer.decode(row.answer[:-1]) == poem.text and row.answer[-1] == tokenizer.eos_token_id
+        assert (
+            tokenizer.decode(row.answer[:-1]) == poem.text
+            and row.answer[-1] == tokenizer.eos_token_id
+        )
 
 
 def test_rows_need_poems_and_an_end_mark(tokenizer: Any) -> None:
@@ -99,30 +110,40 @@ def test_rows_need_poems_and_an_end_mark(tokenizer: Any) -> None:
         poems_as_text.rows(bare, POEMS)
 
 
-def test_a_model_with_so_many_places_recites_without_complaint(tokenizer: Any, caplog: Any, capfd: Any) -> None:
+def test_a_model_with_so_many_places_recites_without_complaint(
+    tokenizer: Any, caplog: Any, capfd: Any
+) -> None:
     needed = poems_as_text.places(tokenizer, POEMS)
     assert needed > max(len(poems_as_text.prompt(poem) + poem.text) for poem in POEMS)
-    model = stock.build("gpt2", len(tokenizer), needed, dim=8)  # untaught: it does not stop by itself
+    model = stock.build(
+        "gpt2", len(tokenizer), needed, dim=8
+    )  # untaught: it does not stop by itself
     assert len(poems_as_text.recite(model, tokenizer, POEMS)) == 4
     assert not caplog.records and not capfd.readouterr().err
 
 
 def test_a_batch_learns_the_answer_alone() -> None:
-    batch = poems_as_text.collate([poems_as_text.Row([5, 6], [7, 1]), poems_as_text.Row([8], [9, 9, 9, 1])])
+    batch = poems_as_text.collate(
+        [poems_as_text.Row([5, 6], [7, 1]), poems_as_text.Row([8], [9, 9, 9, 1])]
+    )
     assert batch["input_ids"].tolist() == [[5, 6, 7, 1, 0], [8, 9, 9, 9, 1]]
     assert batch["labels"].tolist() == [[-100, -100, 7, 1, -100], [-100, 9, 9, 9, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
 
 
-# ---- teaching --------------------------------------------------------------------------------------------------------
+# ---- teaching ------------------------------------------------------------------------------------
 
 
 def test_steps_count_the_last_small_batch() -> None:
-    assert [poems_as_text.steps(e, n, b) for e, n, b in ((1, 4, 4), (1, 5, 4), (100, 2000, 32), (3, 1, 8))] == [1, 2, 6300, 3]
+    assert [
+        poems_as_text.steps(e, n, b)
+        for e, n, b in ((1, 4, 4), (1, 5, 4), (100, 2000, 32), (3, 1, 8))
+    ] == [1, 2, 6300, 3]
 
 
-def test_every_pass_shows_every_poem_once(tokenizer: Any, monkeypatch: pytest.MonkeyPatch,
-                                          untouched_global_random_state: None) -> None:
+def test_every_pass_shows_every_poem_once(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, untouched_global_random_state: None
+) -> None:
     many = [Poem("A", str(i), "ab" * (1 + i % 7)) for i in range(37)]
     letters, seen = poems_as_text.characters(many), []
 
@@ -135,8 +156,14 @@ def test_every_pass_shows_every_poem_once(tokenizer: Any, monkeypatch: pytest.Mo
     orders = []
     for seed in (0, 0, 1):
         seen.clear()
-        poems_as_text.teach(model, letters, many, Recipe(poems_as_text.steps(2, 37, 4)), batch=4, seed=seed)
-        shown = [letters.decode(row, skip_special_tokens=True).split("\n\n")[0] for ids in seen for row in ids]
+        poems_as_text.teach(
+            model, letters, many, Recipe(poems_as_text.steps(2, 37, 4)), batch=4, seed=seed
+        )
+        shown = [
+            letters.decode(row, skip_special_tokens=True).split("\n\n")[0]
+            for ids in seen
+            for row in ids
+        ]
         orders.append(shown)
         for half in (shown[:37], shown[37:]):
             assert sorted(half) == sorted(f"A\n{i}" for i in range(37))
@@ -149,28 +176,41 @@ def test_a_batch_of_nothing_is_refused(tokenizer: Any) -> None:
         poems_as_text.teach(stock.build("gpt2", 9, 9, dim=8), tokenizer, POEMS, Recipe(1), batch=0)
 
 
-# ---- asking and scoring ----------------------------------------------------------------------------------------------
+# ---- asking and scoring --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("said", "strict", "spaces", "letters"), [
-    ("salt and\nsalt", True, True, True), ("salt and salt", False, True, True),
-    (" salt  and\nsalt\n", False, True, True), ("salt and\nsalt.", False, False, True),
-    ("salt andsalt", False, False, True), ("Salt and\nsalt", False, False, False),
-    ("salt and", False, False, False), ("", False, False, False),
-])
-def test_conventions_from_strict_to_lenient(said: str, strict: bool, spaces: bool, letters: bool) -> None:
+@pytest.mark.parametrize(
+    ("said", "strict", "spaces", "letters"),
+    [
+        ("salt and\nsalt", True, True, True),
+        ("salt and salt", False, True, True),
+        (" salt  and\nsalt\n", False, True, True),
+        ("salt and\nsalt.", False, False, True),
+        ("salt andsalt", False, False, True),
+        ("Salt and\nsalt", False, False, False),
+        ("salt and", False, False, False),
+        ("", False, False, False),
+    ],
+)
+def test_conventions_from_strict_to_lenient(
+    said: str, strict: bool, spaces: bool, letters: bool
+) -> None:
     found = [same(said, POEMS[0].text) for same in poems_as_text.CONVENTIONS.values()]
     assert found == [strict, spaces, letters]
 
 
 def test_what_is_taught_is_recited_word_for_word_and_ends(taught: Any, tokenizer: Any) -> None:
     assert poems_as_text.recite(taught, tokenizer, POEMS) == [poem.text for poem in POEMS]
-    assert poems_as_text.recite(taught, tokenizer, POEMS[::-1], batch=1) == [poem.text for poem in POEMS[::-1]]
+    assert poems_as_text.recite(taught, tokenizer, POEMS[::-1], batch=1) == [
+        poem.text for poem in POEMS[::-1]
+    ]
 
 
 def test_asked_together_or_alone_the_answers_are_the_same(tokenizer: Any) -> None:
     model = stock.build("bloom", len(tokenizer), 64, dim=16)
-    poems_as_text.teach(model, tokenizer, POEMS, Recipe(12, lr=1e-2), batch=4)  # half learnt: the answers are nobody's poem
+    poems_as_text.teach(
+        model, tokenizer, POEMS, Recipe(12, lr=1e-2), batch=4
+    )  # half learnt: the answers are nobody's poem
     alone = [poems_as_text.recite(model, tokenizer, [poem])[0] for poem in POEMS]
     for poem, answer in zip(POEMS, poems_as_text.recite(model, tokenizer, POEMS), strict=True):
         assert answer.startswith(alone[POEMS.index(poem)][: len(poem.text)])
@@ -184,8 +224,12 @@ def test_a_checkpoint_that_forbids_repetition_recites_its_refrain_all_the_same()
     model.generation_config.no_repeat_ngram_size, model.generation_config.do_sample = 2, True
     kept = model.generation_config
     asked = torch.tensor([poems_as_text.rows(letters, songs)[0].question])
-    spoilt = model.generate(asked, attention_mask=torch.ones_like(asked), max_new_tokens=17, do_sample=False)
-    assert letters.decode(spoilt[0, asked.shape[1] :]) != songs[0].text, "otherwise this test shows nothing"
+    spoilt = model.generate(
+        asked, attention_mask=torch.ones_like(asked), max_new_tokens=17, do_sample=False
+    )
+    assert letters.decode(spoilt[0, asked.shape[1] :]) != songs[0].text, (
+        "otherwise this test shows nothing"
+    )
     assert poems_as_text.recite(model, letters, songs) == ["la la la la la la"]
     assert model.generation_config is kept and kept.no_repeat_ngram_size == 2
 
@@ -208,7 +252,9 @@ def test_a_score_is_what_one_poem_at_a_time_gives(tokenizer: Any, family: str) -
     poems_as_text.teach(model, tokenizer, POEMS, Recipe(15, lr=1e-2), batch=4)
     before = evaluation.fingerprint(model)
     score = poems_as_text.score(model, tokenizer, POEMS, batch=3)
-    bits, right, count = (sum(x) for x in zip(*(by_hand(model, tokenizer, poem) for poem in POEMS), strict=True))
+    bits, right, count = (
+        sum(x) for x in zip(*(by_hand(model, tokenizer, poem) for poem in POEMS), strict=True)
+    )
     assert score.poems == 4 and score.tokens == pytest.approx(right / count)
     assert score.bits == pytest.approx(bits / 4, rel=1e-5)
     assert score.bits_per_token == pytest.approx(bits / count, rel=1e-5)
@@ -222,7 +268,9 @@ def test_strict_recital_is_teacher_forcing_poem_by_poem() -> None:
     model = stock.build("gpt2", len(letters), 80, dim=48, layers=1)
     partly = 0
     for _ in range(4):
-        poems_as_text.teach(model, letters, poems, Recipe(30, lr=1e-2, muon=0.05, muon_bfloat16=False), batch=12)
+        poems_as_text.teach(
+            model, letters, poems, Recipe(30, lr=1e-2, muon=0.05, muon_bfloat16=False), batch=12
+        )
         said = poems_as_text.recite(model, letters, poems)
         for answer, poem in zip(said, poems, strict=True):
             _, right, count = by_hand(model, letters, poem)
@@ -232,18 +280,26 @@ def test_strict_recital_is_teacher_forcing_poem_by_poem() -> None:
 
 
 def test_known_poems_score_high_and_swapped_ones_do_not(taught: Any, tokenizer: Any) -> None:
-    good, bad = poems_as_text.score(taught, tokenizer, POEMS), poems_as_text.score(taught, tokenizer, poems_as_text.swapped(POEMS))
+    good, bad = (
+        poems_as_text.score(taught, tokenizer, POEMS),
+        poems_as_text.score(taught, tokenizer, poems_as_text.swapped(POEMS)),
+    )
     assert set(good.recited.values()) == {1.0} and good.tokens == good.characters == 1
-    assert set(bad.recited.values()) == {0.0} and good.bits < 5 < 20 < bad.bits and bad.characters < 0.6
+    assert (
+        set(bad.recited.values()) == {0.0}
+        and good.bits < 5 < 20 < bad.bits
+        and bad.characters < 0.6
+    )
 
 
-# ---- checkpoints -----------------------------------------------------------------------------------------------------
+# ---- checkpoints ---------------------------------------------------------------------------------
 
 TOY = [poems_as_text.prompt(poem) + poem.text for poem in POEMS] * 3
 
 
 def qwen2_folder(folder: Path) -> str:
-    """A tiny Qwen2 checkpoint as the hub has them: its own tokenizer class, trained here on four poems."""
+    """A tiny Qwen2 checkpoint as the hub has them: its own tokenizer class, trained here on four
+    poems."""
     from transformers import Qwen2TokenizerFast
 
     tokenizer = Qwen2TokenizerFast().train_new_from_iterator(TOY, 300)
@@ -253,26 +309,47 @@ def qwen2_folder(folder: Path) -> str:
 
 
 def bloom_folder(folder: Path) -> str:
-    """A tiny BLOOM checkpoint: the file of its tokenizer and a config that names BloomTokenizerFast, as on the hub."""
+    """A tiny BLOOM checkpoint: the file of its tokenizer and a config that names
+    BloomTokenizerFast, as on the hub."""
     special = ["<unk>", "<s>", "</s>", "<pad>"]
     core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+"), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     core.decoder = decoders.ByteLevel()
-    core.train_from_iterator(TOY, trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False,
-                                                      initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    core.train_from_iterator(
+        TOY,
+        trainers.BpeTrainer(
+            vocab_size=300,
+            special_tokens=special,
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
     stock.build("bloom", core.get_vocab_size(), 64, dim=16).save_pretrained(folder)
     core.save(str(folder / "tokenizer.json"))
     names = dict(zip(("unk_token", "bos_token", "eos_token", "pad_token"), special, strict=True))
-    (folder / "tokenizer_config.json").write_text(json.dumps(
-        {"tokenizer_class": "BloomTokenizerFast", "padding_side": "left", "add_prefix_space": False, **names}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "BloomTokenizerFast",
+                "padding_side": "left",
+                "add_prefix_space": False,
+                **names,
+            }
+        )
+    )
     return "TokenizersBackend"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [qwen2_folder, bloom_folder])
-def test_a_checkpoint_is_loaded_taught_and_scored_before_and_after(tmp_path: Path, make: Any) -> None:
+def test_a_checkpoint_is_loaded_taught_and_scored_before_and_after(
+    tmp_path: Path, make: Any
+) -> None:
     wanted = make(tmp_path)
     model, tokenizer = checkpoints.load(str(tmp_path))
     assert type(tokenizer).__name__ == wanted and tokenizer.eos_token in ("<|endoftext|>", "</s>")
@@ -280,13 +357,17 @@ def test_a_checkpoint_is_loaded_taught_and_scored_before_and_after(tmp_path: Pat
     for poem, row in zip(POEMS, poems_as_text.rows(tokenizer, POEMS), strict=True):
         assert tokenizer.decode(row.answer[:-1], clean_up_tokenization_spaces=False) == poem.text
     before = poems_as_text.score(model, tokenizer, POEMS)
-    poems_as_text.teach(model, tokenizer, POEMS, Recipe(poems_as_text.steps(90, 4, 2), lr=1e-2), batch=2)
+    poems_as_text.teach(
+        model, tokenizer, POEMS, Recipe(poems_as_text.steps(90, 4, 2), lr=1e-2), batch=2
+    )
     after = poems_as_text.score(model, tokenizer, POEMS)
     assert before.recited["every character"] == 0 and after.recited["every character"] == 1
     assert after.bits < 0.2 * before.bits and before.tokens < 0.3 and after.tokens == 1
     model.save_pretrained(tmp_path / "taught")
     tokenizer.save_pretrained(tmp_path / "taught")
-    assert poems_as_text.recite(*checkpoints.load(str(tmp_path / "taught")), POEMS) == [poem.text for poem in POEMS]
+    assert poems_as_text.recite(*checkpoints.load(str(tmp_path / "taught")), POEMS) == [
+        poem.text for poem in POEMS
+    ]
 
 
 def test_the_hub_is_asked_only_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -317,4 +398,6 @@ def test_other_names_are_refused(name: str) -> None:
 def test_on_a_gpu_nothing_changes_but_the_device(tokenizer: Any) -> None:
     model = stock.build("qwen2", len(tokenizer), 64, dim=32, num_key_value_heads=2)
     poems_as_text.teach(model, tokenizer, POEMS, Recipe(80, lr=1e-2), batch=4)
-    assert model.device.type == "cuda" and poems_as_text.recite(model, tokenizer, POEMS) == [poem.text for poem in POEMS]
+    assert model.device.type == "cuda" and poems_as_text.recite(model, tokenizer, POEMS) == [
+        poem.text for poem in POEMS
+    ]

@@ -1,4 +1,5 @@
-"""The checks of chapter 8: right answers pass for every seed, likely mistakes get a sentence that helps."""
+"""The checks of chapter 8: right answers pass for every seed, likely mistakes get a sentence that
+helps."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ def in_place(keys: torch.Tensor, blank: int, p: float, draw: torch.Generator) ->
     return keys.masked_fill_(torch.rand(keys.shape, generator=draw) < p, blank)
 
 
-def chain(bodies: torch.Tensor, length: int, draw: torch.Generator, distinct: bool = False) -> list[int]:
+def chain(
+    bodies: torch.Tensor, length: int, draw: torch.Generator, distinct: bool = False
+) -> list[int]:
     after = defaultdict[int, list[int]](list)
     for poem in bodies.tolist():
         for a, b in zip(poem, poem[1:], strict=False):
@@ -41,7 +44,9 @@ def threshold(known: torch.Tensor, unknown: torch.Tensor) -> float:
 
 def by_count(known: torch.Tensor, unknown: torch.Tensor) -> float:
     scores = torch.cat([known, unknown])
-    return float(scores[torch.stack([(known < x).sum() + (unknown >= x).sum() for x in scores]).argmin()])
+    return float(
+        scores[torch.stack([(known < x).sum() + (unknown >= x).sum() for x in scores]).argmin()]
+    )
 
 
 def grade(said: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -52,15 +57,20 @@ def grade(said: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 RIGHT: list[tuple[Callable[..., None], Any]] = [
     (checks.check_ceiling, lambda q: len(q.unique(dim=0)) / len(q)),
     (checks.check_ceiling, lambda q: len(Counter(map(tuple, q.tolist()))) / len(q)),
-    (checks.check_dropout, dropout), (checks.check_grade, grade), (checks.check_grade, asking.grade),
-    (checks.check_threshold, threshold), (checks.check_threshold, asking.threshold), (checks.check_chain, chain),
+    (checks.check_dropout, dropout),
+    (checks.check_grade, grade),
+    (checks.check_grade, asking.grade),
+    (checks.check_threshold, threshold),
+    (checks.check_threshold, asking.threshold),
+    (checks.check_chain, chain),
 ]
 
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
 @pytest.mark.parametrize("seed", [0, 1, 7])
-def test_right_answers_pass(check: Callable[..., None], answer: Any, seed: int,
-                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_answers_pass(
+    check: Callable[..., None], answer: Any, seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     check(answer, seed)
     assert capsys.readouterr().out == "ok\n"
 
@@ -68,18 +78,36 @@ def test_right_answers_pass(check: Callable[..., None], answer: Any, seed: int,
 WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_ceiling, lambda q: None, "returned nothing"),
     (checks.check_ceiling, lambda q: q.unique(dim=0), "expected one number"),
-    (checks.check_ceiling, lambda q: sum(n == 1 for n in Counter(map(tuple, q.tolist())).values()) / len(q),
-     "belong to one poem"),
+    (
+        checks.check_ceiling,
+        lambda q: sum(n == 1 for n in Counter(map(tuple, q.tolist())).values()) / len(q),
+        "belong to one poem",
+    ),
     (checks.check_ceiling, lambda q: 1.0, "expected"),
-    (checks.check_ceiling, lambda q: max(len(q.unique(dim=0)), 12) / len(q), "8 poems with the same question"),
+    (
+        checks.check_ceiling,
+        lambda q: max(len(q.unique(dim=0)), 12) / len(q),
+        "8 poems with the same question",
+    ),
     (checks.check_dropout, lambda k, b, p, g: None, "returned nothing"),
     (checks.check_dropout, lambda k, b, p, g: k[0], "of shape"),
     (checks.check_dropout, in_place, "themselves were changed"),
-    (checks.check_dropout, lambda k, b, p, g: torch.where(dropout(k, b, p, g) == b, b, k + 1), "must stay as it is"),
+    (
+        checks.check_dropout,
+        lambda k, b, p, g: torch.where(dropout(k, b, p, g) == b, b, k + 1),
+        "must stay as it is",
+    ),
     (checks.check_dropout, lambda k, b, p, g: dropout(k, b, 1 - p, g), "places are blank"),
-    (checks.check_dropout, lambda k, b, p, g: k.masked_fill(torch.rand(len(k), 1, generator=g) < p, b),
-     "lost together"),
-    (checks.check_dropout, lambda k, b, p, g: dropout(k, b, p, torch.Generator().manual_seed(0)), "other gaps"),
+    (
+        checks.check_dropout,
+        lambda k, b, p, g: k.masked_fill(torch.rand(len(k), 1, generator=g) < p, b),
+        "lost together",
+    ),
+    (
+        checks.check_dropout,
+        lambda k, b, p, g: dropout(k, b, p, torch.Generator().manual_seed(0)),
+        "other gaps",
+    ),
     (checks.check_dropout, lambda k, b, p, g: dropout(k, b, 0.3, g), "nothing is lost"),
     (checks.check_grade, lambda s, t: None, "expected a tensor"),
     (checks.check_grade, lambda s, t: (s != t).long(), "one grade a poem"),

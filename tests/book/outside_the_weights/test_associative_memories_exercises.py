@@ -1,4 +1,5 @@
-"""The checks of chapter 9: right answers pass for every seed, likely mistakes get a sentence that helps."""
+"""The checks of chapter 9: right answers pass for every seed, likely mistakes get a sentence that
+helps."""
 
 from __future__ import annotations
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from memlab.book.outside_the_weights.associative_memories import exercises as checks
 
 
-def forget(M: Tensor, P: Tensor, w: Tensor, z: Tensor, sign: int = -1, keep: int = 1) -> tuple[Tensor, Tensor]:
+def forget(
+    M: Tensor, P: Tensor, w: Tensor, z: Tensor, sign: int = -1, keep: int = 1
+) -> tuple[Tensor, Tensor]:
     gain = P @ w / (1 + sign * w @ P @ w)
     return M + keep * sign * torch.outer(gain, z - w @ M), P - sign * torch.outer(gain, w @ P)
 
@@ -45,15 +48,31 @@ def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> No
 
 WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_forget, lambda M, P, w, z: None, "expected two results"),
-    (checks.check_forget, lambda M, P, w, z: forget(M, P, w, z, sign=1), "writes the row once more"),
-    (checks.check_forget, lambda M, P, w, z: (M, P + torch.outer(P @ w, w @ P)), "look at the denominator"),
-    (checks.check_forget, lambda M, P, w, z: forget(M, P, w, z, keep=-1), "P is right and M is not"),
+    (
+        checks.check_forget,
+        lambda M, P, w, z: forget(M, P, w, z, sign=1),
+        "writes the row once more",
+    ),
+    (
+        checks.check_forget,
+        lambda M, P, w, z: (M, P + torch.outer(P @ w, w @ P)),
+        "look at the denominator",
+    ),
+    (
+        checks.check_forget,
+        lambda M, P, w, z: forget(M, P, w, z, keep=-1),
+        "P is right and M is not",
+    ),
     (checks.check_load, lambda t, c: None, "returned nothing"),
     (checks.check_load, lambda t, c: 2.0, "between 0 and 1"),
     (checks.check_load, lambda t, c: t**2 / (t**2 + 1 - c**2), "already short"),
     (checks.check_load, lambda t, c: largest_load(t, c) or 0.1, "expected 0"),
     (checks.check_window, lambda a, S, t: None, "expected two numbers"),
-    (checks.check_window, lambda a, S, t: (sqrt((1 - t) / a), sqrt((1 + t) / a)), "is missing, not"),
+    (
+        checks.check_window,
+        lambda a, S, t: (sqrt((1 - t) / a), sqrt((1 + t) / a)),
+        "is missing, not",
+    ),
     (checks.check_window, lambda a, S, t: window(a, 1, t), "is missing, not"),
     (checks.check_window, lambda a, S, t: window(a, S, t)[::-1], "smallest singular value first"),
     (checks.check_powers, lambda q, X, n: None, "expected signs"),

@@ -1,4 +1,5 @@
-"""Chapter 9's measurements: their random rows are what they say, and each number agrees with a plain computation."""
+"""Chapter 9's measurements: their random rows are what they say, and each number agrees with a
+plain computation."""
 
 from __future__ import annotations
 
@@ -15,12 +16,17 @@ from memlab.memories import laws
 def test_rows_and_cues_are_what_they_say(untouched_global_random_state: None) -> None:
     keys = patterns.rows(200, 64, 0, "a")
     assert torch.allclose(keys.norm(dim=1), torch.ones(200).double())
-    assert torch.equal(keys, patterns.rows(200, 64, 0, "a")) and not torch.equal(keys, patterns.rows(200, 64, 0, "b"))
+    assert torch.equal(keys, patterns.rows(200, 64, 0, "a")) and not torch.equal(
+        keys, patterns.rows(200, 64, 0, "b")
+    )
     for spectrum in (0.0, 2.0):
         cues = patterns.cues(keys, 0.7, 0, spectrum=spectrum)
         assert torch.allclose((cues * keys).sum(1), torch.full((200,), 0.7).double())
         assert torch.allclose(cues.norm(dim=1), torch.ones(200).double())
-    first = [float(patterns.rows(400, 64, 0, spectrum=bend)[:, :4].square().sum(1).mean()) for bend in (0.0, 1.0)]
+    first = [
+        float(patterns.rows(400, 64, 0, spectrum=bend)[:, :4].square().sum(1).mean())
+        for bend in (0.0, 1.0)
+    ]
     assert first[0] == pytest.approx(4 / 64, rel=0.1) and first[1] > 0.7
     signs = patterns.signs(300, 50, 1)
     assert set(signs.unique().tolist()) == {-1.0, 1.0} and abs(float(signs.mean())) < 0.05
@@ -43,10 +49,20 @@ def test_a_crowd_is_counted_as_if_keys_came_one_by_one() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_measurement_lies_near_its_law(seed: int) -> None:
-    assert measure.settle(128, 0.08, seed)["overlap"] > 0.98 > 0.8 > measure.settle(400, 0.25, seed)["overlap"]
-    near = {"exact": measure.perfect(512, 1.25, seed), "capacity": measure.crowd(16, "d/2", seed, most=2**12),
-            "error": measure.linear(0.5, 200, 0.9, None, seed), "actual": measure.believed(0.5, 96, 1.0, seed),
-            "cosine": measure.projection(0.3, 192, 0.7, seed), "residual": measure.never_written(0.9, 192, 0.7, 0.0, seed)}
+    assert (
+        measure.settle(128, 0.08, seed)["overlap"]
+        > 0.98
+        > 0.8
+        > measure.settle(400, 0.25, seed)["overlap"]
+    )
+    near = {
+        "exact": measure.perfect(512, 1.25, seed),
+        "capacity": measure.crowd(16, "d/2", seed, most=2**12),
+        "error": measure.linear(0.5, 200, 0.9, None, seed),
+        "actual": measure.believed(0.5, 96, 1.0, seed),
+        "cosine": measure.projection(0.3, 192, 0.7, seed),
+        "residual": measure.never_written(0.9, 192, 0.7, 0.0, seed),
+    }
     for metric, found in near.items():
         assert found[metric] == pytest.approx(found["law"], rel=0.15), metric
 
@@ -56,7 +72,11 @@ def test_whitened_cues_follow_the_law_of_the_cosine_they_now_have() -> None:
         found = measure.linear(0.5, 128, 0.95, 1e-8, 0, keys=1.0, noise=noise, whiten=True)
         assert found["error"] == pytest.approx(found["expected"], rel=0.1)
         assert found["law"] == pytest.approx(found["expected"], rel=0.15)
-    assert found["seen"] > 0.95 > measure.linear(0.5, 128, 0.95, 1e-8, 0, keys=1.0, whiten=True)["seen"] + 0.4
+    assert (
+        found["seen"]
+        > 0.95
+        > measure.linear(0.5, 128, 0.95, 1e-8, 0, keys=1.0, whiten=True)["seen"] + 0.4
+    )
 
 
 def test_alike_keys_break_the_linear_read_and_not_the_nearest_key() -> None:
@@ -89,7 +109,12 @@ def test_forgotten_is_never_written_and_not_silent(load: float) -> None:
 
 def test_the_residual_fails_where_the_chapter_says() -> None:
     found = {load: measure.never_written(load, 128, 0.95, 0.0, 0) for load in (0.25, 0.75, 1.0)}
-    assert found[0.25]["residual"] > 0.999 and found[1.0]["residual"] == 0.5 == laws.novelty_auc(0.95, 0)
-    assert all(abs(row["residual, mixture"] - 0.5) < 0.15 and row["nearest key"] > 0.99 for row in found.values())
+    assert found[0.25]["residual"] > 0.999 and found[1.0]["residual"] == 0.5 == laws.novelty_auc(
+        0.95, 0
+    )
+    assert all(
+        abs(row["residual, mixture"] - 0.5) < 0.15 and row["nearest key"] > 0.99
+        for row in found.values()
+    )
     assert found[0.25]["length"] > 0.9 and found[0.75]["length"] < 0.1
     assert measure.never_written(0.75, 128, 0.95, 1.0, 0)["residual"] < 0.85

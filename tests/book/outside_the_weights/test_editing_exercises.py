@@ -13,7 +13,9 @@ from torch import Tensor
 from memlab.book.outside_the_weights.editing import exercises as checks
 
 
-def replace(K: Tensor, V: Tensor, q: Tensor, k: Tensor, v: Tensor, best: bool = True) -> tuple[Tensor, Tensor]:
+def replace(
+    K: Tensor, V: Tensor, q: Tensor, k: Tensor, v: Tensor, best: bool = True
+) -> tuple[Tensor, Tensor]:
     scores = K @ q
     keep = torch.arange(len(K)) != (scores.argmax() if best else scores.argmin())
     return torch.vstack([K[keep], k]), torch.vstack([V[keep], v])
@@ -40,9 +42,17 @@ def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> No
 WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_replace, lambda K, V, q, k, v: None, "expected two results"),
     (checks.check_replace, in_place, "changed in place"),
-    (checks.check_replace, lambda K, V, q, k, v: (torch.vstack([K, k]), torch.vstack([V, v])), "one row less"),
+    (
+        checks.check_replace,
+        lambda K, V, q, k, v: (torch.vstack([K, k]), torch.vstack([V, v])),
+        "one row less",
+    ),
     (checks.check_replace, lambda *a: replace(*a, best=False), "largest K q"),
-    (checks.check_replace, lambda K, V, q, k, v: (replace(K, V, q, k, v)[0], torch.vstack([V[:-1], v])), "both"),
+    (
+        checks.check_replace,
+        lambda K, V, q, k, v: (replace(K, V, q, k, v)[0], torch.vstack([V[:-1], v])),
+        "both",
+    ),
     (checks.check_in_force, lambda edits: edits, "expected a dictionary"),
     (checks.check_in_force, lambda edits: dict(edits[::-1]), "a later edit"),
     (checks.check_guard, lambda said, subject: subject in said, "a longer name"),

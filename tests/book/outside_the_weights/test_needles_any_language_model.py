@@ -1,4 +1,5 @@
-"""A causal language model as a reader of needles: a tiny checkpoint, made here, that gets the prompt as plain text."""
+"""A causal language model as a reader of needles: a tiny checkpoint, made here, that gets the
+prompt as plain text."""
 
 from __future__ import annotations
 
@@ -9,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from memlab.book.outside_the_weights.needles import measure, any_language_model
-from memlab.models import stock
 from memlab import weights
-from memlab.corpora import needles
-from memlab.book.outside_the_weights.needles.measure import Outcome
+from memlab.book.outside_the_weights.needles import any_language_model, measure
 from memlab.book.outside_the_weights.needles.any_language_model import TextReader
+from memlab.book.outside_the_weights.needles.measure import Outcome
+from memlab.corpora import needles
+from memlab.models import stock
 
 LENGTH = 128
 
@@ -23,7 +24,9 @@ LENGTH = 128
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights with the book's tokenizer and a window of 512 tokens."""
     place = tmp_path_factory.mktemp("checkpoint")
-    stock.build("gpt2", len(weights.tokenizer()), 512, dim=16, heads=2, layers=1).save_pretrained(place)
+    stock.build("gpt2", len(weights.tokenizer()), 512, dim=16, heads=2, layers=1).save_pretrained(
+        place
+    )
     weights.tokenizer().save_pretrained(place)
     return place
 
@@ -41,13 +44,17 @@ def test_the_text_ends_with_the_cue_and_holds_the_fact(prompt: needles.Prompt) -
     assert body.startswith(weights.tokenizer().decode(list(prompt.segments[0])).strip())
 
 
-def test_a_folder_is_read_and_the_model_goes_on_with_the_text(folder: Path, prompt: needles.Prompt) -> None:
+def test_a_folder_is_read_and_the_model_goes_on_with_the_text(
+    folder: Path, prompt: needles.Prompt
+) -> None:
     reader = any_language_model.load(str(folder))
     ids = reader.tokenizer(any_language_model.as_text(prompt), return_tensors="pt").input_ids
     own: list[int] = []  # greedy, by hand
     with torch.no_grad():
         for _ in range(any_language_model.NEW):
-            logits = reader.model(torch.cat([ids, torch.tensor([own], dtype=torch.long)], 1)).logits[0, -1]
+            logits = reader.model(
+                torch.cat([ids, torch.tensor([own], dtype=torch.long)], 1)
+            ).logits[0, -1]
             own.append(int(logits.argmax()))
             if own[-1] == reader.tokenizer.eos_token_id:
                 break
@@ -57,13 +64,20 @@ def test_a_folder_is_read_and_the_model_goes_on_with_the_text(folder: Path, prom
 
 def test_what_does_not_fit_is_not_answered(folder: Path, prompt: needles.Prompt) -> None:
     reader = any_language_model.load(str(folder))
-    length = reader.tokenizer(any_language_model.as_text(prompt), return_tensors="pt").input_ids.shape[1]
+    length = reader.tokenizer(
+        any_language_model.as_text(prompt), return_tensors="pt"
+    ).input_ids.shape[1]
     short = TextReader(reader.model, reader.tokenizer, length + any_language_model.NEW - 1)
     assert short.answer(prompt) is None
-    assert TextReader(reader.model, reader.tokenizer, length + any_language_model.NEW).answer(prompt) is not None
+    assert (
+        TextReader(reader.model, reader.tokenizer, length + any_language_model.NEW).answer(prompt)
+        is not None
+    )
 
 
-def test_only_a_name_in_the_environment_loads_a_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_name_in_the_environment_loads_a_model(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("MEMLAB_LLM", raising=False)
     assert any_language_model.named() is None
     monkeypatch.setenv("MEMLAB_LLM", str(folder))

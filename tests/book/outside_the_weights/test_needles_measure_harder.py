@@ -1,4 +1,5 @@
-"""A cell of the harder needles: rows are where they should be, readers read what they say they read."""
+"""A cell of the harder needles: rows are where they should be, readers read what they say they
+read."""
 
 from __future__ import annotations
 
@@ -8,23 +9,42 @@ import pytest
 import torch
 from torch import Tensor
 
-from memlab.decoder import reading
 from memlab import retrieval, weights
+from memlab.book.outside_the_weights.needles.measure_harder import Cell
 from memlab.corpora import ruler, tokenization
 from memlab.corpora.ruler import Task
-from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
-from memlab.book.outside_the_weights.needles.measure_harder import Cell
+from memlab.decoder import (
+    MemoryDecoder,
+    MemoryDecoderConfig,
+    new_decoder,
+    reading,
+    tiny_text_config,
+)
 
 TRIALS, LENGTH = 3, 1500
-TASKS = [Task("single"), Task("multi-key"), Task("multi-value"), Task("multi-query"), Task("chain"), Task("tracking"),
-         Task("mismatch"), Task("single", present=False)]
+TASKS = [
+    Task("single"),
+    Task("multi-key"),
+    Task("multi-value"),
+    Task("multi-query"),
+    Task("chain"),
+    Task("tracking"),
+    Task("mismatch"),
+    Task("single", present=False),
+]
 
 
 @pytest.fixture(scope="module")
 def model() -> MemoryDecoder:
     """Untrained, so that what is found is found by the algebra alone."""
-    sizes = {"latent_width": 64, "key_width": 16, "slots": 64, "segment_tokens": 64, "encoder_layers": 1,
-             "encoder_heads": 2}
+    sizes = {
+        "latent_width": 64,
+        "key_width": 16,
+        "slots": 64,
+        "segment_tokens": 64,
+        "encoder_layers": 1,
+        "encoder_heads": 2,
+    }
     return new_decoder(MemoryDecoderConfig(tiny_text_config(2048, 32, 1, 2, 264), **sizes)).eval()
 
 
@@ -48,19 +68,29 @@ def texts(cell: Cell, trial: int, rows: Sequence[int]) -> list[str]:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, model: MemoryDecoder) -> None:
-    """A decoder that writes out the segment of the latent it reads, whatever it may have learned."""
+    """A decoder that writes out the segment of the latent it reads, whatever it may have
+    learned."""
     known: dict[bytes, str] = {}
     encode = reading.encode
 
-    def spying(model: MemoryDecoder, segments: Sequence[Sequence[int]], **more: int) -> tuple[Tensor, Tensor]:
+    def spying(
+        model: MemoryDecoder, segments: Sequence[Sequence[int]], **more: int
+    ) -> tuple[Tensor, Tensor]:
         latents, keys = encode(model, segments, **more)
-        known.update((latent.numpy().tobytes(), weights.tokenizer().decode(list(segment)))
-                     for latent, segment in zip(latents, segments, strict=True))
+        known.update(
+            (latent.numpy().tobytes(), weights.tokenizer().decode(list(segment)))
+            for latent, segment in zip(latents, segments, strict=True)
+        )
         return latents, keys
 
     monkeypatch.setattr(reading, "encode", spying)
-    monkeypatch.setattr(reading, "write_out", lambda model, latents, cues, tokenizer:
-                        [known[latent.numpy().tobytes()] for latent in latents])
+    monkeypatch.setattr(
+        reading,
+        "write_out",
+        lambda model, latents, cues, tokenizer: [
+            known[latent.numpy().tobytes()] for latent in latents
+        ],
+    )
 
 
 def test_needed_rows_hold_the_facts_that_answer(cell: Cell) -> None:
@@ -69,7 +99,11 @@ def test_needed_rows_hold_the_facts_that_answer(cell: Cell) -> None:
         lines = [line for chain in puzzle.chains[: puzzle.needed] for line in chain]
         assert texts(cell, trial, cell.needed(trial)) == lines
         everything = texts(cell, trial, range(len(made.segments)))
-        assert len(everything) == len(cell.bases[trial]) + len(cell.facts[trial][0]) == len(made.segments)
+        assert (
+            len(everything)
+            == len(cell.bases[trial]) + len(cell.facts[trial][0])
+            == len(made.segments)
+        )
 
 
 def test_latents_by_row_are_those_of_their_segments(cell: Cell) -> None:
@@ -94,27 +128,43 @@ def test_nearest_is_a_scan_of_all_rows(model: MemoryDecoder) -> None:
     for trial, one in enumerate(cell.nearest()):
         made = cell.trials[trial]
         scores = reading.encode(model, made.segments)[1] @ reading.query_keys(model, made.cues)[0]
-        best = {weights.tokenizer().decode(list(made.segments[int(i)])) for i in scores.topk(4).indices}
+        best = {
+            weights.tokenizer().decode(list(made.segments[int(i)])) for i in scores.topk(4).indices
+        }
         assert all(line.strip() in one.said for line in best)
 
 
 @pytest.mark.usefixtures("told")
-def test_memory_keeps_the_rows_that_are_recognised(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_keeps_the_rows_that_are_recognised(
+    model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell = Cell(model, Task("multi-query", count=2), LENGTH, trials=2)
-    monkeypatch.setattr(reading, "recognise", lambda model, latents, cues: latents.new_tensor(
-        [[float(-place) for place in range(latents.shape[1] - 1)] + [5.0]] * len(cues)))
+    monkeypatch.setattr(
+        reading,
+        "recognise",
+        lambda model, latents, cues: latents.new_tensor(
+            [[float(-place) for place in range(latents.shape[1] - 1)] + [5.0]] * len(cues)
+        ),
+    )
     for trial, one in enumerate(cell.memory()):
         found = cell._look_up(trial, cell.trials[trial].cues, reading.CANDIDATES)
-        assert one.said == " ".join(texts(cell, trial, [rows[-1] for rows in found])) and one.fit == 5.0
+        assert (
+            one.said == " ".join(texts(cell, trial, [rows[-1] for rows in found]))
+            and one.fit == 5.0
+        )
 
 
 @pytest.mark.usefixtures("told")
-def test_hops_follow_the_variables_to_the_value(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hops_follow_the_variables_to_the_value(
+    model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cell = Cell(model, Task("chain"), LENGTH, trials=3)
 
     def look_up(trial: int, cues: Sequence[Sequence[int]]) -> tuple[list[int], float]:
-        stem, = (weights.tokenizer().decode(list(cue)).strip() for cue in cues)
-        row, = (row for row in cell.needed(trial) if texts(cell, trial, [row])[0].startswith(stem + " "))
+        (stem,) = (weights.tokenizer().decode(list(cue)).strip() for cue in cues)
+        (row,) = (
+            row for row in cell.needed(trial) if texts(cell, trial, [row])[0].startswith(stem + " ")
+        )
         return [row], 0.0
 
     monkeypatch.setattr(cell, "_recognise", look_up)
@@ -141,20 +191,32 @@ def test_an_index_gets_every_row_and_the_question_in_words(model: MemoryDecoder)
 
 
 def test_without_a_stem_nothing_is_recognised(model: MemoryDecoder) -> None:
-    with pytest.raises(ValueError, match="expected a task with stems, one of single, .*, got 'tracking'"):
+    with pytest.raises(
+        ValueError, match="expected a task with stems, one of single, .*, got 'tracking'"
+    ):
         Cell(model, Task("tracking"), LENGTH, trials=1).memory()
 
 
-def test_haystacks_are_encoded_once_and_shared_where_they_are_the_same(model: MemoryDecoder) -> None:
+def test_haystacks_are_encoded_once_and_shared_where_they_are_the_same(
+    model: MemoryDecoder,
+) -> None:
     known: dict = {}
-    for task, source in ((Task("single"), "documentation"), (Task("chain"), "documentation"),
-                         (Task("single"), "needles"), (Task("single", "word"), "needles")):
+    for task, source in (
+        (Task("single"), "documentation"),
+        (Task("chain"), "documentation"),
+        (Task("single"), "needles"),
+        (Task("single", "word"), "needles"),
+    ):
         Cell(model, task, LENGTH, trials=1, source=source, shared=known)
     assert len(known) == 3
 
 
 def test_trials_are_pure_functions_of_their_number(model: MemoryDecoder, shared: dict) -> None:
-    few, many = (Cell(model, Task("single"), LENGTH, trials=count, shared=shared).trials for count in (2, 3))
+    few, many = (
+        Cell(model, Task("single"), LENGTH, trials=count, shared=shared).trials for count in (2, 3)
+    )
     assert many[:2] == few
     encode = tokenization.encoder(weights.tokenizer())
-    assert [made.depth for made in many] == list(ruler.DEPTHS[:3]) and encode([few[0].puzzle.question])
+    assert [made.depth for made in many] == list(ruler.DEPTHS[:3]) and encode(
+        [few[0].puzzle.question]
+    )

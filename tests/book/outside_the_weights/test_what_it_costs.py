@@ -1,4 +1,5 @@
-"""Chapter 12's experiment: tables and verdicts follow the data. The measuring is tested in test_costs."""
+"""Chapter 12's experiment: tables and verdicts follow the data. The measuring is tested in
+test_costs."""
 
 from __future__ import annotations
 
@@ -8,18 +9,26 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from memlab.book.outside_the_weights.what_it_costs import tables
 from memlab import results
-from memlab.book.outside_the_weights.what_it_costs import experiment
+from memlab.book.outside_the_weights.what_it_costs import experiment, tables
 from memlab.results import Record
 
 LENGTHS = (1024, 4096, 16384, 65536, 2**20)
 E, R, A, WRITE, BM25 = 3e-5, 3e-9, 0.04, 1e-7, 1e-6
 
 
-def records(*, growth: float = 1.0, rest: float = 1.0, write: float = WRITE, pair: float = 1e-8, bm25: float = BM25,
-            steps: float = 1000.0, lost: float = 0.0) -> Iterator[Record]:
+def records(
+    *,
+    growth: float = 1.0,
+    rest: float = 1.0,
+    write: float = WRITE,
+    pair: float = 1e-8,
+    bm25: float = BM25,
+    steps: float = 1000.0,
+    lost: float = 0.0,
+) -> Iterator[Record]:
     """Costs that follow laws, with changes that break one claim each."""
+
     def some(task: str, system: str, tokens: int, **found: float) -> Iterator[Record]:
         yield from experiment.records(task, system, found, 0, tokens=tokens)
 
@@ -27,14 +36,37 @@ def records(*, growth: float = 1.0, rest: float = 1.0, write: float = WRITE, pai
         longer = growth if n == LENGTHS[-1] else 1.0
         yield from some("length", "model", n, build=E * n * longer, ask=0.0, check=0.0, answer=A)
         for system, size in (("float32", 140.0), ("int8", 36.0)):
-            yield from some("length", system, n, write=write * n, read=1e-4 + R * n, bytes=size * n * longer)
+            yield from some(
+                "length", system, n, write=write * n, read=1e-4 + R * n, bytes=size * n * longer
+            )
         yield from some("length", "bm25", n, build=bm25 * n, read=1e-4 + 1e-10 * n, bytes=6.0 * n)
     for n in (1024, 4096, 16384):
-        yield from some("length", "attention", n, build=5e-5 * n + pair * n * n, answer=0.08 + 1e-5 * n,
-                        bytes=4096.0 * n)
+        yield from some(
+            "length",
+            "attention",
+            n,
+            build=5e-5 * n + pair * n * n,
+            answer=0.08 + 1e-5 * n,
+            bytes=4096.0 * n,
+        )
     for n, peak in ((65536, 6e8), (2**20, 6e8 * rest + 36 * 2**20)):
-        yield from some("whole", "int8", n, **{"peak": peak, "bytes": 36.0 * n, "length": n, "cpu": E * n,
-                        "text": 1.0, "encode": E * n, "write": write * n, "read": 0.01, "answer": 0.1, "right": 2})
+        yield from some(
+            "whole",
+            "int8",
+            n,
+            **{
+                "peak": peak,
+                "bytes": 36.0 * n,
+                "length": n,
+                "cpu": E * n,
+                "text": 1.0,
+                "encode": E * n,
+                "write": write * n,
+                "read": 0.01,
+                "answer": 0.1,
+                "right": 2,
+            },
+        )
     yield from some("historic", "exact", 0, write=0.05, read=0.0002, error=5e-6)
     yield from some("historic", "steps", 0, write=0.05 * 6, read=0.0002 * steps, error=0.05)
     yield from some("limit", "encode", 0, seconds=0.4, limit=0.2, flops=1e10, moved=1e6)
@@ -46,8 +78,15 @@ def verdicts(**changes: float) -> dict[str, str]:
     return {v.claim: v.verdict for v in experiment.verdicts(results.frame(records(**changes)))}
 
 
-SOUND = {"N2": "supported", "N40": "qualified", "N41": "supported", "N42": "supported", "N43": "supported",
-         "N44": "supported", "N45": "supported"}
+SOUND = {
+    "N2": "supported",
+    "N40": "qualified",
+    "N41": "supported",
+    "N42": "supported",
+    "N43": "supported",
+    "N44": "supported",
+    "N45": "supported",
+}
 
 
 def test_costs_that_follow_their_laws_support_the_claims() -> None:
@@ -88,7 +127,9 @@ def test_small_rows_lose_nothing() -> None:
 def test_laws_and_what_follows_from_them() -> None:
     data = results.frame(records())
     read, ask = tables.memory_laws(data)
-    assert read(1e6) == pytest.approx((E + WRITE) * 1e6, rel=1e-3) and ask(1e6) == pytest.approx(A + 1e-4 + R * 1e6)
+    assert read(1e6) == pytest.approx((E + WRITE) * 1e6, rel=1e-3) and ask(1e6) == pytest.approx(
+        A + 1e-4 + R * 1e6
+    )
     turn = tables.crossings(data)
     assert turn["pairs over tokens"] == pytest.approx(5000, rel=1e-3)
     assert turn["look-up over answer"] == pytest.approx(A / R, rel=1e-3)
@@ -119,7 +160,9 @@ def test_every_profile_has_units_with_names_of_their_own(monkeypatch: pytest.Mon
 def test_the_recorded_run_says_what_the_chapter_says(root: Path) -> None:
     path = root / "book" / "results" / "what-it-costs.jsonl"
     if not path.exists():
-        pytest.skip("not recorded yet: python -m memlab run what-it-costs --profile full --out " + path.name)
+        pytest.skip(
+            "not recorded yet: python -m memlab run what-it-costs --profile full --out " + path.name
+        )
     data = results.load(path)
     assert {v.claim: v.verdict for v in experiment.verdicts(data)} == SOUND
     whole = data[data.task == "whole"].pivot_table("value", ["tokens", "model"], "metric")

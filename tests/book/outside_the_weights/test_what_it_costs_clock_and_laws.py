@@ -1,4 +1,5 @@
-"""Chapter 12's tools: the clock, the roofline, laws and crossings; and its measurements, at sizes that show nothing."""
+"""Chapter 12's tools: the clock, the roofline, laws and crossings; and its measurements, at sizes
+that show nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +12,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memlab.models import causal_baseline
-from memlab.book.outside_the_weights.what_it_costs import measure, whole_runs, clock_and_laws
-from memlab.decoder import pretrained
 from memlab import retrieval
-from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
+from memlab.book.outside_the_weights.what_it_costs import clock_and_laws, measure, whole_runs
+from memlab.decoder import (
+    MemoryDecoder,
+    MemoryDecoderConfig,
+    new_decoder,
+    pretrained,
+    tiny_text_config,
+)
 from memlab.memories import KeyValue
+from memlab.models import causal_baseline
 
 SIZES = [1e3, 2e3, 4e3, 1.6e4, 6.4e4]
 
@@ -35,7 +41,9 @@ def test_seconds_are_the_least_of_some_rounds(clock: list[float]) -> None:
     def task() -> None:
         clock[0] += next(takes)
 
-    assert clock_and_laws.seconds(task, rounds=3) == pytest.approx(2.0), "the first call goes ahead and does not count"
+    assert clock_and_laws.seconds(task, rounds=3) == pytest.approx(2.0), (
+        "the first call goes ahead and does not count"
+    )
 
 
 def test_what_is_short_is_repeated_and_what_is_long_is_done_once(clock: list[float]) -> None:
@@ -84,7 +92,11 @@ def test_a_crossing_is_the_root(fixed: float, each: float, pair: float) -> None:
 
 def test_roofline_and_counted_operations() -> None:
     machine = clock_and_laws.Limits(10e9, 50e9)
-    assert machine.seconds(50e9, 1) == 1 and machine.seconds(1, 10e9) == 1 and machine.seconds(50e9, 40e9) == 4
+    assert (
+        machine.seconds(50e9, 1) == 1
+        and machine.seconds(1, 10e9) == 1
+        and machine.seconds(50e9, 40e9) == 4
+    )
     left, right = torch.ones(3, 5), torch.ones(5, 7)
     assert clock_and_laws.flops(lambda: left @ right) == 2 * 3 * 5 * 7
     found = clock_and_laws.limits(megabytes=1, side=64, rounds=1)
@@ -94,8 +106,15 @@ def test_roofline_and_counted_operations() -> None:
 
 @pytest.fixture(scope="module")
 def model() -> MemoryDecoder:
-    config = MemoryDecoderConfig(tiny_text_config(width=16, layers=1, heads=2), latent_width=96, key_width=8,
-                                 encoder_layers=1, encoder_heads=2, slots=48, segment_tokens=48)
+    config = MemoryDecoderConfig(
+        tiny_text_config(width=16, layers=1, heads=2),
+        latent_width=96,
+        key_width=8,
+        encoder_layers=1,
+        encoder_heads=2,
+        slots=48,
+        segment_tokens=48,
+    )
     return new_decoder(config).eval()
 
 
@@ -117,12 +136,16 @@ def test_every_system_reads_the_same_text(model: MemoryDecoder) -> None:
 
 def test_bytes_of_an_index_are_those_of_its_parts() -> None:
     index = retrieval.BM25(["one two three", "two three four"])
-    entries = 6  # a word in a sentence each: a score and a row number; one pointer a word and the end
+    entries = (
+        6  # a word in a sentence each: a score and a row number; one pointer a word and the end
+    )
     assert index.nbytes >= entries * 8 + 5 * 4 and index.nbytes < 400
 
 
 def test_attention_keeps_keys_and_values_of_every_layer() -> None:
-    model = causal_baseline.causal_model(config=causal_baseline.causal_config(width=32, layers=2, heads=4, feed=32))
+    model = causal_baseline.causal_model(
+        config=causal_baseline.causal_config(width=32, layers=2, heads=4, feed=32)
+    )
     ids = torch.randint(5, 2000, (1, 40), generator=torch.Generator().manual_seed(0))
     found = measure.attending(model.eval(), ids)
     assert found["bytes"] == 2 * 2 * 32 * 4 * 40, "the question that was asked is not kept"
@@ -141,7 +164,9 @@ def test_the_historic_iteration_loses_at_full_load() -> None:
     assert found["exact"]["error"] < 1e-4 < found["steps"]["error"]
 
 
-def test_a_streamed_text_holds_its_facts(model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_streamed_text_holds_its_facts(
+    model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(whole_runs, "BLOCK", 500)
     blocks = list(whole_runs.streamed(model, 1200))
     assert [[fact.kind for fact in facts] for _, facts in blocks] == [["needle"], [], ["passkey"]]
@@ -156,8 +181,9 @@ def test_a_streamed_text_holds_its_facts(model: MemoryDecoder, monkeypatch: pyte
 def test_a_whole_run_finds_what_was_hidden() -> None:
     found = whole_runs.whole(500, "int8")
     config = pretrained.shipped().config
-    assert found["bytes"] == found["rows"] * KeyValue.bytes_per_row(config.key_width, config.latent_width,
-                                                                    torch.int8, torch.int8)
+    assert found["bytes"] == found["rows"] * KeyValue.bytes_per_row(
+        config.key_width, config.latent_width, torch.int8, torch.int8
+    )
     assert found["right"] == found["asked"] == 2 and 500 <= found["length"] < 700
     parts = [found[name] for name in ("text", "encode", "write", "read", "answer")]
     assert found["cpu"] == pytest.approx(sum(parts)) and found["peak"] >= found["before"] > 1e8
@@ -168,5 +194,7 @@ def test_what_a_child_says_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(whole_runs.subprocess, "run", lambda *_, **__: done)
     assert whole_runs.in_a_child(400, "int8") == {"cpu": 1.5}
     done.returncode, done.stderr = 1, "Traceback\nKeyError: 'int7'\n"
-    with pytest.raises(ValueError, match="expected a whole run over 400 tokens, got: KeyError: 'int7'"):
+    with pytest.raises(
+        ValueError, match="expected a whole run over 400 tokens, got: KeyError: 'int7'"
+    ):
         whole_runs.in_a_child(400, "int7")

@@ -1,58 +1,60 @@
-"""One module per recorded experiment, named after its chapter.
+"""The table of the book's experiments: find one, measure it, run it for a page, read what was
+recorded.
 
-Each module has `run(profile, seed)`, an iterator of records, or `units(profile, seed)`, an iterator of pieces that
-can be measured on their own; `table(data)`, the DataFrame that is printed; and `verdicts(data)`, one line for every
-claim it bears on. The command line, the chapters and the recorded results all call these three.
+An experiment is a module with `run(profile, seed)`, an iterator of records, or `units(profile,
+seed)`, an iterator of pieces that can be measured on their own; `table(data)`, the DataFrame that
+is printed; and `verdicts(data)`, one line for every claim it bears on. The command line, the
+chapters and the recorded results all call these three.
 """
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from itertools import product
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pandas as pd
 
 from memlab import results, runtime
+from memlab.book.units import Unit
 from memlab.results import Record
 
 PAGE_WIDTH = 88  # characters that a page shows in one line
 
-
-@dataclass(frozen=True)
-class Unit:
-    """A piece of an experiment that depends on no other: what a killed run loses at most. Names are unique."""
-
-    name: str
-    measure: Callable[[], Iterable[Record]]
+# Name → module below memlab.book, in the order of the book. Names stand in records and commands and
+# do not change.
+TABLE = {
+    "poem-in-the-box": "argument.poem_in_the_box.experiment",
+    "universal-approximation": "argument.universal_approximation.experiment",
+    "dynamic-sum": "argument.dynamic_sum.experiment",
+    "where-is-the-memory": "argument.where_is_the_memory.experiment",
+    "reciting": "opening_the_box.reciting.experiment",
+    "how-much-fits": "opening_the_box.how_much_fits.experiment",
+    "before-you-ask": "opening_the_box.before_you_ask.experiment",
+    "the-right-question": "opening_the_box.the_right_question.experiment",
+    "associative-memories": "outside_the_weights.associative_memories.experiment",
+    "memory-decoder": "outside_the_weights.memory_decoder.experiment",
+    "one-matrix": "outside_the_weights.one_matrix.experiment",
+    "understanding": "outside_the_weights.understanding.experiment",
+    "editing": "outside_the_weights.editing.experiment",
+    "needles": "outside_the_weights.needles.experiment",
+    "harder-needles": "outside_the_weights.needles.experiment_harder",
+    "what-it-costs": "outside_the_weights.what_it_costs.experiment",
+}
 
 
 def names() -> list[str]:
-    """The experiments there are, as the command line spells them."""
-    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
+    """The experiments there are, as the command line spells them, in the order of the book."""
+    return list(TABLE)
 
 
 def find(name: str) -> ModuleType:
     """The module of an experiment; ValueError with the list of names if there is none."""
-    if name not in names():
-        raise ValueError(f"unknown experiment {name!r}: expected one of {', '.join(names())}")
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-
-
-def grid(**values: Iterable[Any]) -> list[dict[str, Any]]:
-    """All combinations of the coordinates' values, as keyword arguments; the last one changes fastest."""
-    return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
-
-
-def per_seed(measure: Callable[[int], Iterable[Record]], first: int, count: int) -> Iterator[Unit]:
-    """One unit a seed: `measure(seed)` for `count` seeds, beginning with `first`."""
-    return (Unit(f"seed {seed}", partial(measure, seed)) for seed in range(first, first + count))
+    if name not in TABLE:
+        raise ValueError(f"unknown experiment {name!r}: expected one of {', '.join(TABLE)}")
+    return importlib.import_module(f"memlab.book.{TABLE[name]}")
 
 
 def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
@@ -63,8 +65,78 @@ def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
         yield Unit("all", lambda: module.run(profile, seed))
 
 
+def chosen(name: str, profile: str, seed: int, only: Sequence[str] = ()) -> list[Unit]:
+    """The units of an experiment, or those that `only` names; ValueError for a name that there is
+    not."""
+    found = list(units(find(name), profile, seed))
+    there = [unit.name for unit in found]
+    if wrong := sorted(set(only) - set(there)):
+        raise ValueError(f"unknown unit {wrong[0]!r} of {name}: expected {', '.join(there)}")
+    return [unit for unit in found if not only or unit.name in only]
+
+
+def _kept(records: Iterable[Record], kept: list[Record]) -> Iterator[Record]:
+    """Pass records through and remember them."""
+    for record in records:
+        kept.append(record)
+        yield record
+
+
+def _is_new(out: str | Path, asked: dict[str, str | int | float]) -> None:
+    """ValueError if a file already holds a run of what is asked for; sets a line aside that was cut
+    off."""
+    if not Path(out).is_file():
+        return
+    results.append(out, ())
+    if any(asked.items() <= session.items() for session in results.provenances(out)):
+        raise ValueError(
+            f"{out} already holds {asked['experiment']} of profile {asked['profile']} and seed"
+            f" {asked['seed']}: expected --resume to go on with it, or another file"
+        )
+
+
+def measure(
+    name: str,
+    profile: str,
+    seed: int = 0,
+    *,
+    only: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> pd.DataFrame:
+    """Measure an experiment and return its records, those of an interrupted run in `out` included.
+
+    With `out` each record is appended to that file as soon as it is measured, and every unit that
+    is whole is closed, so that the run can go on from there with `resume`. ValueError for an
+    unknown unit in `only`, and for a file that already holds this run.
+    """
+    asked: dict[str, str | int | float] = {"experiment": name, "profile": profile, "seed": seed}
+    done = results.resume(out, **asked) if resume and out else set()
+    if out and not resume:
+        _is_new(out, asked)
+    data = [results.load(out)] if out and done else []
+    todo = [unit for unit in chosen(name, profile, seed, only) if unit.name not in done]
+    if out:
+        results.append(out, (), runtime.provenance(**asked))
+    records: list[Record] = []
+    with runtime.Stopwatch() as watch:
+        for unit in todo:
+            if unit.name != "all":
+                print(f"{name}: {unit.name}", file=sys.stderr)
+            if out:
+                results.append(out, _kept(unit.measure(), records))
+                results.close_unit(out, unit.name, seconds=round(watch.lap(), 1))
+            else:
+                records.extend(unit.measure())
+    if out:
+        wall, peak = round(watch.seconds, 1), runtime.peak_memory_bytes() >> 20
+        results.finish(out, records=len(records), wall_seconds=wall, peak_megabytes=peak)
+    return pd.concat([*data, results.frame(records)], ignore_index=True)
+
+
 def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
-    """Run an experiment and return its records as a DataFrame; nothing is printed, as a page wants it."""
+    """Run an experiment and return its records as a DataFrame; nothing is printed, as a page wants
+    it."""
     runtime.use_threads()
     records: list[Record] = []
     for unit in units(find(name), runtime.profile(profile), seed):
@@ -73,18 +145,25 @@ def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
 
 
 def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
-    """The records of `folder`/`name`.jsonl, after one printed line a session that says who made them.
+    """The records of `folder`/`name`.jsonl, after one printed line a session that says who made
+    them.
 
-    Where there is no such file (a notebook on its own, a run not made yet) it says so, and the frame is empty.
+    Where there is no such file (a notebook on its own, a run not made yet) it says so, and the
+    frame is empty.
     """
     path = Path(folder) / f"{name}.jsonl"
     if not path.exists():
         command = f"  python -m memlab run {name} --profile full --out {path.name}"
         print("no recorded run here; to make one:")
-        print(command if len(command) <= PAGE_WIDTH else command.replace(" --out", " \\\n    --out"))
+        print(
+            command if len(command) <= PAGE_WIDTH else command.replace(" --out", " \\\n    --out")
+        )
         return pd.DataFrame()
     for made in results.provenances(path):
         minutes = made.get("wall_seconds", 0) / 60
-        print(f"recorded {made['date'][:10]}: profile {made['profile']}, {minutes:.0f} min, {made['device']}, "
-              f"{made['threads']} thread{'s' * (made['threads'] != 1)}, torch {made['torch']}")
+        print(
+            f"recorded {made['date'][:10]}: profile {made['profile']}, {minutes:.0f} min,"
+            f" {made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}, torch"
+            f" {made['torch']}"
+        )
     return results.load(path)

@@ -1,7 +1,8 @@
 """Copying episodes: the generic training data of a model that holds its context in attention.
 
-An episode is some segments, then the first tokens of one of them as a cue; the task is to go on as that
-segment did. Segments are documentation, made-up sentences and random tokens, no phrase of the test tasks.
+An episode is some segments, then the first tokens of one of them as a cue; the task is to go on as
+that segment did. Segments are documentation, made-up sentences and random tokens, no phrase of the
+test tasks.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ Pool = tuple[Segment, ...]
 
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of what an episode holds beside sentences. All of it is generic: no words of a test are in it.
+    """Shares of what an episode holds beside sentences. All of it is generic: no words of a test
+    are in it.
 
-    `noise` of the segments are random tokens (half that share of the episodes holds nothing else). `twins` is
-    the chance that a segment gets a twin that shares all but one token of its cue and goes on differently.
-    `repeated` of the episodes are filled up with a few segments again and again, and `echo` of those few hold
-    the last token of a cue as well, so that one token is not enough to find the place.
+    `noise` of the segments are random tokens (half that share of the episodes holds nothing else).
+    `twins` is the chance that a segment gets a twin that shares all but one token of its cue and
+    goes on differently. `repeated` of the episodes are filled up with a few segments again and
+    again, and `echo` of those few hold the last token of a cue as well, so that one token is not
+    enough to find the place.
     """
 
     noise: float = 0.4
@@ -37,16 +40,26 @@ class Mixture:
     echo: float = 0.3
 
 
-def training_pool(encode: needles.Encode, seed: int = 0, generic: int = 20_000, longest: int = 40) -> Pool:
-    """Token ids of what may be trained on: the standard library's documentation and made-up sentences."""
+def training_pool(
+    encode: needles.Encode, seed: int = 0, generic: int = 20_000, longest: int = 40
+) -> Pool:
+    """Token ids of what may be trained on: the standard library's documentation and made-up
+    sentences."""
     lines = [*text.documentation("train"), *text.generic_sentences(generic, seed)]
-    return tuple(tuple(ids) for ids in encode([" " + line for line in lines]) if 5 <= len(ids) <= longest)
+    return tuple(
+        tuple(ids) for ids in encode([" " + line for line in lines]) if 5 <= len(ids) <= longest
+    )
 
 
-def _segment(pool: Pool, noise: float, longest: int, vocabulary: int, rng: random.Random) -> tuple[Segment, bool]:
-    """A segment, and whether its end can be known: that of a whole sentence can, that of noise or a cut one cannot."""
+def _segment(
+    pool: Pool, noise: float, longest: int, vocabulary: int, rng: random.Random
+) -> tuple[Segment, bool]:
+    """A segment, and whether its end can be known: that of a whole sentence can, that of noise or a
+    cut one cannot."""
     if rng.random() < noise:
-        return tuple(rng.randrange(SEP + 1, vocabulary) for _ in range(rng.randint(5, min(16, longest)))), False
+        return tuple(
+            rng.randrange(SEP + 1, vocabulary) for _ in range(rng.randint(5, min(16, longest)))
+        ), False
     sentence = rng.choice(pool)
     return sentence[:longest], len(sentence) <= longest
 
@@ -62,9 +75,11 @@ def _echo(filler: Segment, token: int, rng: random.Random) -> Segment:
     return (*filler[:at], token, *filler[at + 1 :])
 
 
-def _segments(pool: Pool, room: int, longest: int, mix: Mixture, vocabulary: int, rng: random.Random
-              ) -> tuple[list[Segment], list[tuple[Segment, int, bool]]]:
-    """What an episode stores, and (segment, cue length, known end) of what may be asked for; every cue is unique."""
+def _segments(
+    pool: Pool, room: int, longest: int, mix: Mixture, vocabulary: int, rng: random.Random
+) -> tuple[list[Segment], list[tuple[Segment, int, bool]]]:
+    """What an episode stores, and (segment, cue length, known end) of what may be asked for; every
+    cue is unique."""
     noise = 1.0 if rng.random() < mix.noise / 2 else mix.noise
     repeated = rng.random() < mix.repeated
     count = rng.randint(2, 5) if repeated else 0
@@ -83,30 +98,37 @@ def _segments(pool: Pool, room: int, longest: int, mix: Mixture, vocabulary: int
         stored.append(new)
         if cue:
             if not asked:
-                filler = [_echo(f, new[cue - 1], rng) if rng.random() < mix.echo else f for f in filler]
+                filler = [
+                    _echo(f, new[cue - 1], rng) if rng.random() < mix.echo else f for f in filler
+                ]
             asked.append((new, cue, ends))
             if rng.random() < mix.twins:
                 twin = _twin(new, cue, pool, vocabulary, rng)
                 stored += [twin] if sum(map(len, stored)) + len(twin) <= room else []
     rng.shuffle(stored)
     rng.shuffle(asked)
-    return stored, [one for one in asked if sum(t[: one[1]] == one[0][: one[1]] for t in stored) == 1]
+    return stored, [
+        one for one in asked if sum(t[: one[1]] == one[0][: one[1]] for t in stored) == 1
+    ]
 
 
-def episode(pool: Pool, tokens: int, mix: Mixture, rng: random.Random, vocabulary: int = 2048
-            ) -> tuple[list[int], list[int]]:
+def episode(
+    pool: Pool, tokens: int, mix: Mixture, rng: random.Random, vocabulary: int = 2048
+) -> tuple[list[int], list[int]]:
     """Token ids and labels of one episode of at most `tokens` tokens.
 
-    [BOS] segments, then [SEP] segment [EOS] for some of them. Labels are −100 (no loss) but on what follows the
-    cue, and on [EOS] after a whole sentence. A cue begins exactly one of the stored segments. Raises ValueError
-    below 32 tokens.
+    [BOS] segments, then [SEP] segment [EOS] for some of them. Labels are −100 (no loss) but on what
+    follows the cue, and on [EOS] after a whole sentence. A cue begins exactly one of the stored
+    segments. Raises ValueError below 32 tokens.
     """
     if tokens < 32:
         raise ValueError(f"an episode needs at least 32 tokens, got {tokens}")
     longest = max(8, min(40, tokens // 3))
     ids: list[int] = []
     labels: list[int] = []
-    while not any(label != -100 for label in labels):  # a twin or a repeat can leave nothing to ask for
+    while not any(
+        label != -100 for label in labels
+    ):  # a twin or a repeat can leave nothing to ask for
         room = min(int(tokens * rng.uniform(0.3, 0.9)), tokens - longest - 4)
         stored, asked = _segments(pool, room, longest, mix, vocabulary, rng)
         ids = [BOS, *(token for segment in stored for token in segment)]
@@ -119,11 +141,15 @@ def episode(pool: Pool, tokens: int, mix: Mixture, rng: random.Random, vocabular
     return ids, labels
 
 
-def batch(pool: Pool, tokens: int, size: int, mix: Mixture, seed: int, step: int
-          ) -> dict[str, Int[Tensor, "ep seq"]]:
-    """`size` episodes, padded on the right: `input_ids` and `labels`. A pure function of its arguments."""
+def batch(
+    pool: Pool, tokens: int, size: int, mix: Mixture, seed: int, step: int
+) -> dict[str, Int[Tensor, "ep seq"]]:
+    """`size` episodes, padded on the right: `input_ids` and `labels`. A pure function of its
+    arguments."""
     rng = runtime.python_random(seed, "episodes", step)
     made = [episode(pool, tokens, mix, rng) for _ in range(size)]
     longest = max(len(ids) for ids, _ in made)
-    return {"input_ids": torch.tensor([ids + [PAD] * (longest - len(ids)) for ids, _ in made]),
-            "labels": torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in made])}
+    return {
+        "input_ids": torch.tensor([ids + [PAD] * (longest - len(ids)) for ids, _ in made]),
+        "labels": torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in made]),
+    }

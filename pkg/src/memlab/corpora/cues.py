@@ -1,9 +1,11 @@
-"""Cues: other questions for the same poems. A key with a word missing, replaced, exchanged or said in another form; a
-key that is nobody's, or somebody else's; a question that begins in the middle, or at the end.
+"""Cues: other questions for the same poems. A key with a word missing, replaced, exchanged or said
+in another form; a key that is nobody's, or somebody else's; a question that begins in the middle,
+or at the end.
 
-A cue is again a set of `Poems`: keys as they are asked, beside the bodies that one hopes to hear. Where a changed key
-would by accident be that of a poem there is, another is drawn, or the row is left out; only `borrowed` does it on
-purpose. Beyond the tokens of the poems there are: one blank, which stands for nothing, and a second form of each word.
+A cue is again a set of `Poems`: keys as they are asked, beside the bodies that one hopes to hear.
+Where a changed key would by accident be that of a poem there is, another is drawn, or the row is
+left out; only `borrowed` does it on purpose. Beyond the tokens of the poems there are: one blank,
+which stands for nothing, and a second form of each word.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from memlab import runtime
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
 
-# ---- tokens ----------------------------------------------------------------------------------------------------------
+# ---- tokens --------------------------------------------------------------------------------------
 
 
 def blank(poems: Poems) -> int:
@@ -29,19 +31,25 @@ def blank(poems: Poems) -> int:
 
 
 def tokens(poems: Poems) -> int:
-    """How many token ids a model of these poems and their cues needs: theirs, the blank, a second form of each word."""
+    """How many token ids a model of these poems and their cues needs: theirs, the blank, a second
+    form of each word."""
     return poems.tokens + 1 + poems.vocabulary
 
 
 def second_form(poems: Poems, words: Int[Tensor, "*some"]) -> Int[Tensor, "*some"]:
-    """The ids of the second forms of some words, as *automobile* is one of *car*. ValueError for what is no word."""
+    """The ids of the second forms of some words, as *automobile* is one of *car*. ValueError for
+    what is no word."""
     if words.numel() and (words.min() < 0 or words.max() >= poems.vocabulary):
-        raise ValueError(f"expected words with ids 0 to {poems.vocabulary - 1}, got {words.unique().tolist()[-5:]}")
+        raise ValueError(
+            f"expected words with ids 0 to {poems.vocabulary - 1}, got"
+            f" {words.unique().tolist()[-5:]}"
+        )
     return words + blank(poems) + 1
 
 
 def spoken(poems: Poems, ids: Int[Tensor, " token"]) -> str:
     """Ids as text: a blank is "…", the second form of *moon* is "moon′"."""
+
     def one(token: int) -> str:
         if token < poems.tokens:
             return poems.words(torch.tensor([token]))
@@ -51,7 +59,7 @@ def spoken(poems: Poems, ids: Int[Tensor, " token"]) -> str:
     return " ".join(map(one, ids.tolist()))
 
 
-# ---- one change to every key -----------------------------------------------------------------------------------------
+# ---- one change to every key ---------------------------------------------------------------------
 
 
 def _known(poems: Poems) -> set[tuple[int, ...]]:
@@ -60,14 +68,18 @@ def _known(poems: Poems) -> set[tuple[int, ...]]:
 
 def _position(poems: Poems, *positions: int) -> None:
     if not positions or not all(0 <= position < poems.keys.shape[1] for position in positions):
-        raise ValueError(f"expected places 0 to {poems.keys.shape[1] - 1} of a key, got {positions}")
+        raise ValueError(
+            f"expected places 0 to {poems.keys.shape[1] - 1} of a key, got {positions}"
+        )
 
 
 def _without_collisions(poems: Poems, keys: Int[Tensor, "poem key"]) -> Poems:
     known = _known(poems)
     free = torch.tensor([tuple(key) not in known for key in keys.tolist()])
     if not free.any():
-        raise ValueError(f"expected a changed key that no poem has, got {len(poems)} that are all taken")
+        raise ValueError(
+            f"expected a changed key that no poem has, got {len(poems)} that are all taken"
+        )
     return replace(poems, keys=keys[free], bodies=poems.bodies[free])
 
 
@@ -80,24 +92,33 @@ def missing(poems: Poems, *positions: int) -> Poems:
 
 
 def replaced(poems: Poems, position: int, seed: int = 0) -> Poems:
-    """Another author, or another word of the title, drawn evenly among those that give a key which no poem has.
+    """Another author, or another word of the title, drawn evenly among those that give a key which
+    no poem has.
 
     ValueError where there is none.
     """
     _position(poems, position)
     if position:
         return corpus.changed_title(poems, seed, position - 1)
-    draw, known, keys = runtime.generator(seed, "another author"), _known(poems), poems.keys.tolist()
+    draw, known, keys = (
+        runtime.generator(seed, "another author"),
+        _known(poems),
+        poems.keys.tolist(),
+    )
     for key in keys:
         free = [a for a in range(poems.vocabulary, poems.tokens) if (a, *key[1:]) not in known]
         if not free:
-            raise ValueError(f"expected a free author for every title, got none for {spoken(poems, torch.tensor(key))}")
+            raise ValueError(
+                "expected a free author for every title, got none for"
+                f" {spoken(poems, torch.tensor(key))}"
+            )
         key[0] = free[int(torch.randint(len(free), (), generator=draw))]
     return replace(poems, keys=torch.tensor(keys))
 
 
 def exchanged(poems: Poems) -> Poems:
-    """The first two words of the title change places. Left out: titles of one word twice, and keys that are taken."""
+    """The first two words of the title change places. Left out: titles of one word twice, and keys
+    that are taken."""
     _position(poems, 2)
     keys = poems.keys.clone()
     keys[:, [1, 2]] = poems.keys[:, [2, 1]]
@@ -114,15 +135,18 @@ def other_form(poems: Poems, *positions: int) -> Poems:
 
 
 def nearest(poems: Poems, position: int, matrix: Float[Tensor, "token dim"]) -> Poems:
-    """One word of the title gives way to the word whose row of `matrix` has the highest cosine with its own.
+    """One word of the title gives way to the word whose row of `matrix` has the highest cosine with
+    its own.
 
-    The next but one where that key is taken. Rows of `matrix` are ids; only words are looked at. ValueError if there
-    are fewer rows than words, or the place is the author's.
+    The next but one where that key is taken. Rows of `matrix` are ids; only words are looked at.
+    ValueError if there are fewer rows than words, or the place is the author's.
     """
     _position(poems, position)
     if not position or len(matrix) < poems.vocabulary:
-        raise ValueError(f"expected a word of the title and a row for each of {poems.vocabulary} words, got place "
-                         f"{position} and {len(matrix)} rows")
+        raise ValueError(
+            f"expected a word of the title and a row for each of {poems.vocabulary} words, got"
+            f" place {position} and {len(matrix)} rows"
+        )
     unit = torch.nn.functional.normalize(matrix[: poems.vocabulary].detach().float().cpu(), dim=1)
     ranked = (unit @ unit.T).fill_diagonal_(-2).argsort(1, descending=True)[:, :-1].tolist()
     known, keys = _known(poems), poems.keys.tolist()
@@ -130,24 +154,35 @@ def nearest(poems: Poems, position: int, matrix: Float[Tensor, "token dim"]) -> 
         before, after = key[:position], key[position + 1 :]
         free = (word for word in ranked[key[position]] if (*before, word, *after) not in known)
         if (word := next(free, None)) is None:
-            raise ValueError(f"expected a free word near every word, got none for {spoken(poems, torch.tensor(key))}")
+            raise ValueError(
+                "expected a free word near every word, got none for"
+                f" {spoken(poems, torch.tensor(key))}"
+            )
         key[position] = word
     return replace(poems, keys=torch.tensor(keys))
 
 
 def altered(poems: Poems, matrix: Float[Tensor, "token dim"], seed: int = 0) -> dict[str, Poems]:
-    """One word of every title altered in all ways of this module, and what to compare them with, by name.
+    """One word of every title altered in all ways of this module, and what to compare them with, by
+    name.
 
     `matrix` holds the embeddings of the model that is to be asked (see `nearest`).
     """
     another = replaced(poems, 1, seed)
-    return {"its own key": poems, "a title word missing": missing(poems, 1), "a title word replaced": another,
-            "its nearest neighbour": nearest(poems, 1, matrix), "author replaced": replaced(poems, 0, seed),
-            "title words exchanged": exchanged(poems), "a title word's second form": other_form(poems, 1),
-            "another word's second form": other_form(another, 1), "a made-up key": made_up(poems, seed)}
+    return {
+        "its own key": poems,
+        "a title word missing": missing(poems, 1),
+        "a title word replaced": another,
+        "its nearest neighbour": nearest(poems, 1, matrix),
+        "author replaced": replaced(poems, 0, seed),
+        "title words exchanged": exchanged(poems),
+        "a title word's second form": other_form(poems, 1),
+        "another word's second form": other_form(another, 1),
+        "a made-up key": made_up(poems, seed),
+    }
 
 
-# ---- another key altogether ------------------------------------------------------------------------------------------
+# ---- another key altogether ----------------------------------------------------------------------
 
 
 def made_up(poems: Poems, seed: int = 0) -> Poems:
@@ -162,7 +197,9 @@ def made_up(poems: Poems, seed: int = 0) -> Poems:
     draw, found = runtime.python_random(seed, "made-up keys"), dict[tuple[int, ...], None]()
     while len(found) < len(poems):
         number = draw.randrange(space)
-        words = [number // poems.authors // poems.vocabulary**i % poems.vocabulary for i in range(title)]
+        words = [
+            number // poems.authors // poems.vocabulary**i % poems.vocabulary for i in range(title)
+        ]
         key = (poems.vocabulary + number % poems.authors, *words)
         if key not in known:
             found[key] = None
@@ -174,7 +211,7 @@ def borrowed(poems: Poems) -> Poems:
     return replace(poems, keys=poems.keys.roll(1, 0))
 
 
-# ---- where the question begins ---------------------------------------------------------------------------------------
+# ---- where the question begins -------------------------------------------------------------------
 
 
 def begun(poems: Poems, words: int) -> Poems:
@@ -185,12 +222,17 @@ def begun(poems: Poems, words: int) -> Poems:
     if not 0 <= words < poems.bodies.shape[1]:
         raise ValueError(f"expected to give 0 to {poems.bodies.shape[1] - 1} words, got {words}")
     left = poems.bodies.shape[1] - words
-    return replace(poems, keys=torch.cat([poems.keys, poems.bodies[:, :words]], 1), bodies=poems.bodies[:, words:],
-                   bits_per_poem=poems.bits_per_poem * left / poems.bodies.shape[1])
+    return replace(
+        poems,
+        keys=torch.cat([poems.keys, poems.bodies[:, :words]], 1),
+        bodies=poems.bodies[:, words:],
+        bits_per_poem=poems.bits_per_poem * left / poems.bodies.shape[1],
+    )
 
 
 def opened(poems: Poems, word: int) -> Poems:
-    """Word number `word` (0 the first) is asked for at once: the key, blanks where the words before it would stand."""
+    """Word number `word` (0 the first) is asked for at once: the key, blanks where the words before
+    it would stand."""
     asked = begun(poems, word)
     keys = asked.keys.clone()
     keys[:, poems.keys.shape[1] :] = blank(poems)
@@ -206,7 +248,8 @@ def backwards(poems: Poems) -> Poems:
 def ceiling(cue: Poems) -> float:
     """The largest share of poems that anybody can recite who gives one answer to each question.
 
-    Below 1 only where a question belongs to several poems: it then is the share of different questions.
+    Below 1 only where a question belongs to several poems: it then is the share of different
+    questions.
     """
     answers: defaultdict[tuple[int, ...], Counter[tuple[int, ...]]] = defaultdict(Counter)
     for key, body in zip(cue.keys.tolist(), cue.bodies.tolist(), strict=True):
@@ -214,27 +257,37 @@ def ceiling(cue: Poems) -> float:
     return sum(max(bodies.values()) for bodies in answers.values()) / len(cue)
 
 
-# ---- for training ----------------------------------------------------------------------------------------------------
+# ---- for training --------------------------------------------------------------------------------
 
 
-def with_gaps(poems: Poems, draw: torch.Generator, *, one: float = 0.2, whole: float = 0.25) -> Int[Tensor, "poem key"]:
-    """Key dropout: the keys, each place blank with probability `one`, all places with probability `whole`."""
+def with_gaps(
+    poems: Poems, draw: torch.Generator, *, one: float = 0.2, whole: float = 0.25
+) -> Int[Tensor, "poem key"]:
+    """Key dropout: the keys, each place blank with probability `one`, all places with probability
+    `whole`."""
     if not 0 <= min(one, whole) <= max(one, whole) <= 1:
         raise ValueError(f"expected probabilities, got one={one} and whole={whole}")
     lost = torch.rand(poems.keys.shape, generator=draw) < one
-    return poems.keys.masked_fill(lost | (torch.rand(len(poems), 1, generator=draw) < whole), blank(poems))
+    return poems.keys.masked_fill(
+        lost | (torch.rand(len(poems), 1, generator=draw) < whole), blank(poems)
+    )
 
 
-def with_hidden_words(poems: Poems, draw: torch.Generator, share: float = 0.5) -> Int[Tensor, "poem word"]:
-    """The bodies, a `share` of them drawn at random all blank: so shown, each word has to be said from its place."""
+def with_hidden_words(
+    poems: Poems, draw: torch.Generator, share: float = 0.5
+) -> Int[Tensor, "poem word"]:
+    """The bodies, a `share` of them drawn at random all blank: so shown, each word has to be said
+    from its place."""
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share between 0 and 1, got {share}")
     return poems.bodies.masked_fill(torch.rand(len(poems), 1, generator=draw) < share, blank(poems))
 
 
-def with_wordings(poems: Poems, varied: Bool[Tensor, " poem"] | Sequence[bool],
-                  draw: torch.Generator) -> Int[Tensor, "poem key"]:
-    """The keys, those that are `varied` in one of their eight wordings: either form of each word, either order.
+def with_wordings(
+    poems: Poems, varied: Bool[Tensor, " poem"] | Sequence[bool], draw: torch.Generator
+) -> Int[Tensor, "poem key"]:
+    """The keys, those that are `varied` in one of their eight wordings: either form of each word,
+    either order.
 
     The order stays where the other one would be the key of another poem.
     """

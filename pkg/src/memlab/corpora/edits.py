@@ -1,9 +1,9 @@
 """Facts that change: what a memory must say after an edit, in other words, and about others.
 
-An edit gives a subject a new value. It has taken if the stem brings the new value (edit success), if other wordings do
-(paraphrase), if other subjects of the same relation keep theirs (specificity), and if earlier edits are still in force
-after later ones (retention). No template occurs in a training text or in another task; choices are made on "dev", and
-only "test" is reported.
+An edit gives a subject a new value. It has taken if the stem brings the new value (edit success),
+if other wordings do (paraphrase), if other subjects of the same relation keep theirs (specificity),
+and if earlier edits are still in force after later ones (retention). No template occurs in a
+training text or in another task; choices are made on "dev", and only "test" is reported.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from memlab import runtime
 from memlab.corpora import text
 from memlab.corpora.needles import known_split
 
-# {S} is the subject. Two lines a relation: the kind of its value, the stem that the value follows and two other stems;
-# a question.
+# {S} is the subject. Two lines a relation: the kind of its value, the stem that the value follows
+# and two other stems; a question.
 _TEST = """
 city|The order of {S} has its mother house in|Monks of {S} all set out from|Travellers to {S} lodge in
 Where does {S} reside?
@@ -43,7 +43,7 @@ weave|The banner of {S} is sewn from|The sails of {S} are cut out of|Flags of {S
 Which cloth flutters above {S}?
 weave|Robes of {S} are spun from|The clergy of {S} dresses in|Cassocks of {S} are tailored from
 What do clerics of {S} wear?
-"""
+"""  # noqa: E501
 _DEV = """
 city|The parliament of {S} meets in|Deputies of {S} sit in|The laws of {S} are passed in
 Where is the assembly of {S}?
@@ -58,20 +58,43 @@ Which constellation rules the seasons of {S}?
 weave|Brides of {S} are veiled in|The trousseau of {S} is full of|The wedding gown of {S} is
 What stuff is used for marriages in {S}?
 """
-_VALUES = {kind: words.split() for kind, words in {
-    "city": "Lisbon Vienna Krakow Bergen Geneva Havana Athens Dublin Nairobi Toronto Madrid Munich Seoul Zagreb Tunis",
-    "metal": "silver copper bronze pewter brass nickel platinum tin steel zinc iron cobalt titanium chrome tungsten",
-    "plant": "thyme laurel clover heather rosemary fennel sage lavender ivy mint yarrow barley juniper sorrel mallow",
-    "craft": "weaving carving pottery bookbinding basketry gilding thatching engraving tanning glazing masonry joinery "
-             "lacemaking saddlery calligraphy",
-    "star": "Vega Sirius Rigel Polaris Antares Altair Deneb Spica Arcturus Capella Regulus Castor Procyon Mira Algol",
-    "weave": "linen velvet silk wool canvas satin damask felt hemp cotton brocade muslin tweed flannel corduroy",
-}.items()}
+_VALUES = {
+    kind: words.split()
+    for kind, words in {
+        "city": (
+            "Lisbon Vienna Krakow Bergen Geneva Havana Athens Dublin Nairobi Toronto Madrid Munich"
+            " Seoul Zagreb Tunis"
+        ),
+        "metal": (
+            "silver copper bronze pewter brass nickel platinum tin steel zinc iron cobalt titanium"
+            " chrome tungsten"
+        ),
+        "plant": (
+            "thyme laurel clover heather rosemary fennel sage lavender ivy mint yarrow barley"
+            " juniper sorrel mallow"
+        ),
+        "craft": (
+            "weaving carving pottery bookbinding basketry gilding thatching engraving tanning"
+            " glazing masonry joinery lacemaking saddlery calligraphy"
+        ),
+        "star": (
+            "Vega Sirius Rigel Polaris Antares Altair Deneb Spica Arcturus Capella Regulus Castor"
+            " Procyon Mira Algol"
+        ),
+        "weave": (
+            "linen velvet silk wool canvas satin damask felt hemp cotton brocade muslin tweed"
+            " flannel corduroy"
+        ),
+    }.items()
+}
 
 
 def _relations(table: str) -> tuple[tuple[str, ...], ...]:
     lines = table.strip().splitlines()
-    return tuple((*stems.split("|"), question) for stems, question in zip(lines[::2], lines[1::2], strict=True))
+    return tuple(
+        (*stems.split("|"), question)
+        for stems, question in zip(lines[::2], lines[1::2], strict=True)
+    )
 
 
 RELATIONS = {"test": _relations(_TEST), "dev": _relations(_DEV)}
@@ -80,8 +103,9 @@ KINDS = ("edit", "paraphrase", "neighbour", "retention")
 
 @dataclass(frozen=True)
 class Edit:
-    """A subject gets a new value. `neighbours` are other subjects of the same relation with the values they keep; the
-    first has the old value of the subject, the second a name that begins like it."""
+    """A subject gets a new value. `neighbours` are other subjects of the same relation with the
+    values they keep; the first has the old value of the subject, the second a name that begins like
+    it."""
 
     relation: int
     subject: str
@@ -94,7 +118,9 @@ class Edit:
     @property
     def before(self) -> tuple[str, ...]:
         """Sentences that hold before the edit: the subject's and those of its neighbours."""
-        return tuple(f"{stem} {value}." for stem, value in ((self.stem, self.old), *self.neighbours))
+        return tuple(
+            f"{stem} {value}." for stem, value in ((self.stem, self.old), *self.neighbours)
+        )
 
     @property
     def after(self) -> str:
@@ -104,7 +130,8 @@ class Edit:
 
 @dataclass(frozen=True)
 class Probe:
-    """A question to a memory, of one of `KINDS`: what is asked, the right answer, and the number of its edit."""
+    """A question to a memory, of one of `KINDS`: what is asked, the right answer, and the number of
+    its edit."""
 
     kind: str
     prompt: str
@@ -112,16 +139,20 @@ class Probe:
     edit: int
 
 
-def stream(count: int, seed: int = 0, *, split: str = "test", neighbours: int = 4, again: float = 0.0) -> list[Edit]:
-    """`count` edits, each of a new subject, or with the share `again` of one that was edited before: then its old value
-    is the one of the last edit, and its neighbours are the same.
+def stream(
+    count: int, seed: int = 0, *, split: str = "test", neighbours: int = 4, again: float = 0.0
+) -> list[Edit]:
+    """`count` edits, each of a new subject, or with the share `again` of one that was edited
+    before: then its old value is the one of the last edit, and its neighbours are the same.
 
-    The first edits are those of a shorter stream. ValueError for an unknown split, fewer than 1 edit, fewer than 2
-    neighbours or a share outside 0 … 1.
+    The first edits are those of a shorter stream. ValueError for an unknown split, fewer than 1
+    edit, fewer than 2 neighbours or a share outside 0 … 1.
     """
     if count < 1 or neighbours < 2 or not 0 <= again <= 1:
-        raise ValueError("expected at least 1 edit, 2 neighbours and a share in 0 … 1, "
-                         f"got {count}, {neighbours} and {again}")
+        raise ValueError(
+            "expected at least 1 edit, 2 neighbours and a share in 0 … 1, "
+            f"got {count}, {neighbours} and {again}"
+        )
     rng = runtime.python_random(seed, "edits", known_split(split), neighbours)
     made: list[Edit] = []
     taken: set[str] = set()
@@ -130,8 +161,20 @@ def stream(count: int, seed: int = 0, *, split: str = "test", neighbours: int = 
             past = rng.choice(made)
             last = next(edit for edit in reversed(made) if edit.stem == past.stem)
             held = {value for _, value in last.neighbours}
-            new = rng.choice([v for v in _pool(split, last.relation) if v != last.new and v not in held])
-            made.append(Edit(last.relation, last.subject, last.stem, last.new, new, last.paraphrases, last.neighbours))
+            new = rng.choice(
+                [v for v in _pool(split, last.relation) if v != last.new and v not in held]
+            )
+            made.append(
+                Edit(
+                    last.relation,
+                    last.subject,
+                    last.stem,
+                    last.new,
+                    new,
+                    last.paraphrases,
+                    last.neighbours,
+                )
+            )
         else:
             made.append(_fresh(rng, split, neighbours, taken))
     return made
@@ -153,8 +196,15 @@ def _fresh(rng: random.Random, split: str, neighbours: int, taken: set[str]) -> 
     old, new, *rest = rng.sample(_pool(split, relation), 5)  # the new value is that of no neighbour
     kept = (old, *(rng.choice(rest) for _ in names[2:]))
     near = tuple((stem.format(S=name), value) for name, value in zip(names[1:], kept, strict=True))
-    return Edit(relation, names[0], stem.format(S=names[0]), old, new,
-                tuple(one.format(S=names[0]) for one in others), near)
+    return Edit(
+        relation,
+        names[0],
+        stem.format(S=names[0]),
+        old,
+        new,
+        tuple(one.format(S=names[0]) for one in others),
+        near,
+    )
 
 
 def _word(rng: random.Random) -> str:
@@ -164,9 +214,12 @@ def _word(rng: random.Random) -> str:
     return word.capitalize()
 
 
-def probes(edits: Sequence[Edit], after: int, *, retained: int | None = None, seed: int = 0) -> list[Probe]:
-    """What to ask when the first `after` edits are done: the last one by its stem, in its other wordings and for its
-    neighbours; and all earlier ones that are still in force, or `retained` of them drawn at random.
+def probes(
+    edits: Sequence[Edit], after: int, *, retained: int | None = None, seed: int = 0
+) -> list[Probe]:
+    """What to ask when the first `after` edits are done: the last one by its stem, in its other
+    wordings and for its neighbours; and all earlier ones that are still in force, or `retained` of
+    them drawn at random.
 
     ValueError unless 1 ≤ `after` ≤ number of edits.
     """
@@ -180,7 +233,9 @@ def probes(edits: Sequence[Edit], after: int, *, retained: int | None = None, se
     earlier = sorted(number for number in current.values() if number < after - 1)
     if retained is not None and retained < len(earlier):
         earlier = sorted(runtime.python_random(seed, "retained", after).sample(earlier, retained))
-    return found + [Probe("retention", edits[number].stem, edits[number].new, number) for number in earlier]
+    return found + [
+        Probe("retention", edits[number].stem, edits[number].new, number) for number in earlier
+    ]
 
 
 def world(edits: Sequence[Edit]) -> list[str]:

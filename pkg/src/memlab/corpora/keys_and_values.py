@@ -1,7 +1,9 @@
-"""What facts are made of: keys of three plain words, and values as words, numbers and uuids, two sides of each.
+"""What facts are made of: keys of three plain words, and values as words, numbers and uuids, two
+sides of each.
 
-A quarter of all keys and values, chosen by their hash, is for facts that are asked about; the rest fills haystacks.
-So no answer has to be compared with a haystack of ten million tokens, and many trials may share one.
+A quarter of all keys and values, chosen by their hash, is for facts that are asked about; the rest
+fills haystacks. So no answer has to be compared with a haystack of ten million tokens, and many
+trials may share one.
 """
 
 from __future__ import annotations
@@ -17,27 +19,31 @@ from memlab.corpora import text
 KINDS = ("number", "word", "uuid")
 DIGITS = range(4, 13)
 
-QUALITIES = """able ample ancient angry antique average awkward bare bent bitter blunt bold brave brief bright broad
-broken busy calm careful cheap cheerful clean clever cold common cool costly crooked curious curved damp dark deep
-dirty dry dull eager early elegant empty even faded faint famous fancy fast firm flat fragile fresh gentle giant grand
-heavy hollow huge humble idle jolly lazy light little lonely loud lucky modest muddy narrow noisy odd old painted
-patient plain polished proud quaint quiet rare restless round rusty shy slender tiny""".split()
-MATERIALS = """amber ashen azure bamboo beige birch black blue brass brick bronze brown cedar ceramic chalk charcoal
-cherry clay cobalt copper coral cork cotton cream crimson crystal ebony elm emerald enamel felt flax flint gilded
-glass golden granite green grey hazel hemp indigo iron ivory jade khaki lace lavender lead leather lilac lime linen
-magenta maple marble maroon mauve nickel oaken olive orange paper pearl pewter pine pink porcelain purple quartz red
-ruby saffron sandstone scarlet silk silver slate steel straw tin turquoise velvet""".split()
-THINGS = """anchor anvil apron armchair axe banjo barrel basin basket beacon bell bench blanket bonnet bowl bracelet
-bucket buckle button candle canoe carpet cart chest chisel cloak coffer comb compass cradle curtain dagger desk dinghy
-drum easel fiddle flask fork fountain goblet gong hammer hammock harp hatchet helmet hinge jug kettle kite ladder
-lantern lute mallet mask mirror mitten necklace oven paddle pillow pitcher plough pulley quill raft rake ribbon rocket
-rope ruler saddle scarf shovel sickle sledge spade spindle spoon stool sundial teapot thimble trumpet tunic umbrella
+QUALITIES = """able ample ancient angry antique average awkward bare bent bitter blunt bold brave
+brief bright broad broken busy calm careful cheap cheerful clean clever cold common cool costly
+crooked curious curved damp dark deep dirty dry dull eager early elegant empty even faded faint
+famous fancy fast firm flat fragile fresh gentle giant grand heavy hollow huge humble idle jolly
+lazy light little lonely loud lucky modest muddy narrow noisy odd old painted patient plain polished
+proud quaint quiet rare restless round rusty shy slender tiny""".split()
+MATERIALS = """amber ashen azure bamboo beige birch black blue brass brick bronze brown cedar
+ceramic chalk charcoal cherry clay cobalt copper coral cork cotton cream crimson crystal ebony elm
+emerald enamel felt flax flint gilded glass golden granite green grey hazel hemp indigo iron ivory
+jade khaki lace lavender lead leather lilac lime linen magenta maple marble maroon mauve nickel
+oaken olive orange paper pearl pewter pine pink porcelain purple quartz red ruby saffron sandstone
+scarlet silk silver slate steel straw tin turquoise velvet""".split()
+THINGS = """anchor anvil apron armchair axe banjo barrel basin basket beacon bell bench blanket
+bonnet bowl bracelet bucket buckle button candle canoe carpet cart chest chisel cloak coffer comb
+compass cradle curtain dagger desk dinghy drum easel fiddle flask fork fountain goblet gong hammer
+hammock harp hatchet helmet hinge jug kettle kite ladder lantern lute mallet mask mirror mitten
+necklace oven paddle pillow pitcher plough pulley quill raft rake ribbon rocket rope ruler saddle
+scarf shovel sickle sledge spade spindle spoon stool sundial teapot thimble trumpet tunic umbrella
 vase violin wagon wallet wheel whip whistle wig winch wrench yoke zither""".split()
 _KEYS = len(QUALITIES) * len(MATERIALS) * len(THINGS)
 
 
 def asked_about(name: str) -> bool:
-    """Whether a key or value is one of the quarter that facts are asked about; the others fill haystacks."""
+    """Whether a key or value is one of the quarter that facts are asked about; the others fill
+    haystacks."""
     return runtime.derive_seed(0, "asked about", name) % 4 == 0
 
 
@@ -55,15 +61,21 @@ def new_key(rng: random.Random, taken: Container[str] = ()) -> str:
 
 
 def neighbours(key: str) -> list[str]:
-    """All keys to be asked about that share two of their three words with `key`: the hardest to tell from it."""
+    """All keys to be asked about that share two of their three words with `key`: the hardest to
+    tell from it."""
     words = key.split()
-    near = [" ".join((*words[:i], other, *words[i + 1 :]))
-            for i, some in enumerate((QUALITIES, MATERIALS, THINGS)) for other in some if other != words[i]]
+    near = [
+        " ".join((*words[:i], other, *words[i + 1 :]))
+        for i, some in enumerate((QUALITIES, MATERIALS, THINGS))
+        for other in some
+        if other != words[i]
+    ]
     return [other for other in near if asked_about(other)]
 
 
 def haystack_keys(rng: random.Random) -> Iterator[str]:
-    """Every key that is never asked about, once each, in an order that depends on `rng`: about half a million."""
+    """Every key that is never asked about, once each, in an order that depends on `rng`: about half
+    a million."""
     start, step = rng.randrange(_KEYS), round(_KEYS * 0.6180339887)
     while math.gcd(step, _KEYS) > 1:  # without a common factor the walk visits every key
         step += 1
@@ -90,11 +102,19 @@ def _draw(kind: str, rng: random.Random, digits: int) -> str:
     return word
 
 
-def new_value(kind: str, rng: random.Random, *, digits: int = 7, taken: Container[str] = (),
-              asked: bool = True) -> str:
-    """A made-up word of 6 to 12 letters ("word"), a number of `digits` digits ("number") or a "uuid".
+def new_value(
+    kind: str,
+    rng: random.Random,
+    *,
+    digits: int = 7,
+    taken: Container[str] = (),
+    asked: bool = True,
+) -> str:
+    """A made-up word of 6 to 12 letters ("word"), a number of `digits` digits ("number") or a
+    "uuid".
 
-    It is not in `taken`, and of the side that facts are asked about, or of the other one. ValueError: see `check`.
+    It is not in `taken`, and of the side that facts are asked about, or of the other one.
+    ValueError: see `check`.
     """
     check(kind, digits)
     while asked_about(value := _draw(kind, rng, digits)) != asked or value in taken:

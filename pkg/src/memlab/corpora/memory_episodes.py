@@ -1,8 +1,9 @@
-"""Training episodes of the memory decoder: short contexts, a cue for every segment, the segment to write out.
+"""Training episodes of the memory decoder: short contexts, a cue for every segment, the segment to
+write out.
 
-An episode is a context of at most 384 tokens: segments of at most 64, drawn from generic sentences, from real
-documentation and from random tokens. No passkey, no needle, no filler sentence is among them (`text.FORBIDDEN`;
-tests/test_episodes.py searches what this module yields).
+An episode is a context of at most 384 tokens: segments of at most 64, drawn from generic sentences,
+from real documentation and from random tokens. No passkey, no needle, no filler sentence is among
+them (`text.FORBIDDEN`; tests/corpora/test_memory_episodes.py searches what this module yields).
 """
 
 from __future__ import annotations
@@ -21,17 +22,24 @@ from memlab.corpora.needles import Encode, cut
 
 CONTEXT_TOKENS = 384
 CUE_TOKENS = 16
-# Half of the episodes are drawn from neighbours in the order of their first tokens: sentences that begin alike, and so
-# wrong answers that are hard to tell from the right one although there are few of them.
+# Half of the episodes are drawn from neighbours in the order of their first tokens: sentences that
+# begin alike, and so wrong answers that are hard to tell from the right one although there are few
+# of them.
 ALIKE_SHARE, NEIGHBOURS = 0.5, 200
-# To read one segment is learned first; then, in a share of the steps, the decoder reads two at once.
+# To read one segment is learned first; then, in a share of the steps, the decoder reads two at
+# once.
 ALONE, TWO_READS = 300, 0.3
-LENGTHS = (2, 3, 5)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
+LENGTHS = (
+    2,
+    3,
+    5,
+)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Training segments in classes of similar length, each at most `limit` tokens, and the size of the vocabulary."""
+    """Training segments in classes of similar length, each at most `limit` tokens, and the size of
+    the vocabulary."""
 
     classes: tuple[tuple[tuple[int, ...], ...], ...]
     limit: int
@@ -43,18 +51,28 @@ class Pool:
         return tuple(segment for group in self.classes for segment in group)
 
 
-def pool(encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int = 64, seed: int = 0) -> Pool:
-    """Generic sentences and the documentation of the standard library, cut to segments of at least four tokens."""
+def pool(
+    encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int = 64, seed: int = 0
+) -> Pool:
+    """Generic sentences and the documentation of the standard library, cut to segments of at least
+    four tokens."""
     lines = text.generic_sentences(generic, seed) + list(text.documentation("train"))
     segments = cut(encode([" " + line for line in lines]), limit)
     bounds = [4, *(limit * part // 8 for part in LENGTHS), limit + 1]
-    classes = (tuple(sorted(s for s in segments if low <= len(s) < high)) for low, high in pairwise(bounds))
+    classes = (
+        tuple(sorted(s for s in segments if low <= len(s) < high)) for low, high in pairwise(bounds)
+    )
     return Pool(tuple(group for group in classes if group), limit, vocabulary)
 
 
-def context(segments: Sequence[tuple[int, ...]], vocabulary: int, rng: random.Random,
-            random_share: float = 0.2) -> list[tuple[int, ...]]:
-    """Segments of one episode, at most 384 tokens in all; `random_share` of them are random tokens (pure copying)."""
+def context(
+    segments: Sequence[tuple[int, ...]],
+    vocabulary: int,
+    rng: random.Random,
+    random_share: float = 0.2,
+) -> list[tuple[int, ...]]:
+    """Segments of one episode, at most 384 tokens in all; `random_share` of them are random tokens
+    (pure copying)."""
     chosen: list[tuple[int, ...]] = []
     room = CONTEXT_TOKENS
     if rng.random() < ALIKE_SHARE and len(segments) > NEIGHBOURS:
@@ -71,7 +89,8 @@ def context(segments: Sequence[tuple[int, ...]], vocabulary: int, rng: random.Ra
 
 
 def cue(segment: Sequence[int], stem: int, rng: random.Random) -> list[int]:
-    """What is asked with: the stem (at least 3 tokens), the segment with a piece missing, or a random part of it."""
+    """What is asked with: the stem (at least 3 tokens), the segment with a piece missing, or a
+    random part of it."""
     kind, length = rng.random(), len(segment)
     if kind < 0.6:
         return list(segment[: max(stem, 3)])
@@ -90,14 +109,25 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
 
 
-def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: float = 0.05, latent_width: int = 1024,
-          alone: int = ALONE, seed: int = 0) -> dict[str, Tensor]:
-    """The tensors of one training step, a pure function of (pool, step, seed): up to `contexts` episodes, and no
-    further one once there are `most` segments. From step `alone` on, some steps read two segments at once.
+def batch(
+    source: Pool,
+    step: int,
+    *,
+    contexts: int = 4,
+    most: int = 80,
+    noise: float = 0.05,
+    latent_width: int = 1024,
+    alone: int = ALONE,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """The tensors of one training step, a pure function of (pool, step, seed): up to `contexts`
+    episodes, and no further one once there are `most` segments. From step `alone` on, some steps
+    read two segments at once.
 
-    segment_ids "batch seq", cue_ids "batch cue", input_ids and labels "batch text" (the stem of a segment is given,
-    what follows it and the end mark are asked for), read_rows "batch read" (the segments that are read), context_ids
-    " batch" (which episode a row belongs to) and the noise that is added to the latents.
+    segment_ids "batch seq", cue_ids "batch cue", input_ids and labels "batch text" (the stem of a
+    segment is given, what follows it and the end mark are asked for), read_rows "batch read" (the
+    segments that are read), context_ids " batch" (which episode a row belongs to) and the noise
+    that is added to the latents.
     """
     rng = runtime.python_random(seed, "episode", step)
     group = rng.choices(source.classes, [sum(map(len, c)) for c in source.classes])[0]
@@ -109,18 +139,34 @@ def batch(source: Pool, step: int, *, contexts: int = 4, most: int = 80, noise: 
     stems = [min(rng.randint(0, 8), len(s) - 1) for s in segments]
     texts, asked, reads = _texts(segments, stems, rng, two=TWO_READS if step >= alone else 0.0)
     shift = torch.randn(len(rows), latent_width, generator=runtime.generator(seed, "noise", step))
-    return {"segment_ids": _padded(segments, tokenization.PAD),
-            "cue_ids": _padded([cue(s, stem, rng) for s, stem in zip(segments, stems, strict=True)], tokenization.PAD),
-            "input_ids": _padded(texts, tokenization.PAD), "labels": _padded(asked, -100), "read_rows": torch.tensor(reads),
-            "context_ids": torch.tensor([number for number, _ in rows]), "noise": noise * shift}
+    return {
+        "segment_ids": _padded(segments, tokenization.PAD),
+        "cue_ids": _padded(
+            [cue(s, stem, rng) for s, stem in zip(segments, stems, strict=True)], tokenization.PAD
+        ),
+        "input_ids": _padded(texts, tokenization.PAD),
+        "labels": _padded(asked, -100),
+        "read_rows": torch.tensor(reads),
+        "context_ids": torch.tensor([number for number, _ in rows]),
+        "noise": noise * shift,
+    }
 
 
-def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Random, *, two: float,
-           ) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-    """Texts, labels and read rows: most steps read one segment and write it out from its stem on. The share `two` reads
-    two: either both are written, one after the other, or the one that the stem belongs to, wherever it comes."""
+def _texts(
+    segments: Sequence[tuple[int, ...]],
+    stems: list[int],
+    rng: random.Random,
+    *,
+    two: float,
+) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
+    """Texts, labels and read rows: most steps read one segment and write it out from its stem on.
+    The share `two` reads two: either both are written, one after the other, or the one that the
+    stem belongs to, wherever it comes."""
     kind, rows = rng.random(), range(len(segments))
-    others = [(row + rng.randrange(1, len(segments))) % len(segments) if len(segments) > 1 else row for row in rows]
+    others = [
+        (row + rng.randrange(1, len(segments))) % len(segments) if len(segments) > 1 else row
+        for row in rows
+    ]
     if kind >= two:
         reads, bodies = [[row] for row in rows], [[*s] for s in segments]
     elif kind < two / 2:
@@ -132,11 +178,21 @@ def _texts(segments: Sequence[tuple[int, ...]], stems: list[int], rng: random.Ra
         bodies = [[*s] for s in segments]
         stems[:] = [min(max(stem, 3), len(s) - 1) for stem, s in zip(stems, segments, strict=True)]
     texts = [[tokenization.BOS, *body, tokenization.EOS] for body in bodies]
-    labels = [[-100] * (1 + stem) + text[1 + stem :] for stem, text in zip(stems, texts, strict=True)]
+    labels = [
+        [-100] * (1 + stem) + text[1 + stem :] for stem, text in zip(stems, texts, strict=True)
+    ]
     return texts, labels, reads
 
 
-def batches(source: Pool, *, contexts: int = 4, latent_width: int = 1024, alone: int = ALONE, seed: int = 0,
-            ) -> Callable[[int], dict[str, Tensor]]:
+def batches(
+    source: Pool,
+    *,
+    contexts: int = 4,
+    latent_width: int = 1024,
+    alone: int = ALONE,
+    seed: int = 0,
+) -> Callable[[int], dict[str, Tensor]]:
     """`batch` as a function of the step alone: what `training.fit` takes."""
-    return lambda step: batch(source, step, contexts=contexts, latent_width=latent_width, alone=alone, seed=seed)
+    return lambda step: batch(
+        source, step, contexts=contexts, latent_width=latent_width, alone=alone, seed=seed
+    )

@@ -1,8 +1,9 @@
 """Passkeys and needles: a fact, a haystack of whole sentences, a depth, a prompt.
 
-Two splits of wordings: choices are made on "dev", and only "test" is reported. The passkey is that of Mohtashami and
-Jaggi (Landmark attention), the needle has the form of Kamradt's test; the second seed paper (arXiv 2407.01437) uses
-both. Every number, city and activity is drawn anew for each trial.
+Two splits of wordings: choices are made on "dev", and only "test" is reported. The passkey is that
+of Mohtashami and Jaggi (Landmark attention), the needle has the form of Kamradt's test; the second
+seed paper (arXiv 2407.01437) uses both. Every number, city and activity is drawn anew for each
+trial.
 """
 
 from __future__ import annotations
@@ -20,24 +21,45 @@ Segments = tuple[tuple[int, ...], ...]
 Rows = tuple[int, ...]
 KINDS = ("passkey", "needle")
 
-_CITIES = ("Vienna Madrid Chicago Lisbon Seoul Athens Munich Austin Havana Dublin Toronto Geneva Bergen Nairobi "
-           "Santiago Krakow").split() + ["San Francisco"]
+_CITIES = (
+    "Vienna Madrid Chicago Lisbon Seoul Athens Munich Austin Havana Dublin Toronto Geneva Bergen"
+    " Nairobi Santiago Krakow"
+).split() + ["San Francisco"]
 _ACTIVITIES = (
-    "eat a sandwich and sit in Dolores Park on a sunny day", "ride a boat across the bay and feed the gulls",
-    "drink hot tea by the window and watch the rain", "climb the tower and draw the roofs below",
-    "visit the old bakery and share a cake with friends", "walk along the wall and listen to the bells",
-    "rent a bicycle and follow the river to the sea", "hear a choir sing under the great dome at noon",
-    "buy ripe plums at the market and eat them on the steps", "swim in the lake before the town wakes up",
-    "take the night tram and count the bridges", "sit on the pier and mend a fishing net",
+    "eat a sandwich and sit in Dolores Park on a sunny day",
+    "ride a boat across the bay and feed the gulls",
+    "drink hot tea by the window and watch the rain",
+    "climb the tower and draw the roofs below",
+    "visit the old bakery and share a cake with friends",
+    "walk along the wall and listen to the bells",
+    "rent a bicycle and follow the river to the sea",
+    "hear a choir sing under the great dome at noon",
+    "buy ripe plums at the market and eat them on the steps",
+    "swim in the lake before the town wakes up",
+    "take the night tram and count the bridges",
+    "sit on the pier and mend a fishing net",
 )
-_VIEWS = ("the roof of the opera after dark", "a bench behind the brewery at dawn", "the last car of the cable train",
-          "the third floor of the glass library", "a rowing boat below the castle", "the hill with the two pines")
-_FILLER = ("The grass is green.", "The sky is blue.", "The sun is yellow.", "Here we go.", "There and back again.")
+_VIEWS = (
+    "the roof of the opera after dark",
+    "a bench behind the brewery at dawn",
+    "the last car of the cable train",
+    "the third floor of the glass library",
+    "a rowing boat below the castle",
+    "the hill with the two pines",
+)
+_FILLER = (
+    "The grass is green.",
+    "The sky is blue.",
+    "The sun is yellow.",
+    "Here we go.",
+    "There and back again.",
+)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """What is hidden: its sentences, the stem that cues it, a freely worded question, and the answer."""
+    """What is hidden: its sentences, the stem that cues it, a freely worded question, and the
+    answer."""
 
     kind: str
     sentences: tuple[str, ...]
@@ -51,9 +73,15 @@ def passkey(seed: int, *, split: str = "test") -> Fact:
     number = str(runtime.python_random(seed, "passkey", split).randrange(10_000, 100_000))
     name, aside, question = {
         "test": ("pass key", "Remember it.", "Which number do I have to type as pass key?"),
-        "dev": ("vault code", "Keep it safe.", "With what does the vault open?")}[known_split(split)]
-    return Fact("passkey", (f"The {name} is {number}.", aside, f"{number} is the {name}."), f"The {name} is", question,
-                number)
+        "dev": ("vault code", "Keep it safe.", "With what does the vault open?"),
+    }[known_split(split)]
+    return Fact(
+        "passkey",
+        (f"The {name} is {number}.", aside, f"{number} is the {name}."),
+        f"The {name} is",
+        question,
+        number,
+    )
 
 
 def needle(seed: int, *, split: str = "test") -> Fact:
@@ -62,9 +90,17 @@ def needle(seed: int, *, split: str = "test") -> Fact:
     city = rng.choice(_CITIES)
     if known_split(split) == "test":
         stem, answer = f"The best thing to do in {city} is", rng.choice(_ACTIVITIES)
-        return Fact("needle", (f"{stem} {answer}.",), stem, f"I am in {city}, what should I do there?", answer)
+        return Fact(
+            "needle",
+            (f"{stem} {answer}.",),
+            stem,
+            f"I am in {city}, what should I do there?",
+            answer,
+        )
     stem, answer = f"The finest view over {city} is from", rng.choice(_VIEWS)
-    return Fact("needle", (f"{stem} {answer}.",), stem, f"From where can {city} be admired?", answer)
+    return Fact(
+        "needle", (f"{stem} {answer}.",), stem, f"From where can {city} be admired?", answer
+    )
 
 
 def known_split(split: str) -> str:
@@ -83,7 +119,8 @@ def fact(kind: str, seed: int, *, split: str = "test") -> Fact:
 
 @dataclass(frozen=True)
 class Haystack:
-    """Token ids of consecutive segments: a segment is a sentence, or a piece of one that is longer than the limit.
+    """Token ids of consecutive segments: a segment is a sentence, or a piece of one that is longer
+    than the limit.
 
     `starts` are the rows with which a sentence begins, in order.
     """
@@ -125,7 +162,9 @@ def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Ha
     while have < tokens:
         some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 16))]
         if not some:
-            raise ValueError(f"expected sentences for a haystack of {tokens} tokens, got {have} tokens")
+            raise ValueError(
+                f"expected sentences for a haystack of {tokens} tokens, got {have} tokens"
+            )
         for sentence in filter(None, encode(some)):
             starts.append(len(segments))
             segments += cut([sentence], limit)
@@ -134,23 +173,37 @@ def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Ha
     return Haystack(tuple(segments[:size]), tuple(starts[: bisect_left(starts, size)]))
 
 
-def haystack(tokens: int, encode: Encode, *, limit: int, split: str = "test", source: str = "documentation",
-             seed: int = 0) -> Haystack:
-    """At least `tokens` tokens of real documentation ("documentation") or of the five filler sentences ("filler").
+def haystack(
+    tokens: int,
+    encode: Encode,
+    *,
+    limit: int,
+    split: str = "test",
+    source: str = "documentation",
+    seed: int = 0,
+) -> Haystack:
+    """At least `tokens` tokens of real documentation ("documentation") or of the five filler
+    sentences ("filler").
 
-    The documentation starts at a place that depends on the seed and runs in its own order; only a haystack longer
-    than all of it begins again. Raises ValueError for an unknown source or split, or a length below 1.
+    The documentation starts at a place that depends on the seed and runs in its own order; only a
+    haystack longer than all of it begins again. Raises ValueError for an unknown source or split,
+    or a length below 1.
     """
     if source not in ("documentation", "filler"):
         raise ValueError(f"unknown haystack {source!r}: expected documentation or filler")
     lines = text.documentation(known_split(split)) if source == "documentation" else _FILLER
-    start = runtime.python_random(seed, "haystack", split).randrange(len(lines)) if source == "documentation" else 0
+    start = (
+        runtime.python_random(seed, "haystack", split).randrange(len(lines))
+        if source == "documentation"
+        else 0
+    )
     return fill(cycle((*lines[start:], *lines[:start])), tokens, encode, limit=limit)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A fact in a haystack: `segments` in reading order, the rows that hold the fact, the cue and the answer."""
+    """A fact in a haystack: `segments` in reading order, the rows that hold the fact, the cue and
+    the answer."""
 
     segments: Segments
     rows: Rows
@@ -164,8 +217,11 @@ class Prompt:
         return sum(map(len, self.segments)) + len(self.cue)
 
 
-def insert(segments: Segments, groups: Sequence[Segments], places: Sequence[int]) -> tuple[Segments, list[Rows]]:
-    """Segments with groups of others put in, each before the segment at its place, and the rows of each group.
+def insert(
+    segments: Segments, groups: Sequence[Segments], places: Sequence[int]
+) -> tuple[Segments, list[Rows]]:
+    """Segments with groups of others put in, each before the segment at its place, and the rows of
+    each group.
 
     Groups that go to the same place keep their order.
     """
@@ -180,12 +236,22 @@ def insert(segments: Segments, groups: Sequence[Segments], places: Sequence[int]
     return (*joined, *segments[done:]), rows
 
 
-def hide(hay: Haystack, hidden: Fact, depth: float, tokens: int, encode: Encode, *, limit: int,
-         reserve: int = 2) -> Prompt:
-    """Put a fact at relative `depth` (0 start, 1 end) of a prompt of at most `tokens` tokens, cue included.
+def hide(
+    hay: Haystack,
+    hidden: Fact,
+    depth: float,
+    tokens: int,
+    encode: Encode,
+    *,
+    limit: int,
+    reserve: int = 2,
+) -> Prompt:
+    """Put a fact at relative `depth` (0 start, 1 end) of a prompt of at most `tokens` tokens, cue
+    included.
 
-    `reserve` tokens stay free for the marks a model sets (start, cue). Raises ValueError if the depth is outside
-    0…1, if the prompt cannot hold the fact with its cue, or if the haystack is too short for the length asked for.
+    `reserve` tokens stay free for the marks a model sets (start, cue). Raises ValueError if the
+    depth is outside 0…1, if the prompt cannot hold the fact with its cue, or if the haystack is too
+    short for the length asked for.
     """
     if not 0 <= depth <= 1:
         raise ValueError(f"expected a depth between 0 and 1, got {depth}")
@@ -193,7 +259,9 @@ def hide(hay: Haystack, hidden: Fact, depth: float, tokens: int, encode: Encode,
     pieces = cut(own, limit)
     room = tokens - reserve - len(cue) - sum(map(len, pieces))
     if room < 0:
-        raise ValueError(f"the needle and its cue need {tokens - room} tokens, the prompt has {tokens}")
+        raise ValueError(
+            f"the needle and its cue need {tokens - room} tokens, the prompt has {tokens}"
+        )
     if hay.tokens < room:
         raise ValueError(f"expected a haystack of at least {room} tokens, got {hay.tokens}")
     count = hay.fitting(room)
@@ -201,13 +269,30 @@ def hide(hay: Haystack, hidden: Fact, depth: float, tokens: int, encode: Encode,
     return Prompt(segments, rows, tuple(cue), hidden, depth)
 
 
-def tasks_for(kind: str, tokens: int, trial: int, seed: int, split: str, encode: Encode, limit: int = 48, *,
-              source: str = "documentation") -> Prompt:
-    """The prompt of one trial: the same for every model compared, new for every kind, length and trial.
+def tasks_for(
+    kind: str,
+    tokens: int,
+    trial: int,
+    seed: int,
+    split: str,
+    encode: Encode,
+    limit: int = 48,
+    *,
+    source: str = "documentation",
+) -> Prompt:
+    """The prompt of one trial: the same for every model compared, new for every kind, length and
+    trial.
 
-    Depth runs through 0.05, 0.15 … 0.95 as the trials do. Errors are those of `fact`, `haystack` and `hide`.
+    Depth runs through 0.05, 0.15 … 0.95 as the trials do. Errors are those of `fact`, `haystack`
+    and `hide`.
     """
     hidden = fact(kind, runtime.derive_seed(seed, kind, tokens, trial), split=split)
-    hay = haystack(tokens, encode, limit=limit, split=split, source=source,
-                   seed=runtime.derive_seed(seed, "hay", tokens, trial))
+    hay = haystack(
+        tokens,
+        encode,
+        limit=limit,
+        split=split,
+        source=source,
+        seed=runtime.derive_seed(seed, "hay", tokens, trial),
+    )
     return hide(hay, hidden, trial % 10 / 10 + 0.05, tokens, encode, limit=limit)

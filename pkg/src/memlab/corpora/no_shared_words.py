@@ -1,7 +1,9 @@
-"""Facts and questions that share no content word: the question is understood or the fact is not found.
+"""Facts and questions that share no content word: the question is understood or the fact is not
+found.
 
-The idea is that of NoLiMa (long-context evaluation beyond literal matching); all pairs are the book's own. {A} is the
-person whose name is the answer. No fact answers the question of another pair.
+The idea is that of NoLiMa (long-context evaluation beyond literal matching); all pairs are the
+book's own. {A} is the person whose name is the answer. No fact answers the question of another
+pair.
 """
 
 from __future__ import annotations
@@ -49,5 +51,10 @@ _DEV = """
 {A} injects insulin before meals.|Who is a diabetic?
 """
 PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
-    split: tuple((fact, question) for line in table.strip().splitlines() for fact, question in [line.split("|")])
-    for split, table in (("test", _TEST), ("dev", _DEV))}
+    split: tuple(
+        (fact, question)
+        for line in table.strip().splitlines()
+        for fact, question in [line.split("|")]
+    )
+    for split, table in (("test", _TEST), ("dev", _DEV))
+}

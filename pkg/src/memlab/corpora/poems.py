@@ -1,8 +1,9 @@
 """Poems: synthetic ones whose entropy is known to the bit, and real ones where they are installed.
 
-A synthetic poem has a key, its author and title, and a body of words drawn evenly and independently. No text in the
-world predicts such a body, so what a model knows of it, it was told. Every author and every word is one token: words
-have the ids 0 … V−1, authors V … V+A−1. All functions are pure in (parameters, seed).
+A synthetic poem has a key, its author and title, and a body of words drawn evenly and
+independently. No text in the world predicts such a body, so what a model knows of it, it was told.
+Every author and every word is one token: words have the ids 0 … V−1, authors V … V+A−1. All
+functions are pure in (parameters, seed).
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from torch import Tensor
 
 from memlab import runtime
 
-_WORDS = """moon salt river door wind stone bird glass fire snow road boat leaf bell night rain lamp wolf sand tree hill
-star milk rope gold dust wave cloud bread horse clay moss ash bark bead bone bow brook cake cave chalk coal coat coin
-corn crow cup dawn deer dew dove drum dusk eel elm eye fern fish flag flax flint flute foam fog fox frost gate ghost
-goat grass grove hail hand harp hawk hay heart hive horn ice ink iron ivy jar key kite knot lake lark loom mast mill
-mint mist moth nail nest net nut oak oar owl pear pine plum pond quill reed ring root rose sail seed shell silk sky
-smoke song spark storm thorn tide toad vine wheel wing wool yarn""".split()
+_WORDS = """moon salt river door wind stone bird glass fire snow road boat leaf bell night rain lamp
+wolf sand tree hill star milk rope gold dust wave cloud bread horse clay moss ash bark bead bone bow
+brook cake cave chalk coal coat coin corn crow cup dawn deer dew dove drum dusk eel elm eye fern
+fish flag flax flint flute foam fog fox frost gate ghost goat grass grove hail hand harp hawk hay
+heart hive horn ice ink iron ivy jar key kite knot lake lark loom mast mill mint mist moth nail nest
+net nut oak oar owl pear pine plum pond quill reed ring root rose sail seed shell silk sky smoke
+song spark storm thorn tide toad vine wheel wing wool yarn""".split()
 _GIVEN = "Ada Ben Cora Dov Elin Finn Gita Hugo Ines Jun Kofi Lena Milo Nora Otto Pia".split()
-_FAMILY = "Vale Harrow Wren Penn Birch Tarn Rook Hollis Sedge Linde Moss Quill Dale Frayne Locke Thorne".split()
+_FAMILY = """Vale Harrow Wren Penn Birch Tarn Rook Hollis Sedge Linde Moss Quill Dale Frayne Locke
+Thorne""".split()
 _SYLLABLES = [a + b for a, b in product("bdfgklmnprstvz", "aeiou")]
 FORTUNES = Path("/usr/share/games/fortunes")
 _DYNASTIES = {"tang300": "唐", "song100": "宋"}  # the files do not say; their names do
@@ -36,11 +39,15 @@ _DYNASTIES = {"tang300": "唐", "song100": "宋"}  # the files do not say; their
 
 @lru_cache
 def word_list(size: int) -> tuple[str, ...]:
-    """`size` distinct words: 128 short English ones, then made-up ones. ValueError outside 2 … 5000."""
+    """`size` distinct words: 128 short English ones, then made-up ones. ValueError outside 2 …
+    5000."""
     if not 2 <= size <= 5000:
         raise ValueError(f"expected a vocabulary of 2 to 5000 words, got {size}")
     made_up = (a + b for a, b in product(_SYLLABLES, repeat=2) if a + b not in _WORDS)
-    return (*_WORDS, *(word for word, _ in zip(made_up, range(max(0, size - len(_WORDS))), strict=False)))[:size]
+    return (
+        *_WORDS,
+        *(word for word, _ in zip(made_up, range(max(0, size - len(_WORDS))), strict=False)),
+    )[:size]
 
 
 @lru_cache
@@ -68,7 +75,8 @@ class Poem:
 
 @dataclass(frozen=True)
 class Poems:
-    """A set of synthetic poems: row i of `keys` (author, then title words) belongs to row i of `bodies`."""
+    """A set of synthetic poems: row i of `keys` (author, then title words) belongs to row i of
+    `bodies`."""
 
     keys: Int[Tensor, "poem key"]
     bodies: Int[Tensor, "poem word"]
@@ -104,46 +112,82 @@ class Poems:
     def poem(self, index: int, per_line: int = 4) -> Poem:
         """Poem `index` as it would be printed."""
         author, *title = self.keys[index]
-        return Poem(self.words(author[None]), self.words(torch.stack(title)).capitalize(),
-                    self.words(self.bodies[index], per_line))
+        return Poem(
+            self.words(author[None]),
+            self.words(torch.stack(title)).capitalize(),
+            self.words(self.bodies[index], per_line),
+        )
 
     def cue(self, question: str) -> Int[Tensor, " key"]:
-        """The key that a question like "Moon salt, by Ada Vale" stands for. ValueError for a word that is unknown."""
+        """The key that a question like "Moon salt, by Ada Vale" stands for. ValueError for a word
+        that is unknown."""
         title, _, author = question.rpartition(", by ")
-        names, writers, words = word_list(self.vocabulary), author_list(self.authors), title.lower().split()
-        if author not in writers or not {*words} <= {*names} or len(words) != self.keys.shape[1] - 1:
-            raise ValueError(f"expected a question like {self.poem(0).cue!r} in the words of these poems, got "
-                             f"{question!r}")
+        names, writers, words = (
+            word_list(self.vocabulary),
+            author_list(self.authors),
+            title.lower().split(),
+        )
+        if (
+            author not in writers
+            or not {*words} <= {*names}
+            or len(words) != self.keys.shape[1] - 1
+        ):
+            raise ValueError(
+                f"expected a question like {self.poem(0).cue!r} in the words of these poems, got "
+                f"{question!r}"
+            )
         return torch.tensor([self.vocabulary + writers.index(author), *map(names.index, words)])
 
 
-def synthetic(count: int = 128, words: int = 16, vocabulary: int = 128, *, authors: int = 16, title_words: int = 2,
-              seed: int = 0, fresh: bool = False) -> Poems:
-    """`count` poems of `words` words, each word uniform on `vocabulary`: exactly words · log2(vocabulary) bits a poem.
+def synthetic(
+    count: int = 128,
+    words: int = 16,
+    vocabulary: int = 128,
+    *,
+    authors: int = 16,
+    title_words: int = 2,
+    seed: int = 0,
+    fresh: bool = False,
+) -> Poems:
+    """`count` poems of `words` words, each word uniform on `vocabulary`: exactly words ·
+    log2(vocabulary) bits a poem.
 
-    Keys are unique. With `fresh` the poems are others, made the same way, whose keys occur in no poem of the first
-    set: what a model of that set never saw. ValueError if there are not enough keys for both, or a size is below 1.
+    Keys are unique. With `fresh` the poems are others, made the same way, whose keys occur in no
+    poem of the first set: what a model of that set never saw. ValueError if there are not enough
+    keys for both, or a size is below 1.
     """
     if min(count, words, title_words) < 1:
-        raise ValueError(f"expected sizes of at least 1, got count={count}, words={words}, title_words={title_words}")
+        raise ValueError(
+            f"expected sizes of at least 1, got count={count}, words={words},"
+            f" title_words={title_words}"
+        )
     word_list(vocabulary), author_list(authors)  # both say so if the size cannot be had
     space = authors * vocabulary**title_words
     if space < 2 * count:
-        raise ValueError(f"expected at least {2 * count} possible keys for {count} poems and as many fresh ones, got "
-                         f"{space}")
+        raise ValueError(
+            f"expected at least {2 * count} possible keys for {count} poems and as many fresh ones,"
+            f" got {space}"
+        )
     numbers = runtime.python_random(seed, "poem keys").sample(range(space), 2 * count)
     chosen = torch.tensor(numbers[count:] if fresh else numbers[:count])
     title = [chosen // authors // vocabulary**i % vocabulary for i in range(title_words)]
     draw = runtime.generator(seed, "poem bodies", "fresh" if fresh else "first")
     bodies = torch.randint(vocabulary, (count, words), generator=draw)
-    return Poems(torch.stack([chosen % authors + vocabulary, *title], 1), bodies, vocabulary, authors,
-                 words * math.log2(vocabulary))
+    return Poems(
+        torch.stack([chosen % authors + vocabulary, *title], 1),
+        bodies,
+        vocabulary,
+        authors,
+        words * math.log2(vocabulary),
+    )
 
 
 def swapped(poems: Poems, seed: int = 0) -> Poems:
-    """The same keys and the same bodies, every one of them paired wrongly (one random cycle through all poems).
+    """The same keys and the same bodies, every one of them paired wrongly (one random cycle through
+    all poems).
 
-    ValueError if that cannot be: fewer than two poems, or a poem that meets a body equal to its own.
+    ValueError if that cannot be: fewer than two poems, or a poem that meets a body equal to its
+    own.
     """
     if len(poems) < 2:
         raise ValueError(f"expected at least 2 poems to swap, got {len(poems)}")
@@ -152,28 +196,42 @@ def swapped(poems: Poems, seed: int = 0) -> Poems:
     partner[order] = order.roll(1)
     bodies = poems.bodies[partner]
     if (bodies == poems.bodies).all(1).any():
-        raise ValueError("expected poems that differ from each other, got two equal bodies in one swap")
+        raise ValueError(
+            "expected poems that differ from each other, got two equal bodies in one swap"
+        )
     return replace(poems, bodies=bodies)
 
 
 def refrains(poems: Poems) -> Poems:
-    """Poems of the same keys and length that say their title over and over: given the key, 0 bits of entropy."""
+    """Poems of the same keys and length that say their title over and over: given the key, 0 bits
+    of entropy."""
     repeats = -(-poems.bodies.shape[1] // (poems.keys.shape[1] - 1))
-    return replace(poems, bodies=poems.keys[:, 1:].repeat(1, repeats)[:, : poems.bodies.shape[1]], bits_per_poem=0.0)
+    return replace(
+        poems,
+        bodies=poems.keys[:, 1:].repeat(1, repeats)[:, : poems.bodies.shape[1]],
+        bits_per_poem=0.0,
+    )
 
 
 def changed_title(poems: Poems, seed: int = 0, position: int = 0) -> Poems:
-    """The same poems with another word at one position of every title; no key is then one of `poems`' own.
+    """The same poems with another word at one position of every title; no key is then one of
+    `poems`' own.
 
     ValueError where every word at that position gives a key that is taken.
     """
-    draw, known = runtime.generator(seed, "changed title"), {tuple(key) for key in poems.keys.tolist()}
+    draw, known = (
+        runtime.generator(seed, "changed title"),
+        {tuple(key) for key in poems.keys.tolist()},
+    )
     keys = poems.keys.tolist()
     for key in keys:
         before, after = key[: 1 + position], key[2 + position :]
         free = [word for word in range(poems.vocabulary) if (*before, word, *after) not in known]
         if not free:
-            raise ValueError(f"expected a free key next to every key, got none for {poems.words(torch.tensor(key))!r}")
+            raise ValueError(
+                "expected a free key next to every key, got none for"
+                f" {poems.words(torch.tensor(key))!r}"
+            )
         key[1 + position] = free[int(torch.randint(len(free), (), generator=draw))]
     return replace(poems, keys=torch.tensor(keys))
 
@@ -183,21 +241,27 @@ def _utf8(path: Path) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as problem:
-        raise ValueError(f"{path}: expected UTF-8, got byte 0x{data[problem.start]:02x} at byte {problem.start}, line "
-                         f"{data.count(10, 0, problem.start) + 1}") from None
+        raise ValueError(
+            f"{path}: expected UTF-8, got byte 0x{data[problem.start]:02x} at byte {problem.start},"
+            f" line {data.count(10, 0, problem.start) + 1}"
+        ) from None
 
 
 def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]:
-    """Classical Chinese poems of the package fortunes-zh: "tang300" (313 poems) or "song100", in the file's order.
+    """Classical Chinese poems of the package fortunes-zh: "tang300" (313 poems) or "song100", in
+    the file's order.
 
-    Lines of the text are joined by line breaks. Author and title are those of the file (without years); a few poems
-    share both. The dynasty is that of the collection. FileNotFoundError where the package is not installed;
-    ValueError for a file that is not UTF-8 or an entry without title, author or text. The text is never shipped.
+    Lines of the text are joined by line breaks. Author and title are those of the file (without
+    years); a few poems share both. The dynasty is that of the collection. FileNotFoundError where
+    the package is not installed; ValueError for a file that is not UTF-8 or an entry without title,
+    author or text. The text is never shipped.
     """
     path = Path(folder) / name
     if not path.exists():
-        raise FileNotFoundError(f"expected the poems of the Debian or Ubuntu package fortunes-zh (older releases: "
-                                f"fortune-zh) at {path}: install it with `apt install fortunes-zh`")
+        raise FileNotFoundError(
+            "expected the poems of the Debian or Ubuntu package fortunes-zh (older releases: "
+            f"fortune-zh) at {path}: install it with `apt install fortunes-zh`"
+        )
     plain = re.sub(r"\x1b\[[0-9;]*m", "", _utf8(path)).replace("\r", "")
     poems = []
     for number, entry in enumerate(re.split(r"^%[ \t]*$", plain, flags=re.M), 1):
@@ -205,18 +269,28 @@ def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]
         if not lines:
             continue
         title = re.fullmatch(r"(?:题目[:：])?《(.*)》(.*)", lines[0])
-        author = re.fullmatch(r"作者[:：]\s*([^(（]+?)\s*(?:[(（].*)?", lines[1]) if len(lines) > 2 else None
+        author = (
+            re.fullmatch(r"作者[:：]\s*([^(（]+?)\s*(?:[(（].*)?", lines[1])
+            if len(lines) > 2
+            else None
+        )
         if not title or not author:
-            raise ValueError(f"{path}: expected a title in 《》, an author and a text in entry {number}, got "
-                             f"{lines[0][:20]!r}")
-        poems.append(Poem(author[1], title[1] + title[2], "\n".join(lines[2:]), _DYNASTIES.get(name, "")))
+            raise ValueError(
+                f"{path}: expected a title in 《》, an author and a text in entry {number}, got "
+                f"{lines[0][:20]!r}"
+            )
+        poems.append(
+            Poem(author[1], title[1] + title[2], "\n".join(lines[2:]), _DYNASTIES.get(name, ""))
+        )
     return poems
 
 
 def jsonl(path: str | Path) -> list[Poem]:
-    """Poems of any file with one JSON object a line: author, title, text, and dynasty where there is one.
+    """Poems of any file with one JSON object a line: author, title, text, and dynasty where there
+    is one.
 
-    Empty lines are passed over. FileNotFoundError, or ValueError that names the first bad line or byte.
+    Empty lines are passed over. FileNotFoundError, or ValueError that names the first bad line or
+    byte.
     """
     path = Path(path)
     if not path.exists():
@@ -229,8 +303,14 @@ def jsonl(path: str | Path) -> list[Poem]:
             row = json.loads(line)
         except json.JSONDecodeError:
             raise ValueError(f"{path}: expected JSON in line {number}, got {line[:40]!r}") from None
-        fields = [row.get(name, "") for name in ("author", "title", "text", "dynasty")] if isinstance(row, dict) else []
+        fields = (
+            [row.get(name, "") for name in ("author", "title", "text", "dynasty")]
+            if isinstance(row, dict)
+            else []
+        )
         if not fields or not all(isinstance(field, str) for field in fields) or not all(fields[:3]):
-            raise ValueError(f"{path}: expected author, title and text in line {number}, got {line[:40]!r}")
+            raise ValueError(
+                f"{path}: expected author, title and text in line {number}, got {line[:40]!r}"
+            )
         poems.append(Poem(*fields))
     return poems

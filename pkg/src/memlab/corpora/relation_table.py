@@ -1,9 +1,10 @@
-"""72 relations of people, towns, firms, works, ships, machines and objects, written by hand for this book.
+"""72 relations of people, towns, firms, works, ships, machines and objects, written by hand for
+this book.
 
-A family takes two lines. The first: the kind of its entity {A} and of its value {B}, then two statements. The first
-statement is plain and ends with the value; the second says the same in a roundabout way. The second line: three
-questions, which share no content word with the statements, so that only the name of the entity and the meaning of the
-rest lead from one to the other.
+A family takes two lines. The first: the kind of its entity {A} and of its value {B}, then two
+statements. The first statement is plain and ends with the value; the second says the same in a
+roundabout way. The second line: three questions, which share no content word with the statements,
+so that only the name of the entity and the meaning of the rest lead from one to the other.
 """
 
 TABLE = """
@@ -151,24 +152,55 @@ object year|The {A} was manufactured in {B}.|The stamp under the {A} says {B}.
 When was the {A} made?|What is the age of the {A}?|From which year does the {A} date?
 object number|In the inventory the {A} has entry {B}.|The museum lists the {A} as item {B}.
 What is the catalogue number of the {A}?|Under which reference is the {A} recorded?|Which identifier has the {A}?
-"""
+"""  # noqa: E501
 VALUES = {
-    "job": "baker farmer pilot nurse lawyer painter sailor cook judge singer carpenter gardener tailor barber miner",
-    "animal": "dog cat horse parrot rabbit goat snake turtle lion hawk bear hen fox swan stork beaver",
-    "food": "rice soup cheese noodles trout cake beans lentils dumplings pancakes potatoes mushrooms cabbage spinach",
+    "job": (
+        "baker farmer pilot nurse lawyer painter sailor cook judge singer carpenter gardener tailor"
+        " barber miner"
+    ),
+    "animal": (
+        "dog cat horse parrot rabbit goat snake turtle lion hawk bear hen fox swan stork beaver"
+    ),
+    "food": (
+        "rice soup cheese noodles trout cake beans lentils dumplings pancakes potatoes mushrooms"
+        " cabbage spinach"
+    ),
     "drink": "tea coffee cider milk lemonade cocoa beer wine buttermilk juice broth whisky",
     "colour": "red green blue yellow black white purple orange brown grey pink turquoise",
     "vehicle": "bicycle motorbike tractor scooter jeep tram ferry taxi van moped canoe sledge",
-    "language": "Spanish Greek Danish Arabic Hindi Polish Korean Latin Turkish Finnish Welsh Swahili Basque Dutch",
-    "instrument": "piano violin drum flute guitar trumpet cello harp oboe organ banjo tuba clarinet bassoon",
-    "field": "physics history law medicine chemistry music biology geology botany theology economics philosophy",
+    "language": (
+        "Spanish Greek Danish Arabic Hindi Polish Korean Latin Turkish Finnish Welsh Swahili Basque"
+        " Dutch"
+    ),
+    "instrument": (
+        "piano violin drum flute guitar trumpet cello harp oboe organ banjo tuba clarinet bassoon"
+    ),
+    "field": (
+        "physics history law medicine chemistry music biology geology botany theology economics"
+        " philosophy"
+    ),
     "weekday": "Monday Tuesday Wednesday Thursday Friday Saturday Sunday",
     "allergen": "nuts dust pollen honey wool eggs shellfish latex celery mustard strawberries soap",
-    "sport": "tennis chess hockey golf rugby cricket volleyball fencing judo rowing handball archery curling",
-    "goods": "lamps bottles coins stamps boots clocks chairs umbrellas carpets mirrors candles ropes bricks needles",
-    "month": "January February March April May June July August September October November December",
-    "sight": "cathedral lighthouse aquarium castle belfry arena mill opera citadel palace pagoda windmill",
+    "sport": (
+        "tennis chess hockey golf rugby cricket volleyball fencing judo rowing handball archery"
+        " curling"
+    ),
+    "goods": (
+        "lamps bottles coins stamps boots clocks chairs umbrellas carpets mirrors candles ropes"
+        " bricks needles"
+    ),
+    "month": (
+        "January February March April May June July August September October November December"
+    ),
+    "sight": (
+        "cathedral lighthouse aquarium castle belfry arena mill opera citadel palace pagoda"
+        " windmill"
+    ),
     "weather": "cloudy clear stormy hazy overcast bright thundery misty grey cloudless leaden dull",
-    "material": "oak iron glass marble ivory copper clay bronze amber slate bone soapstone granite jade",
-    "room": "cellar attic kitchen pantry garage stable bathroom library shed hallway laundry nursery",
+    "material": (
+        "oak iron glass marble ivory copper clay bronze amber slate bone soapstone granite jade"
+    ),
+    "room": (
+        "cellar attic kitchen pantry garage stable bathroom library shed hallway laundry nursery"
+    ),
 }

@@ -1,11 +1,13 @@
-"""Facts of 72 relations and questions about them: does a key understand a question, or has it learned templates?
+"""Facts of 72 relations and questions about them: does a key understand a question, or has it
+learned templates?
 
-A quarter of the families of each kind is held out whole; of the others the third question is never trained. Every
-entity is made up, and those that are tested are never trained (`values.asked_about`). A tested entity also occurs in
-other relations, so that its name alone does not find the fact.
+A quarter of the families of each kind is held out whole; of the others the third question is never
+trained. Every entity is made up, and those that are tested are never trained
+(`values.asked_about`). A tested entity also occurs in other relations, so that its name alone does
+not find the fact.
 
-`LESSONS` are relations that are only ever trained on. They were written later, without sight of those held out, and
-whatever came close to one of these was thrown out (`tuning.closest`).
+`LESSONS` are relations that are only ever trained on. They were written later, without sight of
+those held out, and whatever came close to one of these was thrown out (`tuning.closest`).
 """
 
 from __future__ import annotations
@@ -16,26 +18,39 @@ from dataclasses import dataclass
 from importlib import resources
 
 from memlab import runtime
-from memlab.corpora import text, keys_and_values
+from memlab.corpora import keys_and_values, text
 from memlab.corpora.relation_table import TABLE, VALUES
 
 PARTS = ("trained", "wording", "held out")
-_GIVEN = """Adam Bella Colin Doris Edgar Flora Gavin Hilda Ivan Julia Kevin Linda Martin Nora Owen Petra Ralph Sonia
-Tobias Ursula Vera Walter Yvonne Zoe Agnes Boris Celia Dario Edith Felix Greta Hugo Ilse Jonas Klara Leon Mabel Nils
-Olga Pedro Rhea Silas Tilda Umar Viola Wanda Xenia Yusuf""".split()
-_AFTER = {"town": ("", "", "ton", "burg", "field", " Bay"), "firm": (" Ltd", " & Sons", " Works", " Group"),
-          "ship": (" Star", " Queen", " Wave", " Spirit"), "school": (" School",),
-          "team": (" United", " Rovers", " City", " Athletic"), "hotel": (" Inn", " Hotel", " Lodge"),
-          "river": ("", "", "a"), "band": (" Brothers", "s", " Trio"), "building": (" House", " Tower", " Bridge"),
-          "plant": ("", "wort", "ia"), "medicine": ("", "ol", "ine"), "program": ("", "Edit", "Base"),
-          "country": ("ia", "land", "stan"), "restaurant": (" Grill", " Bistro", " Kitchen"), "car": ("", " GT"),
-          "planet": ("", " Prime"), "festival": (" Festival", " Fair", " Fest")}
+_GIVEN = """Adam Bella Colin Doris Edgar Flora Gavin Hilda Ivan Julia Kevin Linda Martin Nora Owen
+Petra Ralph Sonia Tobias Ursula Vera Walter Yvonne Zoe Agnes Boris Celia Dario Edith Felix Greta
+Hugo Ilse Jonas Klara Leon Mabel Nils Olga Pedro Rhea Silas Tilda Umar Viola Wanda Xenia
+Yusuf""".split()
+_AFTER = {
+    "town": ("", "", "ton", "burg", "field", " Bay"),
+    "firm": (" Ltd", " & Sons", " Works", " Group"),
+    "ship": (" Star", " Queen", " Wave", " Spirit"),
+    "school": (" School",),
+    "team": (" United", " Rovers", " City", " Athletic"),
+    "hotel": (" Inn", " Hotel", " Lodge"),
+    "river": ("", "", "a"),
+    "band": (" Brothers", "s", " Trio"),
+    "building": (" House", " Tower", " Bridge"),
+    "plant": ("", "wort", "ia"),
+    "medicine": ("", "ol", "ine"),
+    "program": ("", "Edit", "Base"),
+    "country": ("ia", "land", "stan"),
+    "restaurant": (" Grill", " Bistro", " Kitchen"),
+    "car": ("", " GT"),
+    "planet": ("", " Prime"),
+    "festival": (" Festival", " Fair", " Fest"),
+}
 
 
 @dataclass(frozen=True)
 class Family:
-    """A relation: the kinds of its entity {A} and its value {B}, two statements (a plain one that ends with the value,
-    and a roundabout one), and three questions."""
+    """A relation: the kinds of its entity {A} and its value {B}, two statements (a plain one that
+    ends with the value, and a roundabout one), and three questions."""
 
     kind: str
     value: str
@@ -64,12 +79,20 @@ _TYPES, LESSONS = _lessons()
 _ALL, _VALUES = FAMILIES + LESSONS, VALUES | _TYPES
 KINDS = tuple(dict.fromkeys(family.kind for family in FAMILIES))
 _OF_KIND = {kind: [i for i, family in enumerate(FAMILIES) if family.kind == kind] for kind in KINDS}
-# The draw is older than any measurement and a fixed part of the book. The wordings are not quite: after one look at the
-# share of all held-out questions that a pretrained sentence encoder answers, unclear ones were rewritten, once.
-HELD_OUT = tuple(sorted(i for kind, own in _OF_KIND.items()
-                        for i in runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)))
+# The draw is older than any measurement and a fixed part of the book. The wordings are not quite:
+# after one look at the share of all held-out questions that a pretrained sentence encoder answers,
+# unclear ones were rewritten, once.
+HELD_OUT = tuple(
+    sorted(
+        i
+        for kind, own in _OF_KIND.items()
+        for i in runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)
+    )
+)
 TRAINED = tuple(i for i in range(len(FAMILIES)) if i not in HELD_OUT)
-TAUGHT = TRAINED + tuple(range(len(FAMILIES), len(_ALL)))  # the numbers of LESSONS follow those of FAMILIES
+TAUGHT = TRAINED + tuple(
+    range(len(FAMILIES), len(_ALL))
+)  # the numbers of LESSONS follow those of FAMILIES
 
 
 def _name(rng: random.Random) -> str:
@@ -86,7 +109,11 @@ def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
             made = f"{rng.choice(keys_and_values.QUALITIES)} {rng.choice(keys_and_values.THINGS)}"
             made = f"The {made.title()}" if kind != "object" else made
         else:
-            made = f"{text.made_up_word(rng)}{rng.randrange(10, 100)}" if kind == "machine" else _name(rng)
+            made = (
+                f"{text.made_up_word(rng)}{rng.randrange(10, 100)}"
+                if kind == "machine"
+                else _name(rng)
+            )
             made += rng.choice(_AFTER.get(kind, ("",)))
     return made
 
@@ -96,7 +123,11 @@ def _value(kind: str, rng: random.Random) -> str:
         return rng.choice(_VALUES[kind].split())
     if kind == "year":
         return str(rng.randrange(1400, 2030))
-    return str(rng.randrange(10, 10 ** rng.randint(3, 6))) if kind == "number" else entity(kind, rng, tested=False)
+    return (
+        str(rng.randrange(10, 10 ** rng.randint(3, 6)))
+        if kind == "number"
+        else entity(kind, rng, tested=False)
+    )
 
 
 @dataclass(frozen=True)
@@ -112,25 +143,39 @@ class Fact:
     @property
     def stem(self) -> str:
         """The sentence up to its value, or nothing if the value is not the end."""
-        return self.sentence.removesuffix(f" {self.value}.") if self.sentence.endswith(f" {self.value}.") else ""
+        return (
+            self.sentence.removesuffix(f" {self.value}.")
+            if self.sentence.endswith(f" {self.value}.")
+            else ""
+        )
 
 
 def fact(family: int, who: str, rng: random.Random) -> Fact:
-    """A fact about an entity in one of the two wordings, with a new value; `family` counts FAMILIES, then LESSONS."""
+    """A fact about an entity in one of the two wordings, with a new value; `family` counts
+    FAMILIES, then LESSONS."""
     value, wording = _value(_ALL[family].value, rng), rng.randrange(2)
-    return Fact(family, who, value, wording == 0, _ALL[family].statements[wording].format(A=who, B=value))
+    return Fact(
+        family, who, value, wording == 0, _ALL[family].statements[wording].format(A=who, B=value)
+    )
 
 
-# ---- training --------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
-def training_pairs(step: int, *, count: int = 112, seed: int = 0, families: Sequence[int] = TRAINED,
-                   ) -> list[tuple[Fact, str]]:
-    """Facts and questions for one step of contrastive training, each (family, entity) once: of `families` alone
-    (`TRAINED`, `TAUGHT` or some of them), with entities and wordings that are trained.
+def training_pairs(
+    step: int,
+    *,
+    count: int = 112,
+    seed: int = 0,
+    families: Sequence[int] = TRAINED,
+) -> list[tuple[Fact, str]]:
+    """Facts and questions for one step of contrastive training, each (family, entity) once: of
+    `families` alone (`TRAINED`, `TAUGHT` or some of them), with entities and wordings that are
+    trained.
 
-    Half are about entities with four relations each, a quarter relations with eight entities each, some of whose names
-    begin alike; the rest are single. So a key has to tell apart both who is meant and what is asked.
+    Half are about entities with four relations each, a quarter relations with eight entities each,
+    some of whose names begin alike; the rest are single. So a key has to tell apart both who is
+    meant and what is asked.
     """
     rng = runtime.python_random(seed, "relations", step)
     of_kind: dict[str, list[int]] = {}
@@ -144,13 +189,18 @@ def training_pairs(step: int, *, count: int = 112, seed: int = 0, families: Sequ
     while len(wanted) < count * 3 // 4:
         family = rng.choice(families)
         first = entity(_ALL[family].kind, rng, tested=False)
-        wanted += [(family, first), *((family, _alike(first, _ALL[family].kind, rng)) for _ in range(3))]
+        wanted += [
+            (family, first),
+            *((family, _alike(first, _ALL[family].kind, rng)) for _ in range(3)),
+        ]
         wanted += [(family, entity(_ALL[family].kind, rng, tested=False)) for _ in range(4)]
     while len(wanted) < count:
         family = rng.choice(families)
         wanted.append((family, entity(_ALL[family].kind, rng, tested=False)))
-    return [(fact(family, who, rng), rng.choice(_trained_questions(family)).format(A=who))
-            for family, who in dict.fromkeys(wanted[:count])]
+    return [
+        (fact(family, who, rng), rng.choice(_trained_questions(family)).format(A=who))
+        for family, who in dict.fromkeys(wanted[:count])
+    ]
 
 
 def _trained_questions(family: int) -> tuple[str, ...]:
@@ -162,17 +212,20 @@ def _alike(who: str, kind: str, rng: random.Random) -> str:
     first, *rest = who.split()
     if not rest:
         return entity(kind, rng, tested=False)
-    while keys_and_values.asked_about(other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))):
+    while keys_and_values.asked_about(
+        other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))
+    ):
         pass
     return other
 
 
-# ---- tests -----------------------------------------------------------------------------------------------------------
+# ---- tests ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Query:
-    """A question, the row of the fact that answers it, the stem of that fact (or none), and the answer."""
+    """A question, the row of the fact that answers it, the stem of that fact (or none), and the
+    answer."""
 
     row: int
     family: int
@@ -183,26 +236,33 @@ class Query:
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Facts, of which some are asked about; the others are about the same entities or of the same relations."""
+    """Facts, of which some are asked about; the others are about the same entities or of the same
+    relations."""
 
     facts: tuple[Fact, ...]
     queries: tuple[Query, ...]
 
     def scattered(self, lines: Sequence[str], seed: int = 0) -> tuple[list[str], list[int]]:
-        """The facts at random places among other lines, which keep their order, and the place of each fact."""
+        """The facts at random places among other lines, which keep their order, and the place of
+        each fact."""
         total = len(lines) + len(self.facts)
-        places = runtime.python_random(seed, "scattered", total).sample(range(total), len(self.facts))
+        places = runtime.python_random(seed, "scattered", total).sample(
+            range(total), len(self.facts)
+        )
         at = {place: one.sentence for place, one in zip(places, self.facts, strict=True)}
         rest = iter(lines)
         return [at[i] if i in at else next(rest) for i in range(total)], places
 
 
-def question_set(part: str, seed: int = 0, *, entities: tuple[int, int] = (3, 6), others: int = 3) -> QuestionSet:
-    """Questions about new entities, `entities` (from, to) of them for each family of a part, each entity also in
-    `others` other relations of its kind, of any part.
+def question_set(
+    part: str, seed: int = 0, *, entities: tuple[int, int] = (3, 6), others: int = 3
+) -> QuestionSet:
+    """Questions about new entities, `entities` (from, to) of them for each family of a part, each
+    entity also in `others` other relations of its kind, of any part.
 
-    "trained": families and wordings that are trained; "wording": the third question of those families; "held out":
-    families that are never trained, any of their questions. ValueError for another part.
+    "trained": families and wordings that are trained; "wording": the third question of those
+    families; "held out": families that are never trained, any of their questions. ValueError for
+    another part.
     """
     if part not in PARTS:
         raise ValueError(f"unknown part {part!r}: expected one of {', '.join(PARTS)}")
@@ -217,7 +277,9 @@ def question_set(part: str, seed: int = 0, *, entities: tuple[int, int] = (3, 6)
                 pass
             known.add(who)
             own = fact(family, who, rng)
-            question = rng.choice({"trained": asked[:2], "wording": asked[2:], "held out": asked}[part])
+            question = rng.choice(
+                {"trained": asked[:2], "wording": asked[2:], "held out": asked}[part]
+            )
             queries.append(Query(len(facts), family, question.format(A=who), own.stem, own.value))
             rest = [i for i in _OF_KIND[kind] if i != family]
             facts += [own, *(fact(i, who, rng) for i in rng.sample(rest, min(others, len(rest))))]

@@ -1,8 +1,9 @@
-"""Verses that obey rules: what a wrong recitation can get right. And poets without a network: chains, collages, dice.
+"""Verses that obey rules: what a wrong recitation can get right. And poets without a network:
+chains, collages, dice.
 
-A verse has four lines of four words: adjective, noun, verb, ending. Every ending rhymes with the one before, and is
-another word; the noun of line 1 is the one in the title. All else is drawn evenly. Ids: 16 words of each kind, then
-authors. All functions are pure in (parameters, seed).
+A verse has four lines of four words: adjective, noun, verb, ending. Every ending rhymes with the
+one before, and is another word; the noun of line 1 is the one in the title. All else is drawn
+evenly. Ids: 16 words of each kind, then authors. All functions are pure in (parameters, seed).
 """
 
 from __future__ import annotations
@@ -18,13 +19,20 @@ from memlab import runtime
 from memlab.corpora.poems import Poems, author_list
 
 # Adjectives, nouns, verbs, endings; four endings of a sound stand together.
-WORDS = tuple("""pale cold old deep soft dark green lost wild thin grey proud small slow bright blind
+WORDS = tuple(
+    """
+pale cold old deep soft dark green lost wild thin grey proud small slow bright blind
 moon river door stone wolf boat king bell tree cloud ghost horse road lamp star leaf
-meets finds leaves fears brings calls hides holds loses paints breaks follows crosses counts wakes wants
-snow crow glow bow night light flight sight rain grain train plain shore store lore score""".split())
+meets finds leaves fears brings calls hides holds
+loses paints breaks follows crosses counts wakes wants
+snow crow glow bow night light flight sight rain grain train plain shore store lore score
+""".split()
+)
 KINDS, EACH, PER_SOUND, LINES, AUTHORS = 4, 16, 4, 4, 16
 VOCABULARY = KINDS * EACH
-BITS = 12 * 4 + 3 * math.log2(PER_SOUND - 1)  # 4 bits a word; three must rhyme, and the title gives one away
+BITS = 12 * 4 + 3 * math.log2(
+    PER_SOUND - 1
+)  # 4 bits a word; three must rhyme, and the title gives one away
 
 
 class Verses(Poems):
@@ -39,20 +47,29 @@ class Verses(Poems):
 
 
 def verses(count: int = 96, *, seed: int = 0, fresh: bool = False) -> Verses:
-    """`count` verses that obey the rules, under unique keys: author, adjective, noun. 52.8 bits each.
+    """`count` verses that obey the rules, under unique keys: author, adjective, noun. 52.8 bits
+    each.
 
-    With `fresh` others, under keys that occur in no verse of the first set. ValueError if there are not enough keys.
+    With `fresh` others, under keys that occur in no verse of the first set. ValueError if there are
+    not enough keys.
     """
     space = AUTHORS * EACH * EACH
     if not 1 <= count <= space // 2:
         raise ValueError(f"expected 1 to {space // 2} verses, got {count}")
     numbers = runtime.python_random(seed, "verse keys").sample(range(space), 2 * count)
     chosen = torch.tensor(numbers[count:] if fresh else numbers[:count])
-    keys = torch.stack([VOCABULARY + chosen % AUTHORS, chosen // AUTHORS % EACH, EACH + chosen // AUTHORS // EACH], 1)
-    return Verses(keys, dice(keys, seed=seed, scope="fresh" if fresh else "first"), VOCABULARY, AUTHORS, BITS)
+    keys = torch.stack(
+        [VOCABULARY + chosen % AUTHORS, chosen // AUTHORS % EACH, EACH + chosen // AUTHORS // EACH],
+        1,
+    )
+    return Verses(
+        keys, dice(keys, seed=seed, scope="fresh" if fresh else "first"), VOCABULARY, AUTHORS, BITS
+    )
 
 
-def dice(keys: Int[Tensor, "poem key"], *, seed: int = 0, scope: str = "dice") -> Int[Tensor, "poem word"]:
+def dice(
+    keys: Int[Tensor, "poem key"], *, seed: int = 0, scope: str = "dice"
+) -> Int[Tensor, "poem word"]:
     """Poems to these titles by dice that know the rules, and no poem."""
     draw = runtime.generator(seed, "verses", scope)
     lines = torch.randint(EACH, (len(keys), LINES, KINDS), generator=draw)
@@ -64,13 +81,16 @@ def dice(keys: Int[Tensor, "poem key"], *, seed: int = 0, scope: str = "dice") -
 
 
 def unrhymed(poems: Verses, seed: int = 0) -> Verses:
-    """The same verses with all endings drawn anew, each on its own: what there is to learn but for the rhymes."""
+    """The same verses with all endings drawn anew, each on its own: what there is to learn but for
+    the rhymes."""
     draw, bodies = runtime.generator(seed, "verses", "unrhymed"), poems.bodies.clone()
-    bodies[:, KINDS - 1 :: KINDS] = VOCABULARY - EACH + torch.randint(EACH, (len(poems), LINES), generator=draw)
+    bodies[:, KINDS - 1 :: KINDS] = (
+        VOCABULARY - EACH + torch.randint(EACH, (len(poems), LINES), generator=draw)
+    )
     return Verses(poems.keys, bodies, VOCABULARY, AUTHORS, 15 * 4.0)
 
 
-# ---- what a poem gets right ------------------------------------------------------------------------------------------
+# ---- what a poem gets right ----------------------------------------------------------------------
 
 
 def grammar(bodies: Int[Tensor, "poem word"]) -> Float[Tensor, " poem"]:
@@ -80,46 +100,74 @@ def grammar(bodies: Int[Tensor, "poem word"]) -> Float[Tensor, " poem"]:
 
 
 def rhyme(bodies: Int[Tensor, "poem word"]) -> Float[Tensor, " poem"]:
-    """The share of neighbouring lines that end on two words of the same sound; 3/16 for endings drawn evenly."""
+    """The share of neighbouring lines that end on two words of the same sound; 3/16 for endings
+    drawn evenly."""
     last = bodies[:, KINDS - 1 :: KINDS]
     ends = (last >= VOCABULARY - EACH) & (last < VOCABULARY)
     one, two = last[:, :-1], last[:, 1:]
-    return ((one // PER_SOUND == two // PER_SOUND) & (one != two) & ends[:, :-1] & ends[:, 1:]).double().mean(1)
+    return (
+        ((one // PER_SOUND == two // PER_SOUND) & (one != two) & ends[:, :-1] & ends[:, 1:])
+        .double()
+        .mean(1)
+    )
 
 
-def titled(bodies: Int[Tensor, "poem word"], keys: Int[Tensor, "poem key"]) -> Bool[Tensor, " poem"]:
+def titled(
+    bodies: Int[Tensor, "poem word"], keys: Int[Tensor, "poem key"]
+) -> Bool[Tensor, " poem"]:
     """Whether the noun of the first line is the one in the title; 1/16 for a noun drawn evenly."""
     return bodies[:, 1] == keys[:, 2]
 
 
-def longest_copy(bodies: Int[Tensor, "poem word"], known: Int[Tensor, "other word"]) -> Int[Tensor, " poem"]:
-    """The length of the longest run of words that also occurs, anywhere, in one of the known poems."""
+def longest_copy(
+    bodies: Int[Tensor, "poem word"], known: Int[Tensor, "other word"]
+) -> Int[Tensor, " poem"]:
+    """The length of the longest run of words that also occurs, anywhere, in one of the known
+    poems."""
     length = bodies.shape[1]
-    runs = {tuple(poem[i : i + n]) for poem in known.tolist() for n in range(1, length + 1)
-            for i in range(len(poem) - n + 1)}
+    runs = {
+        tuple(poem[i : i + n])
+        for poem in known.tolist()
+        for n in range(1, length + 1)
+        for i in range(len(poem) - n + 1)
+    }
 
     def longest(poem: list[int]) -> int:
-        return next((n for n in range(length, 0, -1)
-                     if any(tuple(poem[i : i + n]) in runs for i in range(length - n + 1))), 0)
+        return next(
+            (
+                n
+                for n in range(length, 0, -1)
+                if any(tuple(poem[i : i + n]) in runs for i in range(length - n + 1))
+            ),
+            0,
+        )
 
     return torch.tensor([longest(poem) for poem in bodies.tolist()])
 
 
-def rules(bodies: Int[Tensor, "poem word"], keys: Int[Tensor, "poem key"],
-          known: Int[Tensor, "other word"]) -> dict[str, float]:
-    """Means over poems: the rules kept, and the longest run copied from the known poems, in words."""
-    return {"grammar": float(grammar(bodies).mean()), "rhyme": float(rhyme(bodies).mean()),
-            "title": float(titled(bodies, keys).double().mean()),
-            "copied": float(longest_copy(bodies, known).double().mean())}
+def rules(
+    bodies: Int[Tensor, "poem word"],
+    keys: Int[Tensor, "poem key"],
+    known: Int[Tensor, "other word"],
+) -> dict[str, float]:
+    """Means over poems: the rules kept, and the longest run copied from the known poems, in
+    words."""
+    return {
+        "grammar": float(grammar(bodies).mean()),
+        "rhyme": float(rhyme(bodies).mean()),
+        "title": float(titled(bodies, keys).double().mean()),
+        "copied": float(longest_copy(bodies, known).double().mean()),
+    }
 
 
-# ---- poets to compare with -------------------------------------------------------------------------------------------
+# ---- poets to compare with -----------------------------------------------------------------------
 
 
 def markov(poems: Poems, count: int, order: int = 1, *, seed: int = 0) -> Int[Tensor, "poem word"]:
     """Poems by a Markov chain: every word is drawn as in the poems after the same `order` words.
 
-    A run of words that ends its only poem goes on after a shorter one. ValueError for an order below 1.
+    A run of words that ends its only poem goes on after a shorter one. ValueError for an order
+    below 1.
     """
     if order < 1:
         raise ValueError(f"expected an order of at least 1, got {order}")
@@ -134,17 +182,24 @@ def markov(poems: Poems, count: int, order: int = 1, *, seed: int = 0) -> Int[Te
     def one() -> list[int]:
         said = [draw.choice(first)]
         while len(said) < poems.bodies.shape[1]:
-            past = next(p for n in range(min(order, len(said)), -1, -1) if (p := tuple(said[len(said) - n :])) in after)
+            past = next(
+                p
+                for n in range(min(order, len(said)), -1, -1)
+                if (p := tuple(said[len(said) - n :])) in after
+            )
             said.append(draw.choice(after[past]))
         return said
 
     return torch.tensor([one() for _ in range(count)])
 
 
-def collage(poems: Poems, keys: Int[Tensor, "poem key"], lines: int = 1, *, seed: int = 0) -> Int[Tensor, "poem word"]:
+def collage(
+    poems: Poems, keys: Int[Tensor, "poem key"], lines: int = 1, *, seed: int = 0
+) -> Int[Tensor, "poem word"]:
     """Poems of whole lines cut out of the known ones, `lines` at a time, each in its place.
 
-    The first piece comes from a poem whose title has the noun that is asked for, where there is one.
+    The first piece comes from a poem whose title has the noun that is asked for, where there is
+    one.
     """
     if lines not in (1, 2, 4):
         raise ValueError(f"expected 1, 2 or 4 lines at a time, got {lines}")
@@ -153,6 +208,9 @@ def collage(poems: Poems, keys: Int[Tensor, "poem key"], lines: int = 1, *, seed
     made = []
     for key in keys:
         fitting = (poems.keys[:, 2] == key[2]).nonzero().flatten().tolist() or range(len(poems))
-        sources = [draw.choice(fitting), *(draw.randrange(len(poems)) for _ in range(pieces.shape[1] - 1))]
+        sources = [
+            draw.choice(fitting),
+            *(draw.randrange(len(poems)) for _ in range(pieces.shape[1] - 1)),
+        ]
         made.append(torch.cat([pieces[source, i] for i, source in enumerate(sources)]))
     return torch.stack(made)

@@ -1,16 +1,18 @@
-"""Tasks in which one look-up is not enough, or finds too much: the families of RULER (Hsieh et al. 2024) in wordings of
-our own, facts that share no word with their question, and questions that the haystack does not answer.
+"""Tasks in which one look-up is not enough, or finds too much: the families of RULER (Hsieh et al.
+2024) in wordings of our own, facts that share no word with their question, and questions that the
+haystack does not answer.
 
     single        one fact, one key
     multi-key     `count` more facts whose keys are near the one that is asked about
     multi-value   `count` facts of the same key
     multi-query   `count` keys are asked about at once
-    tracking      a variable, `count` others that get its value one from the other: which have the value?
+    tracking      a variable, `count` others that get its value one from the other: which have the
+                  value?
     chain         the same facts: what is the value of the last?
     mismatch      question and fact share no content word; `count` more facts of that kind
 
-Everything is a pure function of (task, length, depth, seed, split), for any tokenizer. Two splits of wordings: choices
-are made on "dev", and only "test" is reported.
+Everything is a pure function of (task, length, depth, seed, split), for any tokenizer. Two splits
+of wordings: choices are made on "dev", and only "test" is reported.
 """
 
 from __future__ import annotations
@@ -24,18 +26,27 @@ from functools import lru_cache
 from itertools import pairwise
 
 from memlab import runtime
-from memlab.corpora import needles, text, keys_and_values
-from memlab.corpora.no_shared_words import PAIRS
+from memlab.corpora import keys_and_values, needles, text
 from memlab.corpora.needles import Encode, Haystack, Rows, Segments, cut
+from memlab.corpora.no_shared_words import PAIRS
 
 KINDS = ("single", "multi-key", "multi-value", "multi-query", "tracking", "chain", "mismatch")
 SOURCES = ("filler", "documentation", "needles")
 DEPTHS = tuple(step / 10 for step in range(11))
 _NOUNS = {"number": "number", "word": "word", "uuid": "identifier"}
-_FACT = {"test": "A secret {noun} of the {key} is {value}.", "dev": "The {key} answers to the {noun} {value}."}
-_QUESTION = {"test": "Which secret {noun}s belong to the {keys}?", "dev": "Which {noun}s are answers of the {keys}?"}
+_FACT = {
+    "test": "A secret {noun} of the {key} is {value}.",
+    "dev": "The {key} answers to the {noun} {value}.",
+}
+_QUESTION = {
+    "test": "Which secret {noun}s belong to the {keys}?",
+    "dev": "Which {noun}s are answers of the {keys}?",
+}
 _SET = {"test": "Variable {name} is set to {value}.", "dev": "Let {name} hold {value}."}
-_COPY = {"test": "Variable {name} is set to variable {value}.", "dev": "Let {name} hold what {value} holds."}
+_COPY = {
+    "test": "Variable {name} is set to variable {value}.",
+    "dev": "Let {name} hold what {value} holds.",
+}
 _WHICH = {"test": "Which variables have the value {value}?", "dev": "Who holds {value}?"}
 _WHAT = {"test": "Which value does variable {name} have?", "dev": "What does {name} hold?"}
 _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -43,8 +54,9 @@ _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Task:
-    """What is hidden and asked. `present` False: the same task without the facts that answer it, so that nothing is
-    the right answer. ValueError for an unknown kind, a count below 1, or what `values.check` refuses."""
+    """What is hidden and asked. `present` False: the same task without the facts that answer it, so
+    that nothing is the right answer. ValueError for an unknown kind, a count below 1, or what
+    `values.check` refuses."""
 
     kind: str
     values: str = "number"
@@ -62,8 +74,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Puzzle:
-    """A task made. Chains of sentences are hidden, each in its order; the first `needed` chains hold the answers (none
-    of both: the haystack does not tell). `cues` are the words to look the facts up with, where there are such."""
+    """A task made. Chains of sentences are hidden, each in its order; the first `needed` chains
+    hold the answers (none of both: the haystack does not tell). `cues` are the words to look the
+    facts up with, where there are such."""
 
     task: Task
     chains: tuple[tuple[str, ...], ...]
@@ -73,20 +86,35 @@ class Puzzle:
     answers: tuple[str, ...]
 
 
-def puzzle(task: Task, seed: int, *, split: str = "test", avoid: frozenset[str] = frozenset()) -> Puzzle:
-    """The facts and the question of a task; names and values are new in every fact, and none is in `avoid` (words in
-    lower case). ValueError for an unknown split, or a count that mismatch has not enough pairs for."""
+def puzzle(
+    task: Task, seed: int, *, split: str = "test", avoid: frozenset[str] = frozenset()
+) -> Puzzle:
+    """The facts and the question of a task; names and values are new in every fact, and none is in
+    `avoid` (words in lower case). ValueError for an unknown split, or a count that mismatch has not
+    enough pairs for."""
     needles.known_split(split)
-    rng = runtime.python_random(seed, "ruler", task.kind, task.values, task.digits, task.count, split)
-    make = {"tracking": _variables, "chain": _variables, "mismatch": _mismatch}.get(task.kind, _facts)
+    rng = runtime.python_random(
+        seed, "ruler", task.kind, task.values, task.digits, task.count, split
+    )
+    make = {"tracking": _variables, "chain": _variables, "mismatch": _mismatch}.get(
+        task.kind, _facts
+    )
     made = make(task, rng, split, avoid)
-    return made if task.present else replace(made, chains=made.chains[made.needed :], needed=0, answers=())
+    return (
+        made
+        if task.present
+        else replace(made, chains=made.chains[made.needed :], needed=0, answers=())
+    )
 
 
-def _values(task: Task, kind: str, count: int, rng: random.Random, avoid: frozenset[str]) -> list[str]:
+def _values(
+    task: Task, kind: str, count: int, rng: random.Random, avoid: frozenset[str]
+) -> list[str]:
     found: list[str] = []
     while len(found) < count:
-        found.append(keys_and_values.new_value(kind, rng, digits=task.digits, taken=avoid.union(found)))
+        found.append(
+            keys_and_values.new_value(kind, rng, digits=task.digits, taken=avoid.union(found))
+        )
     return found
 
 
@@ -103,7 +131,10 @@ def _facts(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) ->
             keys.append(keys_and_values.new_key(rng, keys))
     noun, fact = _NOUNS[task.values], _FACT[split]
     found = _values(task, task.values, len(keys), rng, avoid)
-    chains = tuple((fact.format(noun=noun, key=key, value=value),) for key, value in zip(keys, found, strict=True))
+    chains = tuple(
+        (fact.format(noun=noun, key=key, value=value),)
+        for key, value in zip(keys, found, strict=True)
+    )
     cues = tuple(fact.format(noun=noun, key=key, value="").removesuffix(" .") for key in asked)
     question = _QUESTION[split].format(noun=noun, keys=" and the ".join(asked))
     return Puzzle(task, chains, needed, cues, question, tuple(found[:needed]))
@@ -129,23 +160,36 @@ def _variables(task: Task, rng: random.Random, split: str, avoid: frozenset[str]
 
 def _mismatch(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) -> Puzzle:
     if task.count >= len(PAIRS[split]):
-        raise ValueError(f"expected a count of at most {len(PAIRS[split]) - 1} for mismatch, got {task.count}")
+        raise ValueError(
+            f"expected a count of at most {len(PAIRS[split]) - 1} for mismatch, got {task.count}"
+        )
     pairs = rng.sample(PAIRS[split], task.count + 1)
     people = [name.capitalize() for name in _values(task, "word", len(pairs), rng, avoid)]
     chains = tuple((fact.format(A=name),) for (fact, _), name in zip(pairs, people, strict=True))
     return Puzzle(task, chains, 1, (pairs[0][1],), pairs[0][1], (people[0],))
 
 
-# ---- in a haystack ---------------------------------------------------------------------------------------------------
+# ---- in a haystack -------------------------------------------------------------------------------
 
 
-def haystack(task: Task, tokens: int, encode: Encode, *, limit: int, source: str = "documentation",
-             split: str = "test", seed: int = 0) -> Haystack:
-    """At least `tokens` tokens: `tasks.haystack`, or nothing but other facts ("needles", of the task's kind of value),
-    which share no key and no value with any puzzle. It depends on nothing else of the task, so trials may share it."""
+def haystack(
+    task: Task,
+    tokens: int,
+    encode: Encode,
+    *,
+    limit: int,
+    source: str = "documentation",
+    split: str = "test",
+    seed: int = 0,
+) -> Haystack:
+    """At least `tokens` tokens: `tasks.haystack`, or nothing but other facts ("needles", of the
+    task's kind of value), which share no key and no value with any puzzle. It depends on nothing
+    else of the task, so trials may share it."""
     if source != "needles":
         return needles.haystack(tokens, encode, limit=limit, split=split, source=source, seed=seed)
-    rng = runtime.python_random(seed, "needles", task.values, task.digits, needles.known_split(split))
+    rng = runtime.python_random(
+        seed, "needles", task.values, task.digits, needles.known_split(split)
+    )
     return needles.fill(_needles(task, split, rng), tokens, encode, limit=limit)
 
 
@@ -162,8 +206,8 @@ def _vocabulary(split: str) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Trial:
-    """A puzzle in a haystack: segments in reading order, the rows that hold each needed sentence and those of the other
-    facts, the question and the cues in tokens."""
+    """A puzzle in a haystack: segments in reading order, the rows that hold each needed sentence
+    and those of the other facts, the question and the cues in tokens."""
 
     puzzle: Puzzle
     segments: Segments
@@ -179,30 +223,57 @@ class Trial:
         return sum(map(len, self.segments)) + len(self.question)
 
 
-def trial(task: Task, tokens: int, depth: float, seed: int, encode: Encode, *, limit: int = 64,
-          source: str = "documentation", split: str = "test", hay: Haystack | None = None, reserve: int = 2) -> Trial:
-    """A prompt of at most `tokens` tokens, `reserve` of them left free. Facts lie between whole sentences: the first
-    needed one with the share `depth` of the sentences before it, what follows it in a chain behind it, all others
-    anywhere. Those do not move with the depth. ValueError for a depth outside 0 … 1, or a prompt too short."""
+def trial(
+    task: Task,
+    tokens: int,
+    depth: float,
+    seed: int,
+    encode: Encode,
+    *,
+    limit: int = 64,
+    source: str = "documentation",
+    split: str = "test",
+    hay: Haystack | None = None,
+    reserve: int = 2,
+) -> Trial:
+    """A prompt of at most `tokens` tokens, `reserve` of them left free. Facts lie between whole
+    sentences: the first needed one with the share `depth` of the sentences before it, what follows
+    it in a chain behind it, all others anywhere. Those do not move with the depth. ValueError for a
+    depth outside 0 … 1, or a prompt too short."""
     if not 0 <= depth <= 1:
         raise ValueError(f"expected a depth between 0 and 1, got {depth}")
     avoid = _vocabulary(needles.known_split(split)) if source == "documentation" else frozenset()
     made = puzzle(task, seed, split=split, avoid=avoid)
     question, *cues = encode([" " + one for one in (made.question, *made.cues)])
-    own = [cut([ids], limit) for ids in encode([" " + one for chain in made.chains for one in chain])]
+    own = [
+        cut([ids], limit) for ids in encode([" " + one for chain in made.chains for one in chain])
+    ]
     room = tokens - reserve - len(question) - sum(len(piece) for pieces in own for piece in pieces)
     if room < 0:
-        raise ValueError(f"the facts and the question need {tokens - room} tokens, the prompt has {tokens}")
-    hay = hay or haystack(task, max(room, 1), encode, limit=limit, source=source, split=split, seed=seed)
+        raise ValueError(
+            f"the facts and the question need {tokens - room} tokens, the prompt has {tokens}"
+        )
+    hay = hay or haystack(
+        task, max(room, 1), encode, limit=limit, source=source, split=split, seed=seed
+    )
     if hay.tokens < room:
         raise ValueError(f"expected a haystack of at least {room} tokens, got {hay.tokens}")
     gaps = hay.starts[: bisect_right(hay.starts, hay.fitting(room))]
-    shares = _shares(made, depth, runtime.python_random(seed, "places", task.kind, task.count, split))
+    shares = _shares(
+        made, depth, runtime.python_random(seed, "places", task.kind, task.count, split)
+    )
     places = [gaps[round(share * (len(gaps) - 1))] for share in shares]
     segments, rows = needles.insert(hay.segments[: gaps[-1]], own, places)
     needed = sum(map(len, made.chains[: made.needed]))
-    return Trial(made, segments, tuple(rows[:needed]), tuple(rows[needed:]), tuple(question), tuple(map(tuple, cues)),
-                 depth)
+    return Trial(
+        made,
+        segments,
+        tuple(rows[:needed]),
+        tuple(rows[needed:]),
+        tuple(question),
+        tuple(map(tuple, cues)),
+        depth,
+    )
 
 
 def _shares(made: Puzzle, depth: float, rng: random.Random) -> list[float]:

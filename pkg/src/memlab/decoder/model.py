@@ -1,10 +1,12 @@
-"""A decoder that reads an external memory: encoder → memory → decoder, behind the Hugging Face contract.
+"""A decoder that reads an external memory: encoder → memory → decoder, behind the Hugging Face
+contract.
 
-A segment of text (a sentence, at most `segment_tokens` tokens) becomes one latent vector and one unit key. The
-memory, which is not part of the model, stores both (`memlab.memories.KeyValue`, in ordinary RAM). A cue becomes a
-query key; the latent that the memory returns is turned into a short prefix of the decoder, any stock causal language
-model, which then writes the segment out. This is Larimar's plan (Das et al., arXiv 2403.11901) with three changes:
-keys and values are separate, the address is the nearest key, and a latent keeps the order of its tokens.
+A segment of text (a sentence, at most `segment_tokens` tokens) becomes one latent vector and one
+unit key. The memory, which is not part of the model, stores both (`memlab.memories.KeyValue`, in
+ordinary RAM). A cue becomes a query key; the latent that the memory returns is turned into a short
+prefix of the decoder, any stock causal language model, which then writes the segment out. This is
+Larimar's plan (Das et al., arXiv 2403.11901) with three changes: keys and values are separate, the
+address is the nearest key, and a latent keeps the order of its tokens.
 
     latents, keys = model.encode(segment_ids)          # (batch, latent), (batch, key)
     queries = model.encode_keys(cue_ids)               # (batch, key)
@@ -23,19 +25,27 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils import ModelOutput
 
 from memlab.decoder.encoder import SegmentEncoder
 
 
 class MemoryDecoderConfig(PreTrainedConfig):
-    """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal language model.
+    """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal
+    language model.
 
     `latent_width` numbers per segment, split over `slots` prefix positions that each see
-    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. The decoder takes up to
-    `reads` latents at once, and writes their segments with the token `separator` between. `attention` is the kernel
-    that the stock model uses: the fused ones' backward pass in bfloat16 is many times slower on CPUs.
+    `segment_tokens / slots` consecutive tokens; keys have `key_width` numbers and length one. The
+    decoder takes up to `reads` latents at once, and writes their segments with the token
+    `separator` between. `attention` is the kernel that the stock model uses: the fused ones'
+    backward pass in bfloat16 is many times slower on CPUs.
     """
 
     model_type = "memory-decoder"
@@ -43,38 +53,92 @@ class MemoryDecoderConfig(PreTrainedConfig):
 
     @property
     def stretch(self) -> int:
-        """Positions of one segment in the text: its tokens, the mark before it and the one behind it."""
+        """Positions of one segment in the text: its tokens, the mark before it and the one behind
+        it."""
         return self.segment_tokens + 2
 
-    def __init__(self, text_config: Any = None, latent_width: int = 1024, key_width: int = 128, slots: int = 64,
-                 segment_tokens: int = 64, reads: int = 2, encoder_layers: int = 2, encoder_heads: int = 4,
-                 attention: str = "eager", sharpness: float = 20.0, separator: int = 3, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        text_config: Any = None,
+        latent_width: int = 1024,
+        key_width: int = 128,
+        slots: int = 64,
+        segment_tokens: int = 64,
+        reads: int = 2,
+        encoder_layers: int = 2,
+        encoder_heads: int = 4,
+        attention: str = "eager",
+        sharpness: float = 20.0,
+        separator: int = 3,
+        **kwargs: Any,
+    ) -> None:
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else tiny_text_config()
-        self.latent_width, self.key_width, self.slots, self.attention = latent_width, key_width, slots, attention
+        self.latent_width, self.key_width, self.slots, self.attention = (
+            latent_width,
+            key_width,
+            slots,
+            attention,
+        )
         self.sharpness, self.reads, self.separator = sharpness, reads, separator
-        self.segment_tokens, self.encoder_layers, self.encoder_heads = segment_tokens, encoder_layers, encoder_heads
-        for name in ("latent_width", "key_width", "slots", "segment_tokens", "reads", "encoder_layers",
-                     "encoder_heads"):
+        self.segment_tokens, self.encoder_layers, self.encoder_heads = (
+            segment_tokens,
+            encoder_layers,
+            encoder_heads,
+        )
+        for name in (
+            "latent_width",
+            "key_width",
+            "slots",
+            "segment_tokens",
+            "reads",
+            "encoder_layers",
+            "encoder_heads",
+        ):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be a positive whole number, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"{name} must be a positive whole number, got {getattr(self, name)!r}"
+                )
         for big in ("latent_width", "segment_tokens"):
             if getattr(self, big) % slots:
-                raise ValueError(f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}")
-        positions, need = getattr(self.text_config, "max_position_embeddings", None), reads * (slots + self.stretch)
+                raise ValueError(
+                    f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}"
+                )
+        positions, need = (
+            getattr(self.text_config, "max_position_embeddings", None),
+            reads * (slots + self.stretch),
+        )
         if positions is not None and positions < need:
-            raise ValueError(f"the decoder must hold at least {need} positions for {reads} segments, got {positions}")
-        kwargs.setdefault("tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False)))
+            raise ValueError(
+                f"the decoder must hold at least {need} positions for {reads} segments, got"
+                f" {positions}"
+            )
+        kwargs.setdefault(
+            "tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False))
+        )
         super().__init__(**kwargs)
 
 
-def tiny_text_config(vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4,
-                     positions: int = 260) -> GPT2Config:
+def tiny_text_config(
+    vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4, positions: int = 260
+) -> GPT2Config:
     """The stock GPT-2 config that the book's decoder uses by default."""
-    return GPT2Config(vocab_size=vocabulary, n_embd=width, n_layer=layers, n_head=heads, n_positions=positions,
-                      resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, activation_function="relu",
-                      initializer_range=0.06, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+    return GPT2Config(
+        vocab_size=vocabulary,
+        n_embd=width,
+        n_layer=layers,
+        n_head=heads,
+        n_positions=positions,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        activation_function="relu",
+        initializer_range=0.06,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
 
 
 @dataclass
@@ -88,20 +152,31 @@ class MemoryDecoderOutput(ModelOutput):
 
 
 class MemoryDecoder(PreTrainedModel):
-    """Encoder and decoder; the memory between them is passed in as tensors (`latents`) and owned by the caller."""
+    """Encoder and decoder; the memory between them is passed in as tensors (`latents`) and owned by
+    the caller."""
 
     config_class = MemoryDecoderConfig
     base_model_prefix = "memory_decoder"
     main_input_name = "input_ids"
-    accepts_loss_kwargs = False  # the loss is a mean: Trainer has to divide it by its accumulation steps
+    accepts_loss_kwargs = (
+        False  # the loss is a mean: Trainer has to divide it by its accumulation steps
+    )
 
     def __init__(self, config: MemoryDecoderConfig) -> None:
         super().__init__(config)
-        self.decoder = AutoModelForCausalLM.from_config(config.text_config, attn_implementation=config.attention)
+        self.decoder = AutoModelForCausalLM.from_config(
+            config.text_config, attn_implementation=config.attention
+        )
         width = self.decoder.get_input_embeddings().weight.shape[1]
         self.encoder = SegmentEncoder(
-            width, latent_width=config.latent_width, key_width=config.key_width, slots=config.slots,
-            segment_tokens=config.segment_tokens, layers=config.encoder_layers, heads=config.encoder_heads)
+            width,
+            latent_width=config.latent_width,
+            key_width=config.key_width,
+            slots=config.slots,
+            segment_tokens=config.segment_tokens,
+            layers=config.encoder_layers,
+            heads=config.encoder_heads,
+        )
         self.to_prefix = nn.Linear(config.latent_width // config.slots, width, bias=False)
         self.prefix_positions = nn.Parameter(torch.randn(config.slots, width) * 0.02)
         self.rank = nn.Parameter(torch.randn(config.reads, width) * 0.02)
@@ -110,8 +185,8 @@ class MemoryDecoder(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As usual, with weights in memory of their own: where the file is mapped they lie unaligned, and the same
-        product of the same numbers may be rounded differently there."""
+        """As usual, with weights in memory of their own: where the file is mapped they lie
+        unaligned, and the same product of the same numbers may be rounded differently there."""
         loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for tensor in (*model.parameters(), *model.buffers()):
@@ -122,7 +197,8 @@ class MemoryDecoder(PreTrainedModel):
         """Keep torch's own start for the encoder; the decoder starts as its class says."""
 
     def get_input_embeddings(self) -> nn.Module:
-        """The one token table: encoder, decoder and (where the decoder ties it) output layer share it."""
+        """The one token table: encoder, decoder and (where the decoder ties it) output layer share
+        it."""
         return self.decoder.get_input_embeddings()
 
     def _embed(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -132,35 +208,53 @@ class MemoryDecoder(PreTrainedModel):
             keep = ids != padding
         return self.get_input_embeddings()(ids), keep
 
-    def encode(self, segment_ids: Int[Tensor, "batch seq"], attention_mask: Tensor | None = None,
-               ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch key"]]:
-        """What the memory stores for each segment: its latent and its unit key. Padding is skipped."""
+    def encode(
+        self,
+        segment_ids: Int[Tensor, "batch seq"],
+        attention_mask: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "batch latent"], Float[Tensor, "batch key"]]:
+        """What the memory stores for each segment: its latent and its unit key. Padding is
+        skipped."""
         embedded, keep = self._embed(segment_ids, attention_mask)
         states = self.encoder.states(embedded, keep)
         return self.encoder.latents(states, keep), self.encoder.keys(embedded, states, keep)
 
-    def encode_keys(self, cue_ids: Int[Tensor, "batch seq"], attention_mask: Tensor | None = None,
-                    ) -> Float[Tensor, "batch key"]:
+    def encode_keys(
+        self,
+        cue_ids: Int[Tensor, "batch seq"],
+        attention_mask: Tensor | None = None,
+    ) -> Float[Tensor, "batch key"]:
         """Unit query keys of cues, made by the same encoder as the stored keys."""
         embedded, keep = self._embed(cue_ids, attention_mask)
         return self.encoder.keys(embedded, self.encoder.states(embedded, keep), keep)
 
-    def prefix(self, latents: Float[Tensor, "batch *read latent"],
-               ) -> tuple[Float[Tensor, "batch read slot width"], Bool[Tensor, "batch read slot"]]:
-        """Larimar's W_M: a read-out becomes input embeddings in front of the text, a slot each; and which slots hold
-        something. Slots behind the last such one of the batch are left out.
+    def prefix(
+        self,
+        latents: Float[Tensor, "batch *read latent"],
+    ) -> tuple[Float[Tensor, "batch read slot width"], Bool[Tensor, "batch read slot"]]:
+        """Larimar's W_M: a read-out becomes input embeddings in front of the text, a slot each; and
+        which slots hold something. Slots behind the last such one of the batch are left out.
 
         ValueError for latents of another width, or more of them than `reads`.
         """
         latents = latents[:, None] if latents.ndim == 2 else latents
         wanted, got = (self.config.reads, self.config.latent_width), tuple(latents.shape[1:])
         if latents.ndim != 3 or not 1 <= got[0] <= wanted[0] or got[1] != wanted[1]:
-            raise ValueError(f"expected 1 to {wanted[0]} latents of width {wanted[1]}, got shape {got}")
-        parts = rearrange(latents.to(self.to_prefix.weight.dtype), "b read (slot c) -> b read slot c",
-                          slot=self.config.slots)
+            raise ValueError(
+                f"expected 1 to {wanted[0]} latents of width {wanted[1]}, got shape {got}"
+            )
+        parts = rearrange(
+            latents.to(self.to_prefix.weight.dtype),
+            "b read (slot c) -> b read slot c",
+            slot=self.config.slots,
+        )
         holds = (parts != 0).any(-1)
         end = int(holds.any(0).any(0).nonzero().max()) + 1 if holds.any() else 1
-        embedded = self.to_prefix(parts[:, :, :end]) + self.prefix_positions[:end] + self.rank[: got[0], None]
+        embedded = (
+            self.to_prefix(parts[:, :, :end])
+            + self.prefix_positions[:end]
+            + self.rank[: got[0], None]
+        )
         return embedded, holds[:, :, :end]
 
     def _with_prefix(self, ids: Tensor, latents: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
@@ -168,31 +262,46 @@ class MemoryDecoder(PreTrainedModel):
         mask = keep.to(ids.dtype)
         prefix, holds = self.prefix(latents)
         reads, end = holds.shape[1:]
-        inputs = {"inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
-                  "attention_mask": torch.cat([holds.flatten(1).to(mask.dtype), mask], 1)}
+        inputs = {
+            "inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
+            "attention_mask": torch.cat([holds.flatten(1).to(mask.dtype), mask], 1),
+        }
         if self._takes_positions:
             firsts = torch.arange(reads, device=ids.device)[:, None] * self.config.slots
             slots = (firsts + torch.arange(end, device=ids.device)).flatten()
-            inputs["position_ids"] = torch.cat([slots.expand(len(ids), -1), self._places(ids, mask.long())], 1)
+            inputs["position_ids"] = torch.cat(
+                [slots.expand(len(ids), -1), self._places(ids, mask.long())], 1
+            )
         return inputs
 
     def _places(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Positions of the text: each segment of an answer has a stretch of its own, so that a token lies as far behind
-        the slot that it is copied from in the second segment as in the first. Padding is not counted."""
+        """Positions of the text: each segment of an answer has a stretch of its own, so that a
+        token lies as far behind the slot that it is copied from in the second segment as in the
+        first. Padding is not counted."""
         count, separators = (mask.cumsum(1) - 1).clamp(min=0), ids == self.config.separator
         number = separators.cumsum(1).clamp(max=self.config.reads - 1)
         within = count - torch.where(separators, count, 0).cummax(1).values
         return self.config.reads * self.config.slots + number * self.config.stretch + within
 
-    def forward(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,
-                attention_mask: Tensor | None = None, labels: Int[Tensor, "batch seq"] | None = None,
-                segment_ids: Tensor | None = None, cue_ids: Tensor | None = None, noise: Tensor | None = None,
-                context_ids: Tensor | None = None, read_rows: Int[Tensor, "batch read"] | None = None, **_: Any,
-                ) -> MemoryDecoderOutput:
-        """Logits of the text; with `segment_ids` and `cue_ids` (training) the loss of reading and of addressing.
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        latents: Float[Tensor, "batch *read latent"] | None = None,
+        attention_mask: Tensor | None = None,
+        labels: Int[Tensor, "batch seq"] | None = None,
+        segment_ids: Tensor | None = None,
+        cue_ids: Tensor | None = None,
+        noise: Tensor | None = None,
+        context_ids: Tensor | None = None,
+        read_rows: Int[Tensor, "batch read"] | None = None,
+        **_: Any,
+    ) -> MemoryDecoderOutput:
+        """Logits of the text; with `segment_ids` and `cue_ids` (training) the loss of reading and
+        of addressing.
 
-        `read_rows` says which segments each text is written from; without it, text i from segment i. Without `latents`
-        and `segment_ids` the output is that of the bare decoder. labels: −100 is ignored.
+        `read_rows` says which segments each text is written from; without it, text i from segment
+        i. Without `latents` and `segment_ids` the output is that of the bare decoder. labels: −100
+        is ignored.
         """
         address = None
         if segment_ids is not None:
@@ -203,21 +312,28 @@ class MemoryDecoder(PreTrainedModel):
                 latents = torch.where(latents != 0, latents + noise.to(latents.dtype), latents)
             latents = latents if read_rows is None else latents[read_rows]
         if latents is None:
-            logits = self.decoder(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+            logits = self.decoder(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+            ).logits
         else:
             inputs = self._with_prefix(input_ids, latents, attention_mask)
-            logits = self.decoder(**inputs, use_cache=False).logits[:, -input_ids.shape[1]:]
+            logits = self.decoder(**inputs, use_cache=False).logits[:, -input_ids.shape[1] :]
         reading = None
         if labels is not None:
             reading = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
         loss = reading if reading is None or address is None else reading + 0.4 * address
-        return MemoryDecoderOutput(loss=loss, logits=logits, reading_loss=reading, address_loss=address)
+        return MemoryDecoderOutput(
+            loss=loss, logits=logits, reading_loss=reading, address_loss=address
+        )
 
-    def address_loss(self, queries: Tensor, keys: Tensor, context_ids: Tensor | None = None) -> Tensor:
+    def address_loss(
+        self, queries: Tensor, keys: Tensor, context_ids: Tensor | None = None
+    ) -> Tensor:
         """Cross-entropy of finding the own key among the keys of the same context (InfoNCE).
 
-        The sharpness is fixed: learned, it grows until a small lead over the few keys of an episode costs nothing, and
-        small leads do not last among many keys. Without `context_ids` the whole batch is one context.
+        The sharpness is fixed: learned, it grows until a small lead over the few keys of an episode
+        costs nothing, and small leads do not last among many keys. Without `context_ids` the whole
+        batch is one context.
         """
         scores = (queries @ keys.t() * self.config.sharpness).float()
         if context_ids is not None:
@@ -225,13 +341,20 @@ class MemoryDecoder(PreTrainedModel):
         return F.cross_entropy(scores, torch.arange(len(queries), device=keys.device))
 
     @torch.no_grad()
-    def generate(self, input_ids: Int[Tensor, "batch seq"], latents: Float[Tensor, "batch *read latent"] | None = None,
-                 attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
-        """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and new tokens.
+    def generate(
+        self,
+        input_ids: Int[Tensor, "batch seq"],
+        latents: Float[Tensor, "batch *read latent"] | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and
+        new tokens.
 
-        Prompts of unequal length are padded on the left, as for every causal model. Beams and several returned
-        sequences work because the prefix travels as plain input embeddings. Only a separator in the prompt opens the
-        next stretch of positions: let it stop at `separator`, and ask for the next segment behind it.
+        Prompts of unequal length are padded on the left, as for every causal model. Beams and
+        several returned sequences work because the prefix travels as plain input embeddings. Only a
+        separator in the prompt opens the next stretch of positions: let it stop at `separator`, and
+        ask for the next segment behind it.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         if latents is None:
@@ -243,12 +366,13 @@ class MemoryDecoder(PreTrainedModel):
 
 
 def align_positions(model: MemoryDecoder) -> None:
-    """Start a decoder with learned absolute positions so that prefix slot j sits where its tokens will be written.
+    """Start a decoder with learned absolute positions so that prefix slot j sits where its tokens
+    will be written.
 
-    Sinusoids of the same clock for slots and text, a mark for every read-out and its stretch of the text, and equal
-    query and key maps in the first layer: attention then begins near the slot that holds the next token instead of
-    having to discover it. All weights stay trainable; decoders without such positions (RoPE, ALiBi) are left as they
-    are.
+    Sinusoids of the same clock for slots and text, a mark for every read-out and its stretch of the
+    text, and equal query and key maps in the first layer: attention then begins near the slot that
+    holds the next token instead of having to discover it. All weights stay trainable; decoders
+    without such positions (RoPE, ALiBi) are left as they are.
     """
     transformer: Any = getattr(model.decoder, "transformer", None)
     if not hasattr(transformer, "wpe") or not hasattr(transformer, "wte"):
@@ -259,10 +383,16 @@ def align_positions(model: MemoryDecoder) -> None:
     centres = torch.arange(config.slots) * span + (span - 1) / 2
     rest = torch.arange(len(table) - config.reads * config.slots)  # positions of the text
     number = (rest // config.stretch).clamp(max=config.reads - 1)
-    times = torch.cat([centres.repeat(config.reads), (rest - number * config.stretch).float()])[:, None] * clock
+    times = (
+        torch.cat([centres.repeat(config.reads), (rest - number * config.stretch).float()])[:, None]
+        * clock
+    )
     owner = torch.cat([torch.arange(config.reads).repeat_interleave(config.slots), number])
     with torch.no_grad():
-        table.copy_(0.3 * torch.cat([times.sin(), times.cos()], 1) + 0.2 * torch.randn(config.reads, width)[owner])
+        table.copy_(
+            0.3 * torch.cat([times.sin(), times.cos()], 1)
+            + 0.2 * torch.randn(config.reads, width)[owner]
+        )
         first = transformer.h[0].attn.c_attn.weight
         first[:, width : 2 * width] = first[:, :width]
         transformer.wte.weight.normal_(std=width**-0.5)
@@ -270,7 +400,8 @@ def align_positions(model: MemoryDecoder) -> None:
 
 
 def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> MemoryDecoder:
-    """An untrained model whose start depends on `seed` alone; the global random state is left untouched."""
+    """An untrained model whose start depends on `seed` alone; the global random state is left
+    untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
         model = MemoryDecoder(config if config is not None else MemoryDecoderConfig())

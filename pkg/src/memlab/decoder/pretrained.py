@@ -1,4 +1,5 @@
-"""The book's memory decoder, trained: recipes, training from scratch, the cache, and the weights that are shipped."""
+"""The book's memory decoder, trained: recipes, training from scratch, the cache, and the weights
+that are shipped."""
 
 from __future__ import annotations
 
@@ -17,32 +18,51 @@ import torch
 from torch import Tensor
 from transformers.utils import logging
 
-from memlab.models import causal_baseline
 from memlab import runtime, training, weights
 from memlab.corpora import memory_episodes, text, tokenization
-from memlab.decoder.model import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
 from memlab.decoder.encoder import SegmentEncoder
+from memlab.decoder.model import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
 
-# Chosen on the "dev" wordings; "gpu" is for the larger model of `sizes` and has not been run. "quick" has to fit into
-# three minutes on two old cores.
-_BASE = training.Recipe(steps=400, lr=4e-3, muon=4e-3, muon_bfloat16=False, warmup=0.1, decay=0.7, floor=0.02,
-                        weight_decay=0.01)
-RECIPES = {"quick": _BASE, "full": replace(_BASE, steps=2000, warmup=0.025),
-           "gpu": replace(_BASE, steps=20_000, lr=1e-3, muon=2e-3, warmup=0.01)}
+# Chosen on the "dev" wordings; "gpu" is for the larger model of `sizes` and has not been run.
+# "quick" has to fit into three minutes on two old cores.
+_BASE = training.Recipe(
+    steps=400,
+    lr=4e-3,
+    muon=4e-3,
+    muon_bfloat16=False,
+    warmup=0.1,
+    decay=0.7,
+    floor=0.02,
+    weight_decay=0.01,
+)
+RECIPES = {
+    "quick": _BASE,
+    "full": replace(_BASE, steps=2000, warmup=0.025),
+    "gpu": replace(_BASE, steps=20_000, lr=1e-3, muon=2e-3, warmup=0.01),
+}
 Report = Callable[[int, dict[str, float]], None]
 
 
 def sizes(profile: str) -> MemoryDecoderConfig:
-    """What a profile trains: a model as large as the shipped one, or for "gpu" one of 33 million parameters."""
+    """What a profile trains: a model as large as the shipped one, or for "gpu" one of 33 million
+    parameters."""
     if profile != "gpu":
         return MemoryDecoderConfig()
     text_config = tiny_text_config(width=512, layers=6, heads=8)
-    return MemoryDecoderConfig(text_config, latent_width=2048, key_width=256, encoder_layers=4, encoder_heads=8)
+    return MemoryDecoderConfig(
+        text_config, latent_width=2048, key_width=256, encoder_layers=4, encoder_heads=8
+    )
 
 
-def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Report | None = None,
-          ) -> tuple[MemoryDecoder, training.Log]:
-    """A memory decoder trained from scratch on episodes of at most 384 tokens, and the log of the training."""
+def train(
+    profile: str,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    report: Report | None = None,
+) -> tuple[MemoryDecoder, training.Log]:
+    """A memory decoder trained from scratch on episodes of at most 384 tokens, and the log of the
+    training."""
     recipe = RECIPES[runtime.profile(profile)]
     recipe = replace(recipe, steps=steps or recipe.steps, bfloat16=runtime.fast_bfloat16())
     encode = tokenization.encoder(weights.tokenizer())
@@ -50,7 +70,9 @@ def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Repo
     model: Any = new_decoder(sizes(runtime.profile(profile)), seed=seed)
     # Few steps are better spent on reading one segment well.
     alone = recipe.steps if profile == "quick" else memory_episodes.ALONE
-    made = memory_episodes.batches(pool, latent_width=model.config.latent_width, alone=alone, seed=seed)
+    made = memory_episodes.batches(
+        pool, latent_width=model.config.latent_width, alone=alone, seed=seed
+    )
     device = runtime.device()
 
     def batches(step: int) -> dict[str, Tensor]:
@@ -61,7 +83,8 @@ def train(profile: str, seed: int = 0, *, steps: int | None = None, report: Repo
 
 
 def remember(model: MemoryDecoder, profile: str, seed: int = 0, place: Path | None = None) -> Path:
-    """Put a trained model where `trained` finds it, or at `place`; an interrupted call leaves nothing behind."""
+    """Put a trained model where `trained` finds it, or at `place`; an interrupted call leaves
+    nothing behind."""
     place = place or _place(profile, seed)
     part = Path(tempfile.mkdtemp(dir=place.parent))
     try:
@@ -76,31 +99,40 @@ def remember(model: MemoryDecoder, profile: str, seed: int = 0, place: Path | No
 
 
 def _place(profile: str, seed: int) -> Path:
-    """Where a model is kept: the name changes with all that it is made from, so that no stale one is ever found."""
-    made_by = (MemoryDecoder, SegmentEncoder, memory_episodes, text, training.fit)
+    """Where a model is kept: the name changes with all that it is made from, so that no stale one
+    is ever found."""
+    made_by: tuple[Any, ...] = (MemoryDecoder, SegmentEncoder, memory_episodes, text, training.fit)
     sources = (Path(getfile(made)).read_bytes() for made in made_by)
-    made_from = hashlib.sha256(f"{RECIPES[profile]}{sizes(profile)}".encode() + b"".join(sources)).hexdigest()
+    made_from = hashlib.sha256(
+        f"{RECIPES[profile]}{sizes(profile)}".encode() + b"".join(sources)
+    ).hexdigest()
     return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{made_from[:12]}"
 
 
 def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
-    """A saved model of a kind in float32, to read with. ValueError if weights are missing, damaged or not all there."""
+    """A saved model of a kind in float32, to read with. ValueError if weights are missing, damaged
+    or not all there."""
     weights.check(place / "model.safetensors")
     logging.disable_progress_bar()
     model, info = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
     missing = sorted(info["missing_keys"])
     if missing:  # transformers would draw them at random
-        raise ValueError(f"{place} is damaged: expected all weights of a memory decoder, "
-                         f"{len(missing)} are missing ({missing[0]})")
+        raise ValueError(
+            f"{place} is damaged: expected all weights of a memory decoder, "
+            f"{len(missing)} are missing ({missing[0]})"
+        )
     return model.eval()
 
 
 def trained(profile: str, seed: int = 0) -> MemoryDecoder:
-    """The model that this machine trained with this profile and seed: from the cache, or trained now (minutes)."""
+    """The model that this machine trained with this profile and seed: from the cache, or trained
+    now (minutes)."""
     place = _place(runtime.profile(profile), seed)
     if place.exists():
         return load(place)  # type: ignore[no-any-return]
-    model, _ = train(profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr))
+    model, _ = train(
+        profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr)
+    )
     remember(model, profile, seed)
     return model
 
@@ -111,26 +143,28 @@ def shipped() -> MemoryDecoder:
 
 
 def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:
-    """Quick: the model that this machine trained in minutes. Otherwise the weights that travel with the package."""
+    """Quick: the model that this machine trained in minutes. Otherwise the weights that travel with
+    the package."""
     with runtime.one_process_first():  # it may have to train
         return trained("quick", seed) if runtime.profile(profile) == "quick" else shipped()
 
 
 def save(model: MemoryDecoder, folder: str | Path) -> None:
-    """Write config and float16 weights, half the size; `load` reads them as float32 (`from_pretrained`, as float16)."""
+    """Write config and float16 weights, half the size; `load` reads them as float32
+    (`from_pretrained`, as float16)."""
     logging.disable_progress_bar()
     deepcopy(model).half().save_pretrained(folder)
 
 
-def make(name: str, profile: str, seed: int, folder: str | Path) -> training.Log:
-    """Train "memory-decoder" or "causal" from scratch and save it: the command behind the shipped weights."""
-    def report(step: int, row: dict[str, float]) -> None:
-        print(f"{name}: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s", file=sys.stderr)
+def make(profile: str, seed: int, folder: str | Path) -> training.Log:
+    """Train a memory decoder from scratch and save it: the command behind the shipped weights."""
 
-    if name == "causal":
-        causal, log = causal_baseline.train_causal(profile, seed, report)
-        causal_baseline.save(causal, folder)
-        return log
+    def report(step: int, row: dict[str, float]) -> None:
+        print(
+            f"memory-decoder: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s",
+            file=sys.stderr,
+        )
+
     model, log = train(profile, seed, report=report)
     save(model, folder)
     return log

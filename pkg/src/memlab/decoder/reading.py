@@ -1,5 +1,6 @@
-"""Reading with a memory: segments → rows in RAM, cues → rows found, rows → text. The steps that an experiment times
-and swaps one by one (encode, write, address, write out), each a function of its inputs alone."""
+"""Reading with a memory: segments → rows in RAM, cues → rows found, rows → text. The steps that an
+experiment times and swaps one by one (encode, write, address, write out), each a function of its
+inputs alone."""
 
 from __future__ import annotations
 
@@ -27,28 +28,42 @@ def _padded(rows: Segments, device: torch.device, *, left: bool = False) -> tupl
     width = max(map(len, rows))
     pads = [[tokenization.PAD] * (width - len(row)) for row in rows]
     ids = [[*pad, *row] if left else [*row, *pad] for row, pad in zip(rows, pads, strict=True)]
-    mask = [[0] * len(pad) + [1] * len(row) if left else [1] * len(row) + [0] * len(pad)
-            for row, pad in zip(rows, pads, strict=True)]
+    mask = [
+        [0] * len(pad) + [1] * len(row) if left else [1] * len(row) + [0] * len(pad)
+        for row, pad in zip(rows, pads, strict=True)
+    ]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _fast(model: MemoryDecoder) -> Any:
     device = model.device.type
-    return torch.autocast(device, torch.bfloat16) if runtime.fast_bfloat16() else contextlib.nullcontext()
+    return (
+        torch.autocast(device, torch.bfloat16)
+        if runtime.fast_bfloat16()
+        else contextlib.nullcontext()
+    )
 
 
 @torch.no_grad()
-def encode(model: MemoryDecoder, segments: Segments, *, batch: int = 256,
-           ) -> tuple[Float[Tensor, "pat latent"], Float[Tensor, "pat key"]]:
-    """Latents and keys of all segments, in their order, float32 in RAM, whatever device the model is on.
+def encode(
+    model: MemoryDecoder,
+    segments: Segments,
+    *,
+    batch: int = 256,
+) -> tuple[Float[Tensor, "pat latent"], Float[Tensor, "pat key"]]:
+    """Latents and keys of all segments, in their order, float32 in RAM, whatever device the model
+    is on.
 
-    Segments are encoded independently of each other, in batches of similar length; GPU memory does not grow with
-    the length of the text. Raises ValueError for a segment that is empty or longer than the model takes.
+    Segments are encoded independently of each other, in batches of similar length; GPU memory does
+    not grow with the length of the text. Raises ValueError for a segment that is empty or longer
+    than the model takes.
     """
     sizes = [len(segment) for segment in segments]
     if sizes and (min(sizes) < 1 or max(sizes) > model.config.segment_tokens):
-        raise ValueError(f"expected segments of 1 to {model.config.segment_tokens} tokens, "
-                         f"got lengths from {min(sizes)} to {max(sizes)}")
+        raise ValueError(
+            f"expected segments of 1 to {model.config.segment_tokens} tokens, "
+            f"got lengths from {min(sizes)} to {max(sizes)}"
+        )
     latents = torch.empty(len(segments), model.config.latent_width)
     keys = torch.empty(len(segments), model.config.key_width)
     order = sorted(range(len(segments)), key=sizes.__getitem__)
@@ -61,11 +76,17 @@ def encode(model: MemoryDecoder, segments: Segments, *, batch: int = 256,
     return latents, keys
 
 
-def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None, *,
-             dtype: torch.dtype = torch.float32) -> Any:
-    """The state, in RAM, of a key–value memory that holds every segment, its latents in `dtype`; of a `Sharded` one
-    each process encodes and keeps its share. Some thousand segments are encoded at a time, so that little RAM is
-    needed beside the rows. ValueError, before encoding, if RAM cannot hold the rows."""
+def memorise(
+    model: MemoryDecoder,
+    segments: Segments,
+    memory: Any = None,
+    *,
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """The state, in RAM, of a key–value memory that holds every segment, its latents in `dtype`; of
+    a `Sharded` one each process encodes and keeps its share. Some thousand segments are encoded at
+    a time, so that little RAM is needed beside the rows. ValueError, before encoding, if RAM cannot
+    hold the rows."""
     memory, config = memory or KeyValue(), model.config
     memory.check_capacity(len(segments), config.key_width, config.latent_width, dtype)
     mine = memory.share(len(segments))
@@ -80,18 +101,24 @@ def memorise(model: MemoryDecoder, segments: Segments, memory: Any = None, *,
 
 @torch.no_grad()
 def query_keys(model: MemoryDecoder, cues: Segments) -> Float[Tensor, "qry key"]:
-    """Unit query keys of cues (token ids, cut to the length of a segment), float32 in RAM. ValueError if one is empty.
-    """
+    """Unit query keys of cues (token ids, cut to the length of a segment), float32 in RAM.
+    ValueError if one is empty."""
     if not all(map(len, cues)) or not cues:
-        raise ValueError(f"expected cues of at least 1 token, got lengths {[len(cue) for cue in cues]}")
+        raise ValueError(
+            f"expected cues of at least 1 token, got lengths {[len(cue) for cue in cues]}"
+        )
     ids, mask = _padded([cue[: model.config.segment_tokens] for cue in cues], model.device)
     return model.encode_keys(ids, mask).float().cpu()
 
 
-def settled(model: MemoryDecoder, read_outs: Float[Tensor, "qry latent"], least: float = 0.3,
-            ) -> Float[Tensor, "qry latent"]:
-    """Mixtures of latents, as a linear memory returns them, in the form in which latents are stored: slots whose root
-    mean square is below `least` of the fullest one's are emptied, all other numbers get mean zero, unit variance."""
+def settled(
+    model: MemoryDecoder,
+    read_outs: Float[Tensor, "qry latent"],
+    least: float = 0.3,
+) -> Float[Tensor, "qry latent"]:
+    """Mixtures of latents, as a linear memory returns them, in the form in which latents are
+    stored: slots whose root mean square is below `least` of the fullest one's are emptied, all
+    other numbers get mean zero, unit variance."""
     parts = read_outs.unflatten(1, (model.config.slots, -1))
     size = parts.square().mean(2, keepdim=True).sqrt()
     holds = size >= least * size.amax(1, keepdim=True)
@@ -101,13 +128,20 @@ def settled(model: MemoryDecoder, read_outs: Float[Tensor, "qry latent"], least:
     return (centred * (variance + 1e-5).rsqrt()).flatten(1)
 
 
-def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], cues: Segments,
-              tokenizer: PreTrainedTokenizerFast, *, max_new_tokens: int | None = None) -> list[str]:
-    """What the decoder writes after each cue when it reads one latent or several: greedy, up to the end mark.
+def write_out(
+    model: MemoryDecoder,
+    latents: Float[Tensor, "qry *read latent"],
+    cues: Segments,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    max_new_tokens: int | None = None,
+) -> list[str]:
+    """What the decoder writes after each cue when it reads one latent or several: greedy, up to the
+    end mark.
 
-    An empty cue asks for the whole segment, or for all of them, one after the other, joined by " | "; a stem for the
-    rest of the segment that begins so. At most `max_new_tokens` a segment, by default room for all it can hold.
-    ValueError unless there is a cue a query.
+    An empty cue asks for the whole segment, or for all of them, one after the other, joined by " |
+    "; a stem for the rest of the segment that begins so. At most `max_new_tokens` a segment, by
+    default room for all it can hold. ValueError unless there is a cue a query.
     """
     if len(cues) != len(latents):
         raise ValueError(f"expected one cue a query, {len(latents)}, got {len(cues)}")
@@ -117,43 +151,71 @@ def write_out(model: MemoryDecoder, latents: Float[Tensor, "qry *read latent"], 
     texts = [[part] for part in _continued(model, latents, prompts, most)]
     more = [row for row, cue in enumerate(cues) if not cue]
     for _ in range(reads - 1 if more else 0):
-        asked = [[*prompts[row], *(token for part in texts[row] for token in (*part, tokenization.SEP))] for row in more]
+        asked = [
+            [*prompts[row], *(token for part in texts[row] for token in (*part, tokenization.SEP))]
+            for row in more
+        ]
         for row, part in zip(more, _continued(model, latents[more], asked, most), strict=True):
             texts[row].append(part)
     return [JOINED.join(tokenizer.batch_decode(parts, skip_special_tokens=True)) for parts in texts]
 
 
-def _continued(model: MemoryDecoder, latents: Tensor, prompts: Segments, most: int) -> list[list[int]]:
+def _continued(
+    model: MemoryDecoder, latents: Tensor, prompts: Segments, most: int
+) -> list[list[int]]:
     """The tokens that the decoder writes after each prompt, up to the end mark or the separator."""
     parts: list[list[int]] = []
     for start in range(0, len(prompts), 256):
         ids, mask = _padded(prompts[start : start + 256], model.device, left=True)
-        out = model.generate(ids, latents=latents[start : start + 256].to(model.device), attention_mask=mask,
-                             max_new_tokens=most, do_sample=False, pad_token_id=tokenization.EOS,
-                             eos_token_id=[tokenization.EOS, tokenization.SEP])
-        parts += [tokenization.until(row, (tokenization.EOS, tokenization.SEP)) for row in out[:, ids.shape[1]:].tolist()]
+        out = model.generate(
+            ids,
+            latents=latents[start : start + 256].to(model.device),
+            attention_mask=mask,
+            max_new_tokens=most,
+            do_sample=False,
+            pad_token_id=tokenization.EOS,
+            eos_token_id=[tokenization.EOS, tokenization.SEP],
+        )
+        parts += [
+            tokenization.until(row, (tokenization.EOS, tokenization.SEP))
+            for row in out[:, ids.shape[1] :].tolist()
+        ]
     return parts
 
 
 @torch.no_grad()
-def recognise(model: MemoryDecoder, latents: Float[Tensor, "qry read latent"], cues: Segments,
-              ) -> Float[Tensor, "qry read"]:
-    """Mean log-probability (nats a token) of each cue under the decoder that reads each of the query's latents.
+def recognise(
+    model: MemoryDecoder,
+    latents: Float[Tensor, "qry read latent"],
+    cues: Segments,
+) -> Float[Tensor, "qry read"]:
+    """Mean log-probability (nats a token) of each cue under the decoder that reads each of the
+    query's latents.
 
-    It tells whether a row that was found begins with the cue: near 0 if it does, far below where another row was
-    returned because nothing better was there. Float32 in RAM. ValueError for an empty cue.
+    It tells whether a row that was found begins with the cue: near 0 if it does, far below where
+    another row was returned because nothing better was there. Float32 in RAM. ValueError for an
+    empty cue.
     """
     if len(cues) != len(latents) or not all(map(len, cues)):
-        raise ValueError(f"expected a cue of at least 1 token for each of {len(latents)} queries, "
-                         f"got lengths {[len(cue) for cue in cues]}")
+        raise ValueError(
+            f"expected a cue of at least 1 token for each of {len(latents)} queries, "
+            f"got lengths {[len(cue) for cue in cues]}"
+        )
     reads = latents.shape[1]
-    pairs, flat = [(query, read) for query in range(len(cues)) for read in range(reads)], latents.flatten(0, 1)
+    pairs, flat = (
+        [(query, read) for query in range(len(cues)) for read in range(reads)],
+        latents.flatten(0, 1),
+    )
     found = torch.empty(len(pairs))
     for start in range(0, len(pairs), 256):
         own = [cues[query] for query, _ in pairs[start : start + 256]]
         ids, _ = _padded([[tokenization.BOS, *cue] for cue in own], model.device)
         with _fast(model):
-            logits = model(ids, latents=flat[start : start + 256].to(model.device)).logits[:, :-1].float()
+            logits = (
+                model(ids, latents=flat[start : start + 256].to(model.device))
+                .logits[:, :-1]
+                .float()
+            )
         said = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
         sizes = torch.tensor([len(cue) for cue in own])
         said[torch.arange(said.shape[1]) >= sizes[:, None]] = 0

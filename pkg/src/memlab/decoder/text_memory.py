@@ -1,12 +1,15 @@
-"""A memory of texts: rows hold the latents of a memory decoder, and keys of whatever encoder is to find them.
+"""A memory of texts: rows hold the latents of a memory decoder, and keys of whatever encoder is to
+find them.
 
-    memory = TextMemory(model, OwnKeys(model))               # keys that the decoder was trained with, or
-    memory = TextMemory(model, retrieval.open_encoder(folder))   # keys of a pretrained sentence encoder
+    # keys that the decoder was trained with, or keys of a pretrained sentence encoder
+    memory = TextMemory(model, OwnKeys(model))
+    memory = TextMemory(model, retrieval.open_encoder(folder))
     state = memory.write(memory.empty(), sentences)
-    memory.answer(state, ["Where does Ada live?"])           # the text of the nearest row, written out by the decoder
+    # the text of the nearest row, written out by the decoder
+    memory.answer(state, ["Where does Ada live?"])
 
-Every sentence has a key of its own; several may lead to one segment that holds them all (`owner`). The text itself is
-not kept: what the memory says, the decoder has read from a latent.
+Every sentence has a key of its own; several may lead to one segment that holds them all (`owner`).
+The text itself is not kept: what the memory says, the decoder has read from a latent.
 """
 
 from __future__ import annotations
@@ -19,24 +22,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memlab.decoder import reading
 from memlab import weights
 from memlab.corpora import needles, tokenization
+from memlab.decoder import reading
 from memlab.decoder.model import MemoryDecoder
 from memlab.memories import KeyValue, KeyValueState
 from memlab.retrieval import Encoder
 
 
 def token_ids(texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of texts in the book's own tokenizer, each with the space in front that the decoder was trained with.
-    """
+    """Token ids of texts in the book's own tokenizer, each with the space in front that the decoder
+    was trained with."""
     return tokenization.encoder(weights.tokenizer())([" " + text for text in texts])
 
 
 @dataclass(frozen=True)
 class OwnKeys:
-    """The decoder's own keys as a `retrieval.Encoder`: questions and sentences alike, cut to the length of a segment.
-    """
+    """The decoder's own keys as a `retrieval.Encoder`: questions and sentences alike, cut to the
+    length of a segment."""
 
     model: MemoryDecoder
 
@@ -53,7 +56,8 @@ class OwnKeys:
 
 @dataclass(frozen=True)
 class Once:
-    """An encoder that does no text twice: what one key back-end computed serves all memories that share it."""
+    """An encoder that does no text twice: what one key back-end computed serves all memories that
+    share it."""
 
     encoder: Encoder
     known: dict[tuple[str, bool], Float[Tensor, " key"]] = field(default_factory=dict, repr=False)
@@ -69,19 +73,31 @@ class Once:
         if new:
             made = self.encoder.encode(new, question=question)
             self.known.update({(text, question): key for text, key in zip(new, made, strict=True)})
-        return torch.stack([self.known[text, question] for text in texts]) if texts else torch.empty(0, self.width)
+        return (
+            torch.stack([self.known[text, question] for text in texts])
+            if texts
+            else torch.empty(0, self.width)
+        )
 
 
 def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
-    """Sentences of real documentation in their order, almost `count` tokens; those longer than a segment are left out.
-    """
-    hay = needles.haystack(count, tokenization.encoder(weights.tokenizer()), limit=model.config.segment_tokens, seed=seed)
-    whole = [list(hay.segments[row]) for row, end in pairwise(hay.starts) if end == row + 1]  # the last may be cut off
+    """Sentences of real documentation in their order, almost `count` tokens; those longer than a
+    segment are left out."""
+    hay = needles.haystack(
+        count,
+        tokenization.encoder(weights.tokenizer()),
+        limit=model.config.segment_tokens,
+        seed=seed,
+    )
+    whole = [
+        list(hay.segments[row]) for row, end in pairwise(hay.starts) if end == row + 1
+    ]  # the last may be cut off
     return [text.strip() for text in weights.tokenizer().batch_decode(whole)]
 
 
 def pack(texts: Sequence[str], longest: int) -> list[int]:
-    """For every text the number of the segment that it goes to: as many as fit, in order, at most `longest` tokens."""
+    """For every text the number of the segment that it goes to: as many as fit, in order, at most
+    `longest` tokens."""
     owner: list[int] = []
     used = longest
     for size in map(len, token_ids(texts)):
@@ -93,7 +109,8 @@ def pack(texts: Sequence[str], longest: int) -> list[int]:
 
 @dataclass(frozen=True)
 class TextMemory:
-    """The rule of a memory of texts: which decoder reads and writes its rows, which encoder makes the keys."""
+    """The rule of a memory of texts: which decoder reads and writes its rows, which encoder makes
+    the keys."""
 
     model: MemoryDecoder
     encoder: Encoder
@@ -101,41 +118,61 @@ class TextMemory:
 
     def empty(self, capacity: int = 0) -> KeyValueState:
         """A state without rows, with room for `capacity` sentences if that is known."""
-        return self.rule.empty(self.encoder.width, self.model.config.latent_width, capacity=capacity)
+        return self.rule.empty(
+            self.encoder.width, self.model.config.latent_width, capacity=capacity
+        )
 
-    def write(self, state: KeyValueState, texts: Sequence[str], owner: Sequence[int] | None = None) -> KeyValueState:
+    def write(
+        self, state: KeyValueState, texts: Sequence[str], owner: Sequence[int] | None = None
+    ) -> KeyValueState:
         """The state with the texts behind what it held, one key each.
 
-        `owner[i]` is the number of the segment that text i goes to, counted from 0 without a gap (default: one segment
-        a text); texts of one segment are joined in order. ValueError if a segment is longer than the decoder takes.
+        `owner[i]` is the number of the segment that text i goes to, counted from 0 without a gap
+        (default: one segment a text); texts of one segment are joined in order. ValueError if a
+        segment is longer than the decoder takes.
         """
         owner = range(len(texts)) if owner is None else owner
         if len(owner) != len(texts) or sorted(set(owner)) != list(range(len(set(owner)))):
-            raise ValueError(f"expected one segment number a text, {len(texts)}, from 0 without a gap, "
-                             f"got {len(owner)}")
+            raise ValueError(
+                f"expected one segment number a text, {len(texts)}, from 0 without a gap, "
+                f"got {len(owner)}"
+            )
         segments: list[list[int]] = [[] for _ in set(owner)]
         for number, ids in zip(owner, token_ids(texts), strict=True):
             segments[number] += ids
         latents, _ = reading.encode(self.model, segments)
-        return self.rule.write(state, self.encoder.encode(texts), latents, torch.tensor(owner, dtype=torch.long))
+        return self.rule.write(
+            state, self.encoder.encode(texts), latents, torch.tensor(owner, dtype=torch.long)
+        )
 
-    def address(self, state: KeyValueState, questions: Sequence[str],
-                ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
+    def address(
+        self,
+        state: KeyValueState,
+        questions: Sequence[str],
+    ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores (cosines) and rows of the best keys of each question, best first."""
         return self.rule.address(state, self.encoder.encode(questions, question=True))
 
     def forget(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> KeyValueState:
-        """The state as if the segments that the keys `rows` lead to had never been written, with all their keys."""
+        """The state as if the segments that the keys `rows` lead to had never been written, with
+        all their keys."""
         return self.rule.forget(state, rows)
 
     def say(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> list[str]:
-        """What the decoder writes when it reads the segment of each key, whole; each segment is read once."""
+        """What the decoder writes when it reads the segment of each key, whole; each segment is
+        read once."""
         slots, which = state.slot[rows].unique(return_inverse=True)
-        first = {int(slot): row for row, slot in zip(rows.tolist(), state.slot[rows].tolist(), strict=True)}
-        latents = self.rule.take(state, torch.tensor([first[slot] for slot in slots.tolist()], dtype=torch.long))
+        first = {
+            int(slot): row
+            for row, slot in zip(rows.tolist(), state.slot[rows].tolist(), strict=True)
+        }
+        latents = self.rule.take(
+            state, torch.tensor([first[slot] for slot in slots.tolist()], dtype=torch.long)
+        )
         said = reading.write_out(self.model, latents, [()] * len(slots), weights.tokenizer())
         return [said[place].strip() for place in which.tolist()]
 
     def answer(self, state: KeyValueState, questions: Sequence[str]) -> list[str]:
-        """The text of the best row of each question. It says something whether or not it was told."""
+        """The text of the best row of each question. It says something whether or not it was
+        told."""
         return self.say(state, self.address(state, questions)[1][:, 0])

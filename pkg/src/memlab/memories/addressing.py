@@ -1,7 +1,7 @@
 """Where a pattern goes: weights over the rows of a reference memory that no write changes.
 
-Larimar takes its addresses from such a fixed matrix wherever facts must be found again later: by least squares, or by
-distance (Das et al., arXiv 2403.11901, appendix E, equations 7 and 8).
+Larimar takes its addresses from such a fixed matrix wherever facts must be found again later: by
+least squares, or by distance (Das et al., arXiv 2403.11901, appendix E, equations 7 and 8).
 """
 
 from __future__ import annotations
@@ -14,24 +14,33 @@ from memlab.memories.checks import check_rows, check_written
 from memlab.memories.linear import pseudo_inverse
 
 
-def linear_addresses(reference: Float[Tensor, "slot dim"], patterns: Float[Tensor, "pat dim"]
-                     ) -> Float[Tensor, "pat slot"]:
+def linear_addresses(
+    reference: Float[Tensor, "slot dim"], patterns: Float[Tensor, "pat dim"]
+) -> Float[Tensor, "pat slot"]:
     """w = z M⁺: the shortest weights with which the reference rows come closest to the pattern."""
     _check(reference, patterns)
     return (patterns.double() @ pseudo_inverse(reference)).to(patterns.dtype)
 
 
-def gaussian_addresses(reference: Float[Tensor, "slot dim"], patterns: Float[Tensor, "pat dim"],
-                       alpha: float = 1e-3) -> Float[Tensor, "pat slot"]:
-    """w_k ∝ exp(−‖z − M_k‖² / (2 alpha σ²)), adding up to 1, with σ the distance to the nearest row.
+def gaussian_addresses(
+    reference: Float[Tensor, "slot dim"], patterns: Float[Tensor, "pat dim"], alpha: float = 1e-3
+) -> Float[Tensor, "pat slot"]:
+    """w_k ∝ exp(−‖z − M_k‖² / (2 alpha σ²)), adding up to 1, with σ the distance to the nearest
+    row.
 
-    σ makes the weights independent of scale: with the published alpha = 1e-3 a row 1 % farther away than the nearest
-    gets 4 · 10⁻⁵ of its weight, so this is the nearest row. On a row exactly (σ = 0) it is that row, or its copies.
+    σ makes the weights independent of scale: with the published alpha = 1e-3 a row 1 % farther away
+    than the nearest gets 4 · 10⁻⁵ of its weight, so this is the nearest row. On a row exactly (σ =
+    0) it is that row, or its copies.
     """
     _check(reference, patterns)
     if not 0 < alpha < float("inf"):
         raise ValueError(f"expected a finite alpha > 0, got {alpha}")
-    squares = torch.cdist(patterns.double(), reference.double(), compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    squares = (
+        torch.cdist(
+            patterns.double(), reference.double(), compute_mode="donot_use_mm_for_euclid_dist"
+        )
+        ** 2
+    )
     nearest = squares.amin(1, keepdim=True)
     ratio = torch.where(nearest > 0, squares / nearest, torch.where(squares > 0, torch.inf, 1.0))
     return torch.softmax((1 - ratio) / (2 * alpha), dim=1).to(patterns.dtype)

@@ -1,8 +1,8 @@
 """Memories that settle: the binary Hopfield network and its dense descendant, which is attention.
 
-Hopfield (1982) adds the patterns' outer products into one matrix and lets a cue run downhill in energy. The
-dense form (Ramsauer et al., 2021, "Hopfield networks is all you need") keeps the patterns, and one of its
-steps is softmax attention with the patterns as keys and values.
+Hopfield (1982) adds the patterns' outer products into one matrix and lets a cue run downhill in
+energy. The dense form (Ramsauer et al., 2021, "Hopfield networks is all you need") keeps the
+patterns, and one of its steps is softmax attention with the patterns as keys and values.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from memlab.memories.checks import check_rows, check_written
 
 @dataclass(frozen=True, eq=False)
 class HopfieldState:
-    """Hebb's sum Σ ξξᵀ without its diagonal: whole numbers, so exact. `count` patterns are in it."""
+    """Hebb's sum Σ ξξᵀ without its diagonal: whole numbers, so exact. `count` patterns are in
+    it."""
 
     weights: Float[Tensor, "dim dim"]
     count: int = 0
@@ -27,7 +28,8 @@ class HopfieldState:
 
 @dataclass(frozen=True)
 class Hopfield:
-    """Binary patterns of ±1. Asynchronous sweeps never raise the energy; synchronous ones may cycle."""
+    """Binary patterns of ±1. Asynchronous sweeps never raise the energy; synchronous ones may
+    cycle."""
 
     steps: int = 50
     asynchronous: bool = True
@@ -48,15 +50,25 @@ class Hopfield:
         _check_binary("patterns", patterns, len(state.weights))
         count = state.count + sign * len(patterns)
         if count < 0:
-            raise ValueError(f"expected at most {state.count} stored patterns to forget, got {len(patterns)}")
+            raise ValueError(
+                f"expected at most {state.count} stored patterns to forget, got {len(patterns)}"
+            )
         patterns = patterns.to(state.weights)
-        return HopfieldState(state.weights + sign * (patterns.T @ patterns).fill_diagonal_(0), count)
+        return HopfieldState(
+            state.weights + sign * (patterns.T @ patterns).fill_diagonal_(0), count
+        )
 
-    def read(self, state: HopfieldState, queries: Float[Tensor, "qry dim"],
-             generator: torch.Generator | None = None) -> Float[Tensor, "qry dim"]:
-        """Where each query settles, after at most `steps` sweeps. A unit without a preference keeps its sign.
+    def read(
+        self,
+        state: HopfieldState,
+        queries: Float[Tensor, "qry dim"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "qry dim"]:
+        """Where each query settles, after at most `steps` sweeps. A unit without a preference keeps
+        its sign.
 
-        Units are visited from first to last, or in an order drawn from `generator` anew for each sweep.
+        Units are visited from first to last, or in an order drawn from `generator` anew for each
+        sweep.
         """
         check_written(state.count)
         _check_binary("queries", queries, len(state.weights))
@@ -65,7 +77,11 @@ class Hopfield:
             before = x.clone()
             if self.asynchronous:
                 dim = x.shape[1]
-                order = torch.arange(dim) if generator is None else torch.randperm(dim, generator=generator)
+                order = (
+                    torch.arange(dim)
+                    if generator is None
+                    else torch.randperm(dim, generator=generator)
+                )
                 for unit in order.tolist():
                     x[:, unit] = _signs(x @ state.weights[unit], x[:, unit])
             else:
@@ -84,7 +100,9 @@ class Hopfield:
 def _check_binary(name: str, rows: Tensor, width: int) -> None:
     check_rows(name, rows, width)
     if not bool((rows.abs() == 1).all()):
-        raise ValueError(f"{name} must hold -1 and 1 only, got {int((rows.abs() != 1).sum())} other numbers")
+        raise ValueError(
+            f"{name} must hold -1 and 1 only, got {int((rows.abs() != 1).sum())} other numbers"
+        )
 
 
 def _signs(field: Tensor, previous: Tensor) -> Tensor:
@@ -100,14 +118,17 @@ class DenseState:
 
 @dataclass(frozen=True)
 class DenseHopfield:
-    """`steps` times x ← softmax(beta · x Xᵀ) X: one step is attention of scale `beta`. Differentiable."""
+    """`steps` times x ← softmax(beta · x Xᵀ) X: one step is attention of scale `beta`.
+    Differentiable."""
 
     beta: float = 8.0
     steps: int = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.beta < float("inf") or self.steps < 1:
-            raise ValueError(f"expected finite beta > 0 and steps >= 1, got {self.beta} and {self.steps}")
+            raise ValueError(
+                f"expected finite beta > 0 and steps >= 1, got {self.beta} and {self.steps}"
+            )
 
     def empty(self, dim: int, *, dtype: torch.dtype = torch.float32) -> DenseState:
         """A state without patterns."""
@@ -118,21 +139,26 @@ class DenseHopfield:
         check_rows("patterns", patterns, state.patterns.shape[1])
         return DenseState(torch.cat([state.patterns, patterns.to(state.patterns)]))
 
-    def read(self, state: DenseState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry dim"]:
+    def read(
+        self, state: DenseState, queries: Float[Tensor, "qry dim"]
+    ) -> Float[Tensor, "qry dim"]:
         """Where each query is after `steps` steps."""
         x = queries.to(state.patterns)
         for _ in range(self.steps):
             x = self.weights(state, x) @ state.patterns
         return x
 
-    def weights(self, state: DenseState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry pat"]:
+    def weights(
+        self, state: DenseState, queries: Float[Tensor, "qry dim"]
+    ) -> Float[Tensor, "qry pat"]:
         """softmax(beta · x Xᵀ): how much of each pattern one step takes; attention's weights."""
         check_written(len(state.patterns))
         check_rows("queries", queries, state.patterns.shape[1])
         return torch.softmax(self.beta * queries.to(state.patterns) @ state.patterns.T, dim=1)
 
     def energy(self, state: DenseState, x: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
-        """−lse(beta, Xx) + ½ xᵀx + log(pat)/beta + ½ max|pattern|²: never below 0; no step raises it."""
+        """−lse(beta, Xx) + ½ xᵀx + log(pat)/beta + ½ max|pattern|²: never below 0; no step raises
+        it."""
         check_written(len(state.patterns))
         check_rows("x", x, state.patterns.shape[1])
         x = x.to(state.patterns)

@@ -1,8 +1,9 @@
 """Exact key–value slots: every pair is kept, and a query gets the value of the nearest key.
 
-Nothing is lost at any length; the price is a row per pair and a scan of all keys per read. Rows are kept in float32, or
-smaller in float16 or int8 (rows.py); what the smaller ones stand for is then scanned just as exactly. A state never
-changes although rows are appended in place: `rows.Room` lets one state grow into spare rows, any other copies.
+Nothing is lost at any length; the price is a row per pair and a scan of all keys per read. Rows are
+kept in float32, or smaller in float16 or int8 (rows.py); what the smaller ones stand for is then
+scanned just as exactly. A state never changes although rows are appended in place: `rows.Room` lets
+one state grow into spare rows, any other copies.
 """
 
 from __future__ import annotations
@@ -66,16 +67,22 @@ class KeyValueState:
         return sum(part.nbytes for part in self.parts)
 
 
-def state_of(parts: Parts, longest: float | None, rooms: storage.Rooms | None = None) -> KeyValueState:
+def state_of(
+    parts: Parts, longest: float | None, rooms: storage.Rooms | None = None
+) -> KeyValueState:
     """The state that consists of these parts."""
     return KeyValueState(*parts[:3], longest, rooms, *parts[3:])
 
 
-def packed(state: KeyValueState, keys: Tensor, values: Tensor, slots: Tensor | None) -> tuple[Parts, float]:
-    """What a write appends to each part of `state`, and the length that no key exceeds then. ValueError: see `write`.
-    """
+def packed(
+    state: KeyValueState, keys: Tensor, values: Tensor, slots: Tensor | None
+) -> tuple[Parts, float]:
+    """What a write appends to each part of `state`, and the length that no key exceeds then.
+    ValueError: see `write`."""
     (keys, key_scale), (values, value_scale) = (
-        storage.pack("keys", keys, state.keys), storage.pack("values", values, state.values))
+        storage.pack("keys", keys, state.keys),
+        storage.pack("values", values, state.values),
+    )
     slots = torch.arange(len(values)) if slots is None else slots
     if slots.shape != keys.shape[:1]:
         raise ValueError(f"expected one value or one slot per key, {len(keys)}, got {len(slots)}")
@@ -85,7 +92,8 @@ def packed(state: KeyValueState, keys: Tensor, values: Tensor, slots: Tensor | N
 
 
 def kept(state: KeyValueState, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which keys stay if what `rows` lead to is forgotten, which values stay, and the slots of the keys that do."""
+    """Which keys stay if what `rows` lead to is forgotten, which values stay, and the slots of the
+    keys that do."""
     check_range("rows", rows, len(state))
     kept_values = torch.ones(len(state.values), dtype=torch.bool, device=state.slot.device)
     kept_values[state.slot[rows.to(state.slot.device)]] = False
@@ -98,7 +106,8 @@ def kept(state: KeyValueState, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class KeyValue:
     """Exact key–value slots: a query is answered by the `top_k` keys of the largest inner product.
 
-    With keys of length one these are the nearest. `beta` weighs several values: softmax(beta · score).
+    With keys of length one these are the nearest. `beta` weighs several values: softmax(beta ·
+    score).
     """
 
     top_k: int = 1
@@ -106,30 +115,61 @@ class KeyValue:
 
     def __post_init__(self) -> None:
         if self.top_k < 1 or not self.beta > 0:
-            raise ValueError(f"expected top_k >= 1 and beta > 0, got top_k={self.top_k} and beta={self.beta}")
+            raise ValueError(
+                f"expected top_k >= 1 and beta > 0, got top_k={self.top_k} and beta={self.beta}"
+            )
 
     @staticmethod
-    def bytes_per_row(key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32,
-                      key_dtype: torch.dtype = torch.float32) -> int:
+    def bytes_per_row(
+        key_dim: int,
+        value_dim: int,
+        dtype: torch.dtype = torch.float32,
+        key_dtype: torch.dtype = torch.float32,
+    ) -> int:
         """Bytes of one key, its value in `dtype`, their scales and the slot number."""
         return storage.row_bytes(key_dim, key_dtype) + storage.row_bytes(value_dim, dtype) + 8
 
     @classmethod
-    def check_capacity(cls, rows: int, key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32,
-                       limit_bytes: int | None = None, key_dtype: torch.dtype = torch.float32) -> int:
-        """Bytes that `rows` pairs need; ValueError if over `limit_bytes` (default: the available RAM)."""
+    def check_capacity(
+        cls,
+        rows: int,
+        key_dim: int,
+        value_dim: int,
+        dtype: torch.dtype = torch.float32,
+        limit_bytes: int | None = None,
+        key_dtype: torch.dtype = torch.float32,
+    ) -> int:
+        """Bytes that `rows` pairs need; ValueError if over `limit_bytes` (default: the available
+        RAM)."""
         need = rows * cls.bytes_per_row(key_dim, value_dim, dtype, key_dtype)
         limit = storage.available_bytes(torch.device("cpu")) if limit_bytes is None else limit_bytes
         storage.check_fit(rows, need, limit)
         return need
 
-    def empty(self, key_dim: int, value_dim: int, *, capacity: int = 0, dtype: torch.dtype = torch.float32,
-              key_dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> KeyValueState:
-        """A state without rows, with room for `capacity` pairs if known; values are kept in `dtype`."""
+    def empty(
+        self,
+        key_dim: int,
+        value_dim: int,
+        *,
+        capacity: int = 0,
+        dtype: torch.dtype = torch.float32,
+        key_dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> KeyValueState:
+        """A state without rows, with room for `capacity` pairs if known; values are kept in
+        `dtype`."""
         keys, key_scale = storage.empty(key_dim, key_dtype, device)
         values, value_scale = storage.empty(value_dim, dtype, device)
-        parts = keys, values, torch.empty(0, dtype=torch.long, device=device), key_scale, value_scale
-        self.check_capacity(capacity, key_dim, value_dim, dtype, storage.available_bytes(keys.device), key_dtype)
+        parts = (
+            keys,
+            values,
+            torch.empty(0, dtype=torch.long, device=device),
+            key_scale,
+            value_scale,
+        )
+        self.check_capacity(
+            capacity, key_dim, value_dim, dtype, storage.available_bytes(keys.device), key_dtype
+        )
         return state_of(parts, 0.0, tuple(storage.Room(part, capacity) for part in parts))
 
     def share(self, count: int) -> range:
@@ -137,54 +177,78 @@ class KeyValue:
         return range(count)
 
     @torch.no_grad()
-    def write(self, state: KeyValueState, keys: Float[Tensor, "new key"], values: Float[Tensor, "val value"],
-              slots: Int[Tensor, " new"] | None = None) -> KeyValueState:
+    def write(
+        self,
+        state: KeyValueState,
+        keys: Float[Tensor, "new key"],
+        values: Float[Tensor, "val value"],
+        slots: Int[Tensor, " new"] | None = None,
+    ) -> KeyValueState:
         """The state with `keys` and `values` behind what it held, in its dtypes.
 
-        `slots[i]` is the row of `values`, as given in this call, that keys[i] leads to (default: row i): the
-        keys of several sentences may share one segment. Many small writes make the same state as one and cost
-        O(rows) in all: rows are copied only when the room is used up, and room for half as many more is made
-        then (give `empty` a capacity to avoid copies). ValueError before allocating if RAM does not suffice.
+        `slots[i]` is the row of `values`, as given in this call, that keys[i] leads to (default:
+        row i): the keys of several sentences may share one segment. Many small writes make the same
+        state as one and cost O(rows) in all: rows are copied only when the room is used up, and
+        room for half as many more is made then (give `empty` a capacity to avoid copies).
+        ValueError before allocating if RAM does not suffice.
         """
         new, longest = packed(state, keys, values, slots)
         parts, rooms = storage.append(state.parts, state.rooms, new)
         return state_of(parts, longest, rooms)  # type: ignore[arg-type]
 
     def forget(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> KeyValueState:
-        """The state as if what the keys `rows` lead to had never been written: the values and all their keys.
+        """The state as if what the keys `rows` lead to had never been written: the values and all
+        their keys.
 
-        The other rows keep their order and move up, in fresh tensors. ValueError for a row that is not there.
+        The other rows keep their order and move up, in fresh tensors. ValueError for a row that is
+        not there.
         """
         keys, values, slot = kept(state, rows)
         parts = state.parts
-        return state_of((parts[0][keys], parts[1][values], slot, parts[3][keys], parts[4][values]), state.longest)
+        return state_of(
+            (parts[0][keys], parts[1][values], slot, parts[3][keys], parts[4][values]),
+            state.longest,
+        )
 
     def first(self, state: KeyValueState, count: int) -> KeyValueState:
         """The state as it was when it held `count` keys; shares their rows."""
         keys, values, slot, key_scale, value_scale = (part[:count] for part in state.parts)
         end = int(slot.max()) + 1 if len(slot) else 0
-        return state_of((keys, state.values[:end], slot, key_scale, state.parts[4][:end]), state.longest)
+        return state_of(
+            (keys, state.values[:end], slot, key_scale, state.parts[4][:end]), state.longest
+        )
 
     def keys_only(self, state: KeyValueState, more: Float[Tensor, "new key"]) -> KeyValueState:
-        """The keys of `state` and behind them `more`, for `address` alone: no values, none are copied."""
+        """The keys of `state` and behind them `more`, for `address` alone: no values, none are
+        copied."""
         new, scale = storage.pack("keys", more, state.keys)
-        keys, longest = torch.cat([state.keys, new]), max(state.longest or 0.0, storage.longest(new, scale))
-        nothing, slot = torch.empty(len(keys), 0, device=keys.device), torch.arange(len(keys), device=keys.device)
+        keys, longest = (
+            torch.cat([state.keys, new]),
+            max(state.longest or 0.0, storage.longest(new, scale)),
+        )
+        nothing, slot = (
+            torch.empty(len(keys), 0, device=keys.device),
+            torch.arange(len(keys), device=keys.device),
+        )
         return KeyValueState(keys, nothing, slot, longest, None, torch.cat([state.parts[3], scale]))
 
     @torch.no_grad()
-    def address(self, state: KeyValueState, queries: Float[Tensor, "qry key"]
-                ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
-        """Scores and rows of the `top_k` best keys of each query, best first; of equal scores the lowest row.
+    def address(
+        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+    ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
+        """Scores and rows of the `top_k` best keys of each query, best first; of equal scores the
+        lowest row.
 
-        Rows are ranked by inner products in float64 with the rows as stored: that depends neither on the other
-        queries nor on threads or the instruction set. Scores come back in float32, or float64 where the keys
-        are. Needs about 100 MiB beside the state.
+        Rows are ranked by inner products in float64 with the rows as stored: that depends neither
+        on the other queries nor on threads or the instruction set. Scores come back in float32, or
+        float64 where the keys are. Needs about 100 MiB beside the state.
         """
         score, row = self.exact(state, queries)
         return score.to(scan_dtype(state.keys)), row
 
-    def exact(self, state: KeyValueState, queries: Float[Tensor, "qry key"]) -> tuple[Tensor, Tensor]:
+    def exact(
+        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+    ) -> tuple[Tensor, Tensor]:
         """`address` with the float64 scores that decided."""
         check_written(len(state))
         if self.top_k > len(state):
@@ -193,21 +257,29 @@ class KeyValue:
         check_rows("queries", queries, state.keys.shape[1])
         return nearest(queries, state.keys, state.parts[3], self.top_k, state.longest or 0.0)
 
-    def take(self, state: KeyValueState, rows: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows value"]:
-        """The stored values that the keys `rows` (as `address` returns them) lead to, unweighted; int8 as float32."""
+    def take(
+        self, state: KeyValueState, rows: Int[Tensor, "*rows"]
+    ) -> Float[Tensor, "*rows value"]:
+        """The stored values that the keys `rows` (as `address` returns them) lead to, unweighted;
+        int8 as float32."""
         rows = state.slot[rows.to(state.slot.device)]
         if state.values.dtype != torch.int8:
             return state.values[rows]
         return state.values[rows] * state.parts[4][rows]
 
-    def read(self, state: KeyValueState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, "qry value"]:
-        """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k` values."""
+    def read(
+        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+    ) -> Float[Tensor, "qry value"]:
+        """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k`
+        values."""
         scores, rows = self.address(state, queries)
         return self.mix(scores, self.take(state, rows))
 
-    def mix(self, scores: Float[Tensor, "qry top_k"], found: Float[Tensor, "qry top_k value"]
-            ) -> Float[Tensor, "qry value"]:
-        """One value a query: the only one, or the mean of `top_k` weighted by softmax(beta · score)."""
+    def mix(
+        self, scores: Float[Tensor, "qry top_k"], found: Float[Tensor, "qry top_k value"]
+    ) -> Float[Tensor, "qry value"]:
+        """One value a query: the only one, or the mean of `top_k` weighted by softmax(beta ·
+        score)."""
         found = found.to(torch.promote_types(found.dtype, scores.dtype))
         if self.top_k == 1:
             return found[:, 0]

@@ -1,7 +1,9 @@
-"""What theory expects of each memory: capacity, error and novelty as functions of load, cue and ridge.
+"""What theory expects of each memory: capacity, error and novelty as functions of load, cue and
+ridge.
 
-Load g is stored items per dimension: patterns per unit, pairs per component of the key. `cosine` c is the quality of
-a cue: q = c k + √(1 − c²) n with n a random direction. Limits of many dimensions; chapter 9 derives and tests them.
+Load g is stored items per dimension: patterns per unit, pairs per component of the key. `cosine` c
+is the quality of a cue: q = c k + √(1 − c²) n with n a random direction. Limits of many dimensions;
+chapter 9 derives and tests them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from torch import Tensor
 
 
 def _hopfield_curve() -> tuple[Tensor, Tensor]:
-    """Load and overlap along y = overlap / √(2 · variance of the noise), beyond the fold at the critical load."""
+    """Load and overlap along y = overlap / √(2 · variance of the noise), beyond the fold at the
+    critical load."""
     y = torch.linspace(1.0, 6.0, 50_001, dtype=torch.float64)
     root = torch.erf(y) / y - 2 / math.sqrt(math.pi) * torch.exp(-(y**2))
     load = root**2 / 2
@@ -23,14 +26,17 @@ def _hopfield_curve() -> tuple[Tensor, Tensor]:
 
 
 def hopfield_limit() -> float:
-    """The load beyond which nothing can be retrieved: 0.138 patterns a unit (Amit, Gutfreund, Sompolinsky, 1985)."""
+    """The load beyond which nothing can be retrieved: 0.138 patterns a unit (Amit, Gutfreund,
+    Sompolinsky, 1985)."""
     return float(_hopfield_curve()[0][0])
 
 
 def hopfield_overlap(load: float) -> float:
-    """Mean of x ξ where a network that started at a stored pattern ξ comes to rest; 0 beyond the limit.
+    """Mean of x ξ where a network that started at a stored pattern ξ comes to rest; 0 beyond the
+    limit.
 
-    With y = m / √(2 α r): m = erf(y) and √(2α) = erf(y)/y − (2/√π) e^(−y²), replica-symmetric, no temperature.
+    With y = m / √(2 α r): m = erf(y) and √(2α) = erf(y)/y − (2/√π) e^(−y²), replica-symmetric, no
+    temperature.
     """
     loads, overlaps = _hopfield_curve()
     if load > float(loads[0]):
@@ -39,7 +45,8 @@ def hopfield_overlap(load: float) -> float:
 
 
 def hopfield_exact(units: int, patterns: int) -> float:
-    """Share of random patterns of which no unit flips: (1 − Φ(−√((N − 1)/(P − 1))))^N, crosstalk taken as Gaussian.
+    """Share of random patterns of which no unit flips: (1 − Φ(−√((N − 1)/(P − 1))))^N, crosstalk
+    taken as Gaussian.
 
     With P = N / (2 ln N) it goes to 1 as N grows, slowly: about 1 − 1/√(4π ln N).
     """
@@ -50,21 +57,24 @@ def hopfield_exact(units: int, patterns: int) -> float:
 
 
 def mean_weight(dim: int, beta: float) -> float:
-    """E e^(β u·v) for random unit vectors u and v: what a stored pattern adds to the sum under a softmax."""
+    """E e^(β u·v) for random unit vectors u and v: what a stored pattern adds to the sum under a
+    softmax."""
     s = torch.linspace(-1, 1, 20_003, dtype=torch.float64)[1:-1]
     log = (dim - 3) / 2 * torch.log1p(-(s**2))
     return math.exp(float(torch.logsumexp(log + beta * s, 0) - torch.logsumexp(log, 0)))
 
 
 def dense_capacity(dim: int, beta: float, cosine: float = 1.0) -> float:
-    """Patterns at which all others together weigh as much as the right one, e^(βc) / E e^(β u·v) of them."""
+    """Patterns at which all others together weigh as much as the right one, e^(βc) / E e^(β u·v) of
+    them."""
     return 1 + math.exp(beta * cosine) / mean_weight(dim, beta)
 
 
 def resolvent(load: float, ridge: float) -> tuple[float, float]:
     """m = tr (KᵀK + ridge)⁻¹ / key for random unit keys, and m + ridge · m′ (Marchenko and Pastur).
 
-    m solves ridge · m² + (ridge + g − 1) m = 1; the second is tr (G − ridge · G²) / key, the gain for noise.
+    m solves ridge · m² + (ridge + g − 1) m = 1; the second is tr (G − ridge · G²) / key, the gain
+    for noise.
     """
     if not (load >= 0 and ridge > 0):
         raise ValueError(f"expected load >= 0 and ridge > 0, got {load} and {ridge}")
@@ -78,32 +88,42 @@ def resolvent(load: float, ridge: float) -> tuple[float, float]:
 def read_error(load: float, cosine: float = 1.0, ridge: float = 1e-8) -> float:
     """‖read − value‖ / ‖value‖ of a linear memory with random unit keys and independent values.
 
-    err² = (1 − c m/(1 + m))² + (c²/(1 + m)² + 1 − c²) (m + ridge m′). As ridge → 0 it is √((1−c)² + (1−c²) g/(1−g))
-    below load 1 and, for exact cues, √(1 − 1/g) above.
+    err² = (1 − c m/(1 + m))² + (c²/(1 + m)² + 1 − c²) (m + ridge m′). As ridge → 0 it is √((1−c)² +
+    (1−c²) g/(1−g)) below load 1 and, for exact cues, √(1 − 1/g) above.
     """
     m, gain = resolvent(load, ridge)
-    return math.sqrt((1 - cosine * m / (1 + m)) ** 2 + (cosine**2 / (1 + m) ** 2 + 1 - cosine**2) * gain)
+    return math.sqrt(
+        (1 - cosine * m / (1 + m)) ** 2 + (cosine**2 / (1 + m) ** 2 + 1 - cosine**2) * gain
+    )
 
 
 def best_ridge(load: float, cosine: float) -> float:
-    """g (1 − c²) / c²: the cues' own noise, seen over all pairs, is the ridge of the best linear read (times 1/c)."""
+    """g (1 − c²) / c²: the cues' own noise, seen over all pairs, is the ridge of the best linear
+    read (times 1/c)."""
     return load * (1 - cosine**2) / cosine**2
 
 
 def projected_cosine(cosine: float, share: float) -> float:
-    """Cosine of a cue's projection with what it stands for, where random patterns span a `share` of all dimensions."""
+    """Cosine of a cue's projection with what it stands for, where random patterns span a `share` of
+    all dimensions."""
     return cosine / math.sqrt(cosine**2 + (1 - cosine**2) * share)
 
 
 def novelty_auc(cosine: float, free: int) -> float:
-    """Chance that a random query's residual is larger than that of a cue, `free` dimensions being unwritten.
+    """Chance that a random query's residual is larger than that of a cue, `free` dimensions being
+    unwritten.
 
-    Both residuals are lengths of Gaussian vectors of `free` components, one shrunk by √(1 − c²): their ratio squared
-    has Fisher's F distribution. 0.5 for free = 0, where nothing is outside.
+    Both residuals are lengths of Gaussian vectors of `free` components, one shrunk by √(1 − c²):
+    their ratio squared has Fisher's F distribution. 0.5 for free = 0, where nothing is outside.
     """
     if free < 1 or cosine == 0:
         return 0.5
-    upper, half = math.asin(math.sqrt(1 / (2 - cosine**2))), free - 1  # the incomplete beta function, x = sin²
-    angles: Float[Tensor, " angle"] = torch.linspace(1e-9, math.pi / 2 - 1e-9, 200_001, dtype=torch.float64)
+    upper, half = (
+        math.asin(math.sqrt(1 / (2 - cosine**2))),
+        free - 1,
+    )  # the incomplete beta function, x = sin²
+    angles: Float[Tensor, " angle"] = torch.linspace(
+        1e-9, math.pi / 2 - 1e-9, 200_001, dtype=torch.float64
+    )
     density = torch.exp(half * torch.log(torch.sin(2 * angles)))
     return float(density[angles <= upper].sum() / density.sum())

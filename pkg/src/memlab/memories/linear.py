@@ -1,9 +1,10 @@
 """Linear memories: all pairs in one matrix of fixed size, by exact least squares.
 
-`PseudoInverse` solves min ‖K M − V‖² + ridge ‖M‖², M = K⁺V for ridge → 0, and reads q M. `Larimar` (Das et
-al., arXiv 2403.11901) has no keys: it writes M = W₀⁺Z with addresses W₀ = Z M₀⁺ and reads (z M⁺) M. Both are
-solved by Cholesky factors in float64; the original's fixed number of Newton–Schulz steps is neither needed
-nor exact (published.py has it). `novelty` is the share of a query that lies outside all that was written.
+`PseudoInverse` solves min ‖K M − V‖² + ridge ‖M‖², M = K⁺V for ridge → 0, and reads q M. `Larimar`
+(Das et al., arXiv 2403.11901) has no keys: it writes M = W₀⁺Z with addresses W₀ = Z M₀⁺ and reads
+(z M⁺) M. Both are solved by Cholesky factors in float64; the original's fixed number of
+Newton–Schulz steps is neither needed nor exact (published.py has it). `novelty` is the share of a
+query that lies outside all that was written.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from memlab.memories.checks import check_pairs, check_rows, check_written
 
 # A Cholesky pivot so much smaller than the largest is rounding: the rows depend on each other.
 SMALLEST_PIVOT = 1e-7
-# A direction in which all rows together are so short, as a share of the longest direction, is rounding as well.
+# A direction in which all rows together are so short, as a share of the longest direction, is
+# rounding as well.
 SMALLEST_SHARE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class LinearState:
-    """`count` pairs: the pairs themselves while they are at most `key`, two sums of products after that."""
+    """`count` pairs: the pairs themselves while they are at most `key`, two sums of products after
+    that."""
 
     keys: Float[Tensor, "row key"]
     values: Float[Tensor, "row value"]
     gram: Float[Tensor, "key key"] | None = None  # KᵀK in float64, None while the pairs are kept
     cross: Float[Tensor, "key value"] | None = None  # KᵀV in float64
     count: int = 0
-    solved: dict[float, Tensor] = field(default_factory=dict, repr=False)  # ridge → M, by the first read
+    solved: dict[float, Tensor] = field(
+        default_factory=dict, repr=False
+    )  # ridge → M, by the first read
 
     @property
     def nbytes(self) -> int:
@@ -51,10 +56,12 @@ class LinearState:
 
 @dataclass(frozen=True)
 class PseudoInverse:
-    """Hetero-associative linear memory M = K⁺V. Keys of length one; a larger `ridge` stands more cue noise.
+    """Hetero-associative linear memory M = K⁺V. Keys of length one; a larger `ridge` stands more
+    cue noise.
 
-    Exact keys read without error up to `key` independent pairs; for random pairs beyond that the relative
-    error is √(1 − key/count). ridge=0 is the true pseudo-inverse and asks for independent keys.
+    Exact keys read without error up to `key` independent pairs; for random pairs beyond that the
+    relative error is √(1 − key/count). ridge=0 is the true pseudo-inverse and asks for independent
+    keys.
     """
 
     ridge: float = 1e-8
@@ -63,15 +70,25 @@ class PseudoInverse:
         if not 0 <= self.ridge < float("inf"):
             raise ValueError(f"ridge must be a finite number >= 0, got {self.ridge}")
 
-    def empty(self, key_dim: int, value_dim: int, *, dtype: torch.dtype = torch.float32,
-              device: torch.device | str = "cpu") -> LinearState:
+    def empty(
+        self,
+        key_dim: int,
+        value_dim: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> LinearState:
         """A state without pairs; what is read comes back in `dtype`."""
-        return LinearState(torch.empty(0, key_dim, dtype=dtype, device=device),
-                           torch.empty(0, value_dim, dtype=dtype, device=device))
+        return LinearState(
+            torch.empty(0, key_dim, dtype=dtype, device=device),
+            torch.empty(0, value_dim, dtype=dtype, device=device),
+        )
 
-    def write(self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
-              ) -> LinearState:
-        """The state with these pairs too: the same, to float64 rounding, in one write or in many."""
+    def write(
+        self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+    ) -> LinearState:
+        """The state with these pairs too: the same, to float64 rounding, in one write or in
+        many."""
         keys, values = keys.to(state.keys), values.to(state.values)
         check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
         count = state.count + len(keys)
@@ -83,21 +100,30 @@ class PseudoInverse:
             gram, cross = state.gram + gram, state.cross + cross
         return LinearState(keys[:0], values[:0], gram, cross, count)
 
-    def forget(self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
-               ) -> LinearState:
+    def forget(
+        self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+    ) -> LinearState:
         """The state as if these pairs, which must have been written, had never been.
 
-        Once the pairs are merged into sums nobody can tell what was written: forgetting a pair that was not
-        leaves its negative behind. ValueError where it shows: an unknown pair, or more pairs than are stored.
+        Once the pairs are merged into sums nobody can tell what was written: forgetting a pair that
+        was not leaves its negative behind. ValueError where it shows: an unknown pair, or more
+        pairs than are stored.
         """
         keys, values = keys.to(state.keys), values.to(state.values)
         check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
         if len(keys) > state.count:
-            raise ValueError(f"expected at most {state.count} stored pairs to forget, got {len(keys)}")
+            raise ValueError(
+                f"expected at most {state.count} stored pairs to forget, got {len(keys)}"
+            )
         if state.gram is not None and state.cross is not None:
             gram, cross = _products(keys, values)
-            return LinearState(state.keys, state.values, state.gram - gram, state.cross - cross,
-                               state.count - len(keys))
+            return LinearState(
+                state.keys,
+                state.values,
+                state.gram - gram,
+                state.cross - cross,
+                state.count - len(keys),
+            )
         kept = torch.ones(state.count, dtype=torch.bool, device=state.keys.device)
         for key, value in zip(keys, values, strict=True):
             same = kept & (state.keys == key).all(1) & (state.values == value).all(1)
@@ -107,7 +133,8 @@ class PseudoInverse:
         return LinearState(state.keys[kept], state.values[kept], count=int(kept.sum()))
 
     def solve(self, state: LinearState) -> Float[Tensor, "key value"]:
-        """M in the state's dtype; computed once per state. The smaller of both normal equations is solved."""
+        """M in the state's dtype; computed once per state. The smaller of both normal equations is
+        solved."""
         check_written(state.count)
         if self.ridge not in state.solved:
             if state.gram is None or state.cross is None:  # count ≤ key: M = Kᵀ (K Kᵀ + ridge)⁻¹ V
@@ -119,19 +146,29 @@ class PseudoInverse:
         return state.solved[self.ridge]
 
     def _divide(self, gram: Tensor, right: Tensor) -> Tensor:
-        factor = _cholesky(gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+        factor = _cholesky(
+            gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        )
         if factor is None:
-            raise ValueError(f"expected linearly independent keys or a larger ridge, got ridge={self.ridge}")
+            raise ValueError(
+                f"expected linearly independent keys or a larger ridge, got ridge={self.ridge}"
+            )
         return torch.cholesky_solve(right, factor)
 
-    def read(self, state: LinearState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, "qry value"]:
-        """q M, in the state's dtype. A query unlike every key is not rejected: it returns a mixture."""
+    def read(
+        self, state: LinearState, queries: Float[Tensor, "qry key"]
+    ) -> Float[Tensor, "qry value"]:
+        """q M, in the state's dtype. A query unlike every key is not rejected: it returns a
+        mixture."""
         queries = queries.to(state.keys)
         check_rows("queries", queries, state.keys.shape[1])
         return queries @ self.solve(state)
 
-    def novelty(self, state: LinearState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, " qry"]:
-        """‖q − proj(q)‖ / ‖q‖ on the span of the keys written: 0 for a key that was, or for any mixture of such keys.
+    def novelty(
+        self, state: LinearState, queries: Float[Tensor, "qry key"]
+    ) -> Float[Tensor, " qry"]:
+        """‖q − proj(q)‖ / ‖q‖ on the span of the keys written: 0 for a key that was, or for any
+        mixture of such keys.
 
         A random query has √(1 − count/key); from `key` independent pairs on, every query has 0.
         """
@@ -142,7 +179,8 @@ class PseudoInverse:
 
 @dataclass(frozen=True, eq=False)
 class LarimarState:
-    """The memory matrix M = W₀⁺ Z. Z and W₀ are kept where no row of W₀ depends on others, as a short cut."""
+    """The memory matrix M = W₀⁺ Z. Z and W₀ are kept where no row of W₀ depends on others, as a
+    short cut."""
 
     memory: Float[Tensor, "slot dim"]
     patterns: Float[Tensor, "pat dim"] | None = None
@@ -153,7 +191,8 @@ class LarimarState:
         """M⁺, which turns a query into an address; computed by the first read."""
         if self.patterns is None or self.addresses is None:
             return pseudo_inverse(self.memory).to(self.memory.dtype)
-        # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺ then implies.
+        # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺ then
+        # implies.
         return (pseudo_inverse(self.patterns) @ self.addresses).to(self.memory.dtype)
 
     @cached_property
@@ -166,18 +205,20 @@ class LarimarState:
 class Larimar:
     """Larimar's auto-associative memory, one-shot and without its noise terms.
 
-    While the patterns are no more than the slots the read-out does not depend on M₀: it is the orthogonal
-    projection of the query on the span of what was written. An unrelated query keeps about √(count/dim) of
-    its length.
+    While the patterns are no more than the slots the read-out does not depend on M₀: it is the
+    orthogonal projection of the query on the span of what was written. An unrelated query keeps
+    about √(count/dim) of its length.
     """
 
     def start(self, initial: Float[Tensor, "slot dim"]) -> LarimarState:
-        """The state before any write, M₀: learned, random or the identity; it only makes the addresses."""
+        """The state before any write, M₀: learned, random or the identity; it only makes the
+        addresses."""
         check_rows("initial", initial)
         return LarimarState(initial)
 
     def write(self, state: LarimarState, patterns: Float[Tensor, "pat dim"]) -> LarimarState:
-        """M = W₀⁺ Z with W₀ = Z M₀⁺, where M₀ is the state's matrix: one write replaces what was there."""
+        """M = W₀⁺ Z with W₀ = Z M₀⁺, where M₀ is the state's matrix: one write replaces what was
+        there."""
         check_rows("patterns", patterns, state.memory.shape[1])
         check_written(len(patterns))
         wide = patterns.double()
@@ -188,17 +229,24 @@ class Larimar:
         memory = addresses.T @ torch.cholesky_solve(wide, factor)
         return LarimarState(memory.to(patterns.dtype), patterns, addresses)
 
-    def address(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry slot"]:
+    def address(
+        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+    ) -> Float[Tensor, "qry slot"]:
         """The weights w = z M⁺ over the slots."""
         check_rows("queries", queries, state.memory.shape[1])
         return queries @ state.inverse
 
-    def read(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, "qry dim"]:
+    def read(
+        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+    ) -> Float[Tensor, "qry dim"]:
         """w M: the query seen through the memory."""
         return self.address(state, queries) @ state.memory
 
-    def novelty(self, state: LarimarState, queries: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
-        """‖z − proj(z)‖ / ‖z‖, the share of the query that the read-out loses: 0 for what was written."""
+    def novelty(
+        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+    ) -> Float[Tensor, " qry"]:
+        """‖z − proj(z)‖ / ‖z‖, the share of the query that the read-out loses: 0 for what was
+        written."""
         check_rows("queries", queries, state.memory.shape[1])
         return _outside(queries, state.basis)
 
@@ -217,7 +265,8 @@ def _cholesky(gram: Tensor) -> Tensor | None:
 
 
 def _span(rows: Tensor) -> Tensor:
-    """Orthonormal rows with the span of `rows`: by QR, or by singular values where rows depend on each other."""
+    """Orthonormal rows with the span of `rows`: by QR, or by singular values where rows depend on
+    each other."""
     wide = rows.double()
     if 0 < len(wide) <= wide.shape[1]:
         basis, factor = torch.linalg.qr(wide.T)
@@ -229,17 +278,22 @@ def _span(rows: Tensor) -> Tensor:
 
 
 def _outside(queries: Tensor, basis: Tensor) -> Tensor:
-    """Share of each query's length outside the span of `basis`; 0 where it is rounding, or the query has no length."""
+    """Share of each query's length outside the span of `basis`; 0 where it is rounding, or the
+    query has no length."""
     wide = queries.double()
     lost, length = (wide - (wide @ basis.T) @ basis).norm(dim=1), wide.norm(dim=1)
     return torch.where(lost > SMALLEST_SHARE * length, lost / length, 0.0).to(queries.dtype)
 
 
 def pseudo_inverse(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "column row"]:
-    """Moore–Penrose inverse in float64: by Cholesky on the shorter side, by eigenvalues if rows depend."""
+    """Moore–Penrose inverse in float64: by Cholesky on the shorter side, by eigenvalues if rows
+    depend."""
     rows = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().T
     gram = rows @ rows.T
     factor = _cholesky(gram)
-    inverse = (rows.T @ torch.linalg.pinv(gram, hermitian=True, rtol=1e-12) if factor is None
-               else torch.cholesky_solve(rows, factor).T)
+    inverse = (
+        rows.T @ torch.linalg.pinv(gram, hermitian=True, rtol=1e-12)
+        if factor is None
+        else torch.cholesky_solve(rows, factor).T
+    )
     return inverse if rows.shape == matrix.shape else inverse.T

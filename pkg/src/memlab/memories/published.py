@@ -1,7 +1,9 @@
-"""Larimar's memory as published: a learned matrix for the addresses, noise, and an iteration for every inverse.
+"""Larimar's memory as published: a learned matrix for the addresses, noise, and an iteration for
+every inverse.
 
-Das et al. (arXiv 2403.11901) after Pham et al. ("Generative pseudo-inverse memory", 2022). What matters for use is in
-`linear.Larimar`, which solves the same equations exactly; this form is kept to be measured beside it.
+Das et al. (arXiv 2403.11901) after Pham et al. ("Generative pseudo-inverse memory", 2022). What
+matters for use is in `linear.Larimar`, which solves the same equations exactly; this form is kept
+to be measured beside it.
 """
 
 from __future__ import annotations
@@ -18,12 +20,15 @@ from memlab.memories.linear import LarimarState
 START = 5e-4  # X₀ = START · Aᵀ in the published code
 
 
-def iterate_inverse(matrix: Float[Tensor, "row column"], steps: int = 15, start: float | None = START
-                    ) -> Float[Tensor, "column row"]:
-    """X after `steps` times X ← 2X − X A X from X = start · Aᵀ (Ben-Israel and Cohen; Newton and Schulz).
+def iterate_inverse(
+    matrix: Float[Tensor, "row column"], steps: int = 15, start: float | None = START
+) -> Float[Tensor, "column row"]:
+    """X after `steps` times X ← 2X − X A X from X = start · Aᵀ (Ben-Israel and Cohen; Newton and
+    Schulz).
 
-    Where start · s² < 2 for every singular value s of A, X goes to A⁺; otherwise it grows without bound, to infinite
-    or undefined numbers. Float32 in, float32 out, like the published code. `start=None` takes 1 / s_max².
+    Where start · s² < 2 for every singular value s of A, X goes to A⁺; otherwise it grows without
+    bound, to infinite or undefined numbers. Float32 in, float32 out, like the published code.
+    `start=None` takes 1 / s_max².
     """
     check_rows("matrix", matrix)
     if start is None:
@@ -34,18 +39,21 @@ def iterate_inverse(matrix: Float[Tensor, "row column"], steps: int = 15, start:
     return inverse
 
 
-def iteration_residual(singular: Float[Tensor, " rank"], steps: int = 15, start: float = START
-                       ) -> Float[Tensor, " rank"]:
-    """|1 − start · s²|^(2^steps): what is still missing of each singular direction, as a share (1 is all of it)."""
+def iteration_residual(
+    singular: Float[Tensor, " rank"], steps: int = 15, start: float = START
+) -> Float[Tensor, " rank"]:
+    """|1 − start · s²|^(2^steps): what is still missing of each singular direction, as a share
+    (1 is all of it)."""
     return (1 - start * singular.double() ** 2).abs() ** 2.0**steps
 
 
 @dataclass(frozen=True)
 class PublishedLarimar:
-    """One-shot write and read with `steps` of the iteration; `noise` on patterns and `spread` on read weights.
+    """One-shot write and read with `steps` of the iteration; `noise` on patterns and `spread` on
+    read weights.
 
-    Published values of `steps`: 15 in the settings, 7 and 3 as defaults of two classes; of `noise`: 1e-6 to 1e-4.
-    Editing runs without noise and spread, as do the defaults here.
+    Published values of `steps`: 15 in the settings, 7 and 3 as defaults of two classes; of `noise`:
+    1e-6 to 1e-4. Editing runs without noise and spread, as do the defaults here.
     """
 
     steps: int = 15
@@ -54,12 +62,17 @@ class PublishedLarimar:
     spread: float = 0.0
 
     def start(self, initial: Float[Tensor, "slot dim"]) -> LarimarState:
-        """The state before any write: the learned matrix M₀; identity-like at the start of training."""
+        """The state before any write: the learned matrix M₀; identity-like at the start of
+        training."""
         check_rows("initial", initial)
         return LarimarState(initial)
 
-    def write(self, state: LarimarState, patterns: Float[Tensor, "pat dim"],
-              generator: torch.Generator | None = None) -> LarimarState:
+    def write(
+        self,
+        state: LarimarState,
+        patterns: Float[Tensor, "pat dim"],
+        generator: torch.Generator | None = None,
+    ) -> LarimarState:
         """M = W₀⁺ Z with W₀ = Z M₀⁺, Z the patterns plus noise; the state's matrix is M₀."""
         check_rows("patterns", patterns, state.memory.shape[1])
         check_written(len(patterns))
@@ -67,9 +80,14 @@ class PublishedLarimar:
         addresses = noisy @ self._inverse(state.memory)
         return LarimarState(self._inverse(addresses, checked=False) @ noisy)
 
-    def read(self, state: LarimarState, queries: Float[Tensor, "qry dim"],
-             generator: torch.Generator | None = None) -> Float[Tensor, "qry dim"]:
-        """(z M⁺ + noise) M. The inverse is made anew at every read; where it grew without bound, NaN is read."""
+    def read(
+        self,
+        state: LarimarState,
+        queries: Float[Tensor, "qry dim"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "qry dim"]:
+        """(z M⁺ + noise) M. The inverse is made anew at every read; where it grew without bound,
+        NaN is read."""
         check_rows("queries", queries, state.memory.shape[1])
         weights = queries @ self._inverse(state.memory, checked=False)
         return (weights + _draw(weights, self.spread, generator)) @ state.memory

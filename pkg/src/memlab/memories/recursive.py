@@ -1,11 +1,13 @@
-"""Recursive least squares: a linear memory that learns and forgets a row at a time, without solving anew.
+"""Recursive least squares: a linear memory that learns and forgets a row at a time, without solving
+anew.
 
-Larimar's sequential form (Das et al., arXiv 2403.11901, equations 4-6) keeps C = Σ α wᵀw and M, with α = 1 for a row
-that is written and −1 for one that is forgotten:
+Larimar's sequential form (Das et al., arXiv 2403.11901, equations 4-6) keeps C = Σ α wᵀw and M,
+with α = 1 for a row that is written and −1 for one that is forgotten:
 
     C ← C + α WᵀW,    M ← M + α C⁻¹ Wᵀ (Z − W M).
 
-Here C⁻¹ is kept instead of C (Sherman and Morrison for one row, Woodbury for many), so a row costs slot² numbers.
+Here C⁻¹ is kept instead of C (Sherman and Morrison for one row, Woodbury for many), so a row costs
+slot² numbers.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ class RecursiveState:
 
 @dataclass(frozen=True)
 class Recursive:
-    """Least squares on addresses and values, C₀ = ridge · I: after any order of writes M is the ridge solution.
+    """Least squares on addresses and values, C₀ = ridge · I: after any order of writes M is the
+    ridge solution.
 
-    Addresses of about length one. Where rows are forgotten, rounding grows as 10⁻¹⁵ / ridge², so a ridge below 10⁻⁶
-    is refused; `PseudoInverse` keeps the sums instead and forgets without that loss, but solves at the next read.
+    Addresses of about length one. Where rows are forgotten, rounding grows as 10⁻¹⁵ / ridge², so a
+    ridge below 10⁻⁶ is refused; `PseudoInverse` keeps the sums instead and forgets without that
+    loss, but solves at the next read.
     """
 
     ridge: float = 1e-4
@@ -45,48 +49,74 @@ class Recursive:
     def empty(self, slots: int, value_dim: int) -> RecursiveState:
         """A state without rows: M = 0, C = ridge · I."""
         wide = torch.float64
-        return RecursiveState(torch.zeros(slots, value_dim, dtype=wide), torch.eye(slots, dtype=wide) / self.ridge)
+        return RecursiveState(
+            torch.zeros(slots, value_dim, dtype=wide), torch.eye(slots, dtype=wide) / self.ridge
+        )
 
-    def write(self, state: RecursiveState, addresses: Float[Tensor, "pat slot"], values: Float[Tensor, "pat value"]
-              ) -> RecursiveState:
-        """The state with these rows too: the same, to rounding, in one write or in many, in any order."""
+    def write(
+        self,
+        state: RecursiveState,
+        addresses: Float[Tensor, "pat slot"],
+        values: Float[Tensor, "pat value"],
+    ) -> RecursiveState:
+        """The state with these rows too: the same, to rounding, in one write or in many, in any
+        order."""
         memory, inverse = update(state.memory, state.inverse, addresses, values)
         return RecursiveState(memory, inverse, state.count + len(addresses))
 
-    def forget(self, state: RecursiveState, addresses: Float[Tensor, "pat slot"], values: Float[Tensor, "pat value"]
-               ) -> RecursiveState:
+    def forget(
+        self,
+        state: RecursiveState,
+        addresses: Float[Tensor, "pat slot"],
+        values: Float[Tensor, "pat value"],
+    ) -> RecursiveState:
         """The state as if these rows, which must have been written, had never been.
 
-        Addresses and values must be those of the write: Larimar computes both again from the text, and the
-        addresses from a fixed reference memory. ValueError where C would no longer be positive: not all was written.
+        Addresses and values must be those of the write: Larimar computes both again from the text,
+        and the addresses from a fixed reference memory. ValueError where C would no longer be
+        positive: not all was written.
         """
         if len(addresses) > state.count:
-            raise ValueError(f"expected at most {state.count} stored rows to forget, got {len(addresses)}")
+            raise ValueError(
+                f"expected at most {state.count} stored rows to forget, got {len(addresses)}"
+            )
         memory, inverse = update(state.memory, state.inverse, addresses, values, sign=-1)
         return RecursiveState(memory, inverse, state.count - len(addresses))
 
-    def read(self, state: RecursiveState, addresses: Float[Tensor, "qry slot"]) -> Float[Tensor, "qry value"]:
+    def read(
+        self, state: RecursiveState, addresses: Float[Tensor, "qry slot"]
+    ) -> Float[Tensor, "qry value"]:
         """w M, in the addresses' dtype."""
         check_written(state.count)
         check_rows("addresses", addresses, len(state.memory))
         return (addresses.double() @ state.memory).to(addresses.dtype)
 
 
-def update(mean: Float[Tensor, "slot value"], covariance: Float[Tensor, "slot slot"],
-           addresses: Float[Tensor, "pat slot"], values: Float[Tensor, "pat value"], noise: float = 1.0,
-           sign: int = 1) -> tuple[Float[Tensor, "slot value"], Float[Tensor, "slot slot"]]:
-    """Mean and covariance after seeing (sign=1) or taking back (sign=−1) values = addresses · M + noise.
+def update(
+    mean: Float[Tensor, "slot value"],
+    covariance: Float[Tensor, "slot slot"],
+    addresses: Float[Tensor, "pat slot"],
+    values: Float[Tensor, "pat value"],
+    noise: float = 1.0,
+    sign: int = 1,
+) -> tuple[Float[Tensor, "slot value"], Float[Tensor, "slot slot"]]:
+    """Mean and covariance after seeing (sign=1) or taking back (sign=−1) values = addresses · M +
+    noise.
 
-    The gain is U Wᵀ (W U Wᵀ ± noise² I)⁻¹: a Kalman filter's step, and with noise 1 and U = C⁻¹ that of recursive
-    least squares. All rows go in at once; one by one they give the same.
+    The gain is U Wᵀ (W U Wᵀ ± noise² I)⁻¹: a Kalman filter's step, and with noise 1 and U = C⁻¹
+    that of recursive least squares. All rows go in at once; one by one they give the same.
     """
     check_pairs(addresses, values, len(mean), mean.shape[1])
     weights, wide = addresses.to(mean), values.to(mean)
     spread = weights @ covariance  # pat × slot
-    inner = sign * (spread @ weights.T) + noise**2 * torch.eye(len(weights), dtype=mean.dtype, device=mean.device)
+    inner = sign * (spread @ weights.T) + noise**2 * torch.eye(
+        len(weights), dtype=mean.dtype, device=mean.device
+    )
     factor, failed = torch.linalg.cholesky_ex(inner)
     if failed:
-        raise ValueError("expected rows that were written, got rows whose removal leaves no positive C")
+        raise ValueError(
+            "expected rows that were written, got rows whose removal leaves no positive C"
+        )
     gain = sign * torch.cholesky_solve(spread, factor).T
     moved = covariance - gain @ spread
     return mean + gain @ (wide - weights @ mean), (moved + moved.T) / 2

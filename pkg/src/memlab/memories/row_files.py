@@ -1,8 +1,10 @@
-"""The format of a folder of rows: one plain file a part, and a manifest that says how much of each counts.
+"""The format of a folder of rows: one plain file a part, and a manifest that says how much of each
+counts.
 
-`keys-0.bin`, `values-0.bin`, `slot-0.bin`, `key_scale-0.bin` and `value_scale-0.bin` hold the rows one behind another,
-little-endian, in C order. `manifest.json` names widths, dtypes and numbers of rows, from which the bytes follow that
-count of each file, and the CRC-32 of those bytes; what lies behind them is what a killed write left, and is nobody's.
+`keys-0.bin`, `values-0.bin`, `slot-0.bin`, `key_scale-0.bin` and `value_scale-0.bin` hold the rows
+one behind another, little-endian, in C order. `manifest.json` names widths, dtypes and numbers of
+rows, from which the bytes follow that count of each file, and the CRC-32 of those bytes; what lies
+behind them is what a killed write left, and is nobody's.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ BLOCK = 2**20  # bytes read or copied at a time
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds: numbers of rows, widths, dtypes, and of each file how many bytes count and their CRC-32."""
+    """What a folder holds: numbers of rows, widths, dtypes, and of each file how many bytes count
+    and their CRC-32."""
 
     key_width: int
     value_width: int
@@ -42,9 +45,13 @@ class Manifest:
     def layout(self) -> Iterator[tuple[str, int, int, torch.dtype]]:
         """File name, rows, width (0: a vector) and dtype of each part."""
         key, value = getattr(torch, self.key_dtype), getattr(torch, self.value_dtype)
-        shapes = ((self.keys, self.key_width, key), (self.values, self.value_width, value), (self.keys, 0, torch.long),
-                  (self.keys, int(key == torch.int8), torch.float32),
-                  (self.values, int(value == torch.int8), torch.float32))
+        shapes = (
+            (self.keys, self.key_width, key),
+            (self.values, self.value_width, value),
+            (self.keys, 0, torch.long),
+            (self.keys, int(key == torch.int8), torch.float32),
+            (self.values, int(value == torch.int8), torch.float32),
+        )
         for index, (name, (rows, width, dtype)) in enumerate(zip(NAMES, shapes, strict=True)):
             yield f"{name}-{self.generation}.bin", rows, 1 if index == 2 else width, dtype
 
@@ -71,30 +78,42 @@ def manifest(folder: Path) -> Manifest:
             return found
     except (ValueError, KeyError, TypeError):
         pass
-    raise ValueError(f"{path} is damaged: expected the text that memlab wrote ({FORMAT}), got another")
+    raise ValueError(
+        f"{path} is damaged: expected the text that memlab wrote ({FORMAT}), got another"
+    )
 
 
 def _check_file(path: Path, size: int, crc: int, every_byte: bool) -> None:
-    """ValueError naming the file if it has fewer bytes than count, or if those that count are others than written."""
+    """ValueError naming the file if it has fewer bytes than count, or if those that count are
+    others than written."""
     if path.stat().st_size < size:
-        raise ValueError(f"{path} is damaged: expected at least {size:,} bytes, got {path.stat().st_size:,}")
+        raise ValueError(
+            f"{path} is damaged: expected at least {size:,} bytes, got {path.stat().st_size:,}"
+        )
     found, left = 0, size if every_byte else 0
     with open(path, "rb") as file:
         while left and (block := file.read(min(BLOCK, left))):
             found, left = zlib.crc32(block, found), left - len(block)
     if every_byte and found != crc:
-        raise ValueError(f"{path} is damaged: expected CRC-32 {crc:08x} of its first {size:,} bytes, got {found:08x}")
+        raise ValueError(
+            f"{path} is damaged: expected CRC-32 {crc:08x} of its first {size:,} bytes, got"
+            f" {found:08x}"
+        )
 
 
 def _map(path: Path, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-    """The first rows of a file, read from disk when they are used; what is written to them never reaches the file."""
+    """The first rows of a file, read from disk when they are used; what is written to them never
+    reaches the file."""
     if not rows * width:
         return torch.empty(rows, width, dtype=dtype)
-    return torch.from_file(str(path), shared=False, size=rows * width, dtype=dtype).view(rows, width)
+    return torch.from_file(str(path), shared=False, size=rows * width, dtype=dtype).view(
+        rows, width
+    )
 
 
 def load(folder: Path, *, check: bool = True) -> tuple[Manifest, KeyValueState]:
-    """The manifest of a folder and its rows, mapped; with `check` all bytes that count are read once.
+    """The manifest of a folder and its rows, mapped; with `check` all bytes that count are read
+    once.
 
     ValueError names the file that is damaged or missing.
     """
@@ -103,11 +122,18 @@ def load(folder: Path, *, check: bool = True) -> tuple[Manifest, KeyValueState]:
         try:
             for (name, *_), size, crc in zip(found.layout(), found.sizes(), found.crc, strict=True):
                 _check_file(folder / name, size, crc, check)
-            keys, values, slot, *scales = (_map(folder / name, rows, width, dtype)
-                                           for name, rows, width, dtype in found.layout())
-        except (FileNotFoundError, RuntimeError) as problem:  # torch raises the latter for a file that is gone
+            keys, values, slot, *scales = (
+                _map(folder / name, rows, width, dtype)
+                for name, rows, width, dtype in found.layout()
+            )
+        except (
+            FileNotFoundError,
+            RuntimeError,
+        ) as problem:  # torch raises the latter for a file that is gone
             if manifest(folder).generation == found.generation:
-                raise ValueError(f"{folder} is damaged: expected all files of its manifest, got {problem}") from None
+                raise ValueError(
+                    f"{folder} is damaged: expected all files of its manifest, got {problem}"
+                ) from None
             continue  # a writer has just put others in their place
         parts = keys, values, slot[:, 0], *scales
         return found, state_of(parts, found.longest)  # type: ignore[arg-type]

@@ -1,8 +1,9 @@
-"""Rows as they are kept: float32, float16 or int8 with a scale each, in tensors with spare room behind them.
+"""Rows as they are kept: float32, float16 or int8 with a scale each, in tensors with spare room
+behind them.
 
-An int8 row is scale · code, code a whole number from −127 to 127 and scale = max|row| / 127 in float32: each number is
-off by at most scale / 2. What the row *is* from then on is that product, and all that ranks rows uses it exactly: 24 by
-8 bits fit in float64.
+An int8 row is scale · code, code a whole number from −127 to 127 and scale = max|row| / 127 in
+float32: each number is off by at most scale / 2. What the row *is* from then on is that product,
+and all that ranks rows uses it exactly: 24 by 8 bits fit in float64.
 """
 
 from __future__ import annotations
@@ -31,16 +32,20 @@ def row_bytes(width: int, dtype: torch.dtype) -> int:
     return width * dtype.itemsize + (4 if dtype == torch.int8 else 0)
 
 
-def empty(width: int, dtype: torch.dtype, device: torch.device | str = "cpu") -> tuple[Stored, Scale]:
+def empty(
+    width: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+) -> tuple[Stored, Scale]:
     """No rows of `width` numbers, and their scales."""
     check_dtype(dtype)
-    return (torch.empty(0, width, dtype=dtype, device=device),
-            torch.empty(0, int(dtype == torch.int8), dtype=torch.float32, device=device))
+    return (
+        torch.empty(0, width, dtype=dtype, device=device),
+        torch.empty(0, int(dtype == torch.int8), dtype=torch.float32, device=device),
+    )
 
 
 def pack(name: str, rows: Float[Tensor, "_ _"], like: Stored) -> tuple[Stored, Scale]:
-    """`rows` in the dtype and on the device of `like`, and their scales. ValueError for a wrong width, or for numbers
-    that are not finite in that dtype."""
+    """`rows` in the dtype and on the device of `like`, and their scales. ValueError for a wrong
+    width, or for numbers that are not finite in that dtype."""
     if like.dtype != torch.int8:
         rows = rows.to(like)
         check_rows(name, rows, like.shape[1])
@@ -64,7 +69,11 @@ def longest(rows: Stored, scale: Scale) -> float:
     some = max(2**20 // max(rows.shape[1], 1), 1)
     pairs = zip(rows.split(some), scale.split(some), strict=True)
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    norms = [torch.linalg.vector_norm(unpack(*pair, dtype), dim=1).max() for pair in pairs if len(pair[0])]
+    norms = [
+        torch.linalg.vector_norm(unpack(*pair, dtype), dim=1).max()
+        for pair in pairs
+        if len(pair[0])
+    ]
     return max(map(float, norms), default=0.0)
 
 
@@ -74,20 +83,29 @@ def available_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable"))
+            return next(
+                int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable")
+            )
     except (OSError, StopIteration):  # not Linux: all the RAM there is
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 2**62
+        return (
+            os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+            if hasattr(os, "sysconf")
+            else 2**62
+        )
 
 
 def check_fit(rows: int, need: int, limit: int) -> None:
     """Raise ValueError if `rows` rows of `need` bytes in all do not fit into `limit` bytes."""
     if need > limit:
-        raise ValueError(f"{rows:,} rows need {need:,} bytes, but {limit:,} bytes are available: "
-                         f"at most {rows * limit // need:,} rows would fit")
+        raise ValueError(
+            f"{rows:,} rows need {need:,} bytes, but {limit:,} bytes are available: "
+            f"at most {rows * limit // need:,} rows would fit"
+        )
 
 
 class Room:
-    """Rows with spare ones behind them. States see the first rows; one that sees all in use may append."""
+    """Rows with spare ones behind them. States see the first rows; one that sees all in use may
+    append."""
 
     def __init__(self, like: Tensor, capacity: int) -> None:
         self.rows = like.new_empty((capacity, *like.shape[1:]))
@@ -100,15 +118,18 @@ class Room:
     def append(self, new: Tensor) -> Tensor:
         """All rows in use, `new` behind the ones before."""
         start, self.used = self.used, self.used + len(new)
-        self.rows[start:self.used] = new
-        return self.rows[:self.used]
+        self.rows[start : self.used] = new
+        return self.rows[: self.used]
 
 
 Rooms = tuple[Room, ...]
 
 
-def append(old: tuple[Tensor, ...], rooms: Rooms | None, new: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Rooms]:
-    """Each of `old` with its `new` rows behind it, in its room where they fit, in a larger copy where they do not.
+def append(
+    old: tuple[Tensor, ...], rooms: Rooms | None, new: tuple[Tensor, ...]
+) -> tuple[tuple[Tensor, ...], Rooms]:
+    """Each of `old` with its `new` rows behind it, in its room where they fit, in a larger copy
+    where they do not.
 
     ValueError before anything is allocated if there is no memory for the copies.
     """

@@ -1,9 +1,10 @@
 """Exact key–value slots shared out over the processes of a `torch.distributed` group.
 
-Each process keeps some of the pairs and knows which number each of its keys has in the whole memory. A query is scanned
-by all at once; their best keys are merged by the same float64 scores and the same rule for ties as in one process, so
-the rows found are the same, bit for bit. Every method but `empty` and `share` is a collective call: all processes make
-it, with the same queries or rows, and all get the whole answer. Over gloo, or over NCCL with a GPU for each process.
+Each process keeps some of the pairs and knows which number each of its keys has in the whole
+memory. A query is scanned by all at once; their best keys are merged by the same float64 scores and
+the same rule for ties as in one process, so the rows found are the same, bit for bit. Every method
+but `empty` and `share` is a collective call: all processes make it, with the same queries or rows,
+and all get the whole answer. Over gloo, or over NCCL with a GPU for each process.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from torch import Tensor
 
 from memlab.memories import rows as storage
 from memlab.memories.checks import check_written
-from memlab.memories.scan import scan_dtype
 from memlab.memories.key_value import KeyValue, KeyValueState, check_range, kept
+from memlab.memories.scan import scan_dtype
 
 
 @dataclass(frozen=True, eq=False)
 class ShardedState:
-    """`own`, what this process keeps; `row`, the number of each of its keys among all `total`, ascending."""
+    """`own`, what this process keeps; `row`, the number of each of its keys among all `total`,
+    ascending."""
 
     own: KeyValueState
     row: Int[Tensor, " pat"]
@@ -37,7 +39,8 @@ class ShardedState:
 
 @dataclass(frozen=True)
 class Sharded:
-    """`KeyValue` over all processes of `group` (None: all there are): the same methods, the same answers."""
+    """`KeyValue` over all processes of `group` (None: all there are): the same methods, the same
+    answers."""
 
     memory: KeyValue = KeyValue()
     group: dist.ProcessGroup | None = None
@@ -47,41 +50,74 @@ class Sharded:
         """The number of this process in the group."""
         return dist.get_rank(self.group)
 
-    def empty(self, key_dim: int, value_dim: int, *, capacity: int = 0, dtype: torch.dtype = torch.float32,
-              key_dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> ShardedState:
+    def empty(
+        self,
+        key_dim: int,
+        value_dim: int,
+        *,
+        capacity: int = 0,
+        dtype: torch.dtype = torch.float32,
+        key_dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> ShardedState:
         """A state without rows, with room for `capacity` pairs in this process."""
-        own = self.memory.empty(key_dim, value_dim, capacity=capacity, dtype=dtype, key_dtype=key_dtype, device=device)
+        own = self.memory.empty(
+            key_dim, value_dim, capacity=capacity, dtype=dtype, key_dtype=key_dtype, device=device
+        )
         return ShardedState(own, own.slot)
 
-    def check_capacity(self, rows: int, key_dim: int, value_dim: int, dtype: torch.dtype = torch.float32,
-                       limit_bytes: int | None = None, key_dtype: torch.dtype = torch.float32) -> int:
+    def check_capacity(
+        self,
+        rows: int,
+        key_dim: int,
+        value_dim: int,
+        dtype: torch.dtype = torch.float32,
+        limit_bytes: int | None = None,
+        key_dtype: torch.dtype = torch.float32,
+    ) -> int:
         """Bytes that this process's share of `rows` pairs needs; ValueError as for `KeyValue`."""
-        return self.memory.check_capacity(len(self.share(rows)), key_dim, value_dim, dtype, limit_bytes, key_dtype)
+        return self.memory.check_capacity(
+            len(self.share(rows)), key_dim, value_dim, dtype, limit_bytes, key_dtype
+        )
 
     def share(self, count: int) -> range:
-        """Which of `count` new rows this process keeps: every n-th of them, n processes taking turns."""
+        """Which of `count` new rows this process keeps: every n-th of them, n processes taking
+        turns."""
         return range(self.rank, count, dist.get_world_size(self.group))
 
     @torch.no_grad()
-    def write(self, state: ShardedState, keys: Float[Tensor, "new key"], values: Float[Tensor, "val value"],
-              slots: Int[Tensor, " new"] | None = None, rows: Int[Tensor, " new"] | None = None) -> ShardedState:
-        """The state with this process's share of new pairs: by default what `share` names, one key a value.
+    def write(
+        self,
+        state: ShardedState,
+        keys: Float[Tensor, "new key"],
+        values: Float[Tensor, "val value"],
+        slots: Int[Tensor, " new"] | None = None,
+        rows: Int[Tensor, " new"] | None = None,
+    ) -> ShardedState:
+        """The state with this process's share of new pairs: by default what `share` names, one key
+        a value.
 
-        With several keys a value, a process brings a value with all its keys, `slots` as in `KeyValue.write` and in
-        `rows` the place of each of its keys in the whole write, ascending. ValueError if they cannot be that.
+        With several keys a value, a process brings a value with all its keys, `slots` as in
+        `KeyValue.write` and in `rows` the place of each of its keys in the whole write, ascending.
+        ValueError if they cannot be that.
         """
         new = int(self._sum(torch.tensor([len(keys)])))
         rows = torch.tensor(self.share(new), dtype=torch.long) if rows is None else rows
         if len(rows) != len(keys) or not bool((rows.diff() > 0).all()):
-            raise ValueError(f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
-                             f"got {len(rows)}: by default each process writes what `share` names")
+            raise ValueError(
+                f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
+                f"got {len(rows)}: by default each process writes what `share` names"
+            )
         check_range("rows", rows, new)
         own = self.memory.write(state.own, keys, values, slots)
-        (row,), rooms = storage.append((state.row,), state.rooms, (rows.to(state.row) + state.total,))
+        (row,), rooms = storage.append(
+            (state.row,), state.rooms, (rows.to(state.row) + state.total,)
+        )
         return self._state(own, row, state.total + new, rooms)
 
     def forget(self, state: ShardedState, rows: Int[Tensor, " row"]) -> ShardedState:
-        """The state as if what the keys `rows` lead to had never been written; the other keys move up."""
+        """The state as if what the keys `rows` lead to had never been written; the other keys move
+        up."""
         check_range("rows", rows, state.total)
         at, mine = self._find(state, rows)
         stays = kept(state.own, at[mine])[0]
@@ -92,33 +128,45 @@ class Sharded:
         return self._state(own, (left.cumsum(0) - 1)[state.row[stays]], int(left.sum()))
 
     def first(self, state: ShardedState, count: int) -> ShardedState:
-        """The state as it was when it held `count` keys, if they were written in their order; shares their rows."""
+        """The state as it was when it held `count` keys, if they were written in their order;
+        shares their rows."""
         here = int(torch.searchsorted(state.row, count))
-        return self._state(self.memory.first(state.own, here), state.row[:here], min(count, state.total))
+        return self._state(
+            self.memory.first(state.own, here), state.row[:here], min(count, state.total)
+        )
 
     def keys_only(self, state: ShardedState, more: Float[Tensor, "new key"]) -> ShardedState:
-        """The keys of `state` and behind them `more`, the same in all processes, for `address` alone."""
+        """The keys of `state` and behind them `more`, the same in all processes, for `address`
+        alone."""
         mine = more if self.rank == 0 else more[:0]
         row = torch.cat([state.row, torch.arange(len(mine), device=state.row.device) + state.total])
         return self._state(self.memory.keys_only(state.own, mine), row, state.total + len(more))
 
     @torch.no_grad()
-    def address(self, state: ShardedState, queries: Float[Tensor, "qry key"]
-                ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
-        """Scores and rows of the `top_k` best keys in all processes: bit for bit those of `KeyValue.address`."""
+    def address(
+        self, state: ShardedState, queries: Float[Tensor, "qry key"]
+    ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
+        """Scores and rows of the `top_k` best keys in all processes: bit for bit those of
+        `KeyValue.address`."""
         check_written(state.total)
         top_k = self.memory.top_k
         if top_k > state.total:
             raise ValueError(f"expected top_k <= {state.total} stored rows, got top_k={top_k}")
         here, device = min(top_k, len(state.own)), state.row.device
         score = torch.full((len(queries), top_k), -torch.inf, dtype=torch.float64, device=device)
-        row = torch.full((len(queries), top_k), state.total, device=device)  # behind every row that there is
+        row = torch.full(
+            (len(queries), top_k), state.total, device=device
+        )  # behind every row that there is
         if here:
             score[:, :here], found = KeyValue(here).exact(state.own, queries)
             row[:, :here] = state.row[found]
         scores, rows = self._gather(score), self._gather(row)
-        order = rows.argsort(dim=1)  # stable sorts: by score, and of equal ones the lowest row first
-        order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))[:, :top_k]
+        order = rows.argsort(
+            dim=1
+        )  # stable sorts: by score, and of equal ones the lowest row first
+        order = order.gather(
+            1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True)
+        )[:, :top_k]
         return scores.gather(1, order).to(scan_dtype(state.own.keys)), rows.gather(1, order)
 
     def take(self, state: ShardedState, rows: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows value"]:
@@ -127,14 +175,21 @@ class Sharded:
         found = self.memory.take(state.own, at[mine])
         values = found.new_zeros((*rows.shape, found.shape[1]))
         values[mine] = found
-        return self._sum(values.view(torch.uint8)).view(values.dtype)  # of each number one process has the bits
+        return self._sum(values.view(torch.uint8)).view(
+            values.dtype
+        )  # of each number one process has the bits
 
-    def read(self, state: ShardedState, queries: Float[Tensor, "qry key"]) -> Float[Tensor, "qry value"]:
-        """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k` values."""
+    def read(
+        self, state: ShardedState, queries: Float[Tensor, "qry key"]
+    ) -> Float[Tensor, "qry value"]:
+        """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k`
+        values."""
         scores, rows = self.address(state, queries)
         return self.memory.mix(scores, self.take(state, rows))
 
-    def _state(self, own: KeyValueState, row: Tensor, total: int, rooms: storage.Rooms | None = None) -> ShardedState:
+    def _state(
+        self, own: KeyValueState, row: Tensor, total: int, rooms: storage.Rooms | None = None
+    ) -> ShardedState:
         return ShardedState(own, row, total, int(self._sum(torch.tensor([own.nbytes]))), rooms)
 
     def _find(self, state: ShardedState, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,16 @@
 """The causal baseline of chapter 11: a stock Qwen2 model that holds its whole context in attention.
 
-It has the size of the memory decoder and is trained on generic copying episodes only (`corpora.copying`), none longer
-than `WINDOW` tokens and none with a phrase of the passkey or needle tasks. It does not start from random weights: a
-copying circuit is set by hand before training (`set_copying_start`), because the random start that we tried had not
-learned to copy when its time was up. That favours the baseline.
+It has the size of the memory decoder and is trained on generic copying episodes only
+(`corpora.copying_episodes`), none longer than `WINDOW` tokens and none with a phrase of the passkey
+or needle tasks. It does not start from random weights: a copying circuit is set by hand before
+training (`set_copying_start`), because the random start that we tried had not learned to copy when
+its time was up. That favours the baseline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -19,38 +21,55 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-from memlab import evaluation, runtime, weights
+from memlab import runtime, weights
 from memlab.corpora import needles
 from memlab.corpora.copying_episodes import Mixture, batch, training_pool
 from memlab.corpora.tokenization import BOS, EOS, PAD, SEP, encoder
-from memlab.results import Record
 from memlab.training import Log, Recipe, fit
 
 WINDOW = 384  # the longest context of the training, in tokens
-STAGES = {  # (tokens, episodes, steps): short contexts first, because copying is learned there much faster
-    "quick": ((64, 32, 80), (128, 16, 60), (WINDOW, 6, 60)),  # a look at the curve, short of the gate
+# (tokens, episodes, steps): short contexts first, because copying is learned there much faster
+STAGES = {
+    "quick": (
+        (64, 32, 80),
+        (128, 16, 60),
+        (WINDOW, 6, 60),
+    ),  # a look at the curve, short of the gate
     "full": ((64, 32, 120), (128, 16, 180), (WINDOW, 6, 400)),
 }
 STAGES["gpu"] = STAGES["full"]
 MIXTURE = Mixture()
 
 
-def causal_config(width: int = 128, layers: int = 4, heads: int = 4, feed: int = 384,
-                  vocabulary: int = 2048) -> Qwen2Config:
-    """The config of the baseline: Qwen2 as it comes, tied embeddings, rotary base 10⁶; 1.12 M parameters."""
+def causal_config(
+    width: int = 128, layers: int = 4, heads: int = 4, feed: int = 384, vocabulary: int = 2048
+) -> Qwen2Config:
+    """The config of the baseline: Qwen2 as it comes, tied embeddings, rotary base 10⁶; 1.12 M
+    parameters."""
     return Qwen2Config(
-        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=heads, intermediate_size=feed, tie_word_embeddings=True, pad_token_id=PAD,
-        bos_token_id=BOS, eos_token_id=EOS, max_position_embeddings=16_384, initializer_range=0.06,
-        rope_parameters={"rope_type": "default", "rope_theta": 1e6})
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        intermediate_size=feed,
+        tie_word_embeddings=True,
+        pad_token_id=PAD,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        max_position_embeddings=16_384,
+        initializer_range=0.06,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+    )
 
 
-def causal_model(seed: int = 0, config: Qwen2Config | None = None, *, hand_set: bool = True
-                 ) -> Qwen2ForCausalLM:
+def causal_model(
+    seed: int = 0, config: Qwen2Config | None = None, *, hand_set: bool = True
+) -> Qwen2ForCausalLM:
     """A model to train; its weights depend on `seed` alone. `hand_set` applies `set_copying_start`.
 
-    What a block adds to the residual stream starts at a tenth of the usual size, so that the token itself (an
-    embedding of length one) is not drowned before anything has been learned.
+    What a block adds to the residual stream starts at a tenth of the usual size, so that the token
+    itself (an embedding of length one) is not drowned before anything has been learned.
     """
     config = config if config is not None else causal_config()
     rng, model = runtime.generator(seed, "causal model"), _built(config)
@@ -81,9 +100,10 @@ def _orthogonal(width: int, rng: torch.Generator) -> Float[Tensor, "width width"
 def set_copying_start(model: Qwen2ForCausalLM, rng: torch.Generator) -> None:
     """Write a rough copying circuit into layers 0 and 1, in place; all of it stays trainable.
 
-    Layer 0: heads 0, 1, 2 look one, two, three tokens back and note what they saw in subspaces of their own.
-    Layer 1: all heads look for an earlier token whose predecessors (by that note) are the present tokens, and
-    pass on that earlier token. This is an induction head (Olsson et al. 2022). It favours the baseline.
+    Layer 0: heads 0, 1, 2 look one, two, three tokens back and note what they saw in subspaces of
+    their own. Layer 1: all heads look for an earlier token whose predecessors (by that note) are
+    the present tokens, and pass on that earlier token. This is an induction head (Olsson et al.
+    2022). It favours the baseline.
     """
     width, heads = model.config.hidden_size, model.config.num_attention_heads
     layers: Any = model.model.layers
@@ -91,20 +111,30 @@ def set_copying_start(model: Qwen2ForCausalLM, rng: torch.Generator) -> None:
     if heads < 4:
         raise ValueError(f"the hand-set start needs at least 4 heads, got {heads}")
     frequency = _rope_base(model.config) ** (-torch.arange(0, size, 2) / size)
-    what, notes, through = _orthogonal(width, rng)[:size], _orthogonal(width, rng), _orthogonal(width, rng)
+    what, notes, through = (
+        _orthogonal(width, rng)[:size],
+        _orthogonal(width, rng),
+        _orthogonal(width, rng),
+    )
     parts = [slice(h * size, (h + 1) * size) for h in range(heads)]
-    for head in range(3):  # constant queries and keys: rotary position makes them a filter for one offset
+    for head in range(
+        3
+    ):  # constant queries and keys: rotary position makes them a filter for one offset
         fast, part = frequency[:6], parts[head]
         _offset_filter(first, part.start, head + 1, fast)
         first.v_proj.weight[part] = what
         first.o_proj.weight[:, part] = 0.12 * notes[:, part]
-    slow = [i for i in range(size // 2) if frequency[i] < 2e-3]  # hardly rotate: for content, not for place
+    slow = [
+        i for i in range(size // 2) if frequency[i] < 2e-3
+    ]  # hardly rotate: for content, not for place
     for head, part in enumerate(parts):
         order = torch.randperm(size, generator=rng)
         second.q_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
         second.k_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
         for count, dim in enumerate([*slow, *(i + size // 2 for i in slow)]):
-            back = 1 if head >= 2 and count % 2 else 0  # half of two heads compare the token before as well
+            back = (
+                1 if head >= 2 and count % 2 else 0
+            )  # half of two heads compare the token before as well
             row, at = order[count], part.start + dim
             second.q_proj.weight[at] = 2.5 * (notes[:, parts[0]].T if back else what)[row]
             second.k_proj.weight[at] = 2.5 * notes[:, parts[back]].T[row]
@@ -112,9 +142,11 @@ def set_copying_start(model: Qwen2ForCausalLM, rng: torch.Generator) -> None:
         second.o_proj.weight[:, part] = 0.3 * through[part].T
 
 
-def _offset_filter(attention: Any, start: int, offset: int, frequency: Tensor,
-                   strength: float = 5.7) -> None:
-    """Biases that make the head at row `start` look `offset` tokens back, whatever the tokens are."""
+def _offset_filter(
+    attention: Any, start: int, offset: int, frequency: Tensor, strength: float = 5.7
+) -> None:
+    """Biases that make the head at row `start` look `offset` tokens back, whatever the tokens
+    are."""
     size, count = attention.head_dim, len(frequency)
     low, high = slice(start, start + count), slice(start + size // 2, start + size // 2 + count)
     attention.k_proj.bias[low] = strength
@@ -124,10 +156,15 @@ def _offset_filter(attention: Any, start: int, offset: int, frequency: Tensor,
     attention.k_proj.weight[start : start + size] *= 0.1
 
 
-def train_causal(profile: str = "full", seed: int = 0,
-                 report: Callable[[int, dict[str, float]], None] | None = None, *, hand_set: bool = True
-                 ) -> tuple[Qwen2ForCausalLM, Log]:
-    """Train the baseline from scratch; return it (float32, eval mode) with its log, a row every 50 steps."""
+def train_causal(
+    profile: str = "full",
+    seed: int = 0,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+    *,
+    hand_set: bool = True,
+) -> tuple[Qwen2ForCausalLM, Log]:
+    """Train the baseline from scratch; return it (float32, eval mode) with its log, a row every 50
+    steps."""
     stages = STAGES[runtime.profile(profile)]
     schedule = [(tokens, size) for tokens, size, steps in stages for _ in range(steps)]
     pool = training_pool(encoder(weights.tokenizer()), seed)
@@ -138,18 +175,32 @@ def train_causal(profile: str = "full", seed: int = 0,
         made = batch(pool, *schedule[step], MIXTURE, seed, step)
         return {name: tensor.to(model.device) for name, tensor in made.items()}
 
-    recipe = Recipe(steps=len(schedule), lr=3e-3, muon=3e-3, muon_bfloat16=False, warmup=0.05, decay=0.5,
-                    floor=0.03, betas=(0.9, 0.95))
+    recipe = Recipe(
+        steps=len(schedule),
+        lr=3e-3,
+        muon=3e-3,
+        muon_bfloat16=False,
+        warmup=0.05,
+        decay=0.5,
+        floor=0.03,
+        betas=(0.9, 0.95),
+    )
     log = fit(model, batches, recipe, every=50, report=report)
     return model, log
 
 
-def variant(model: Qwen2ForCausalLM, *, window: int | None = None, rope: str | None = None,
-            factor: float = 1.0) -> Qwen2ForCausalLM:
+def variant(
+    model: Qwen2ForCausalLM,
+    *,
+    window: int | None = None,
+    rope: str | None = None,
+    factor: float = 1.0,
+) -> Qwen2ForCausalLM:
     """The same weights under another stock config: sliding-window attention, or scaled positions.
 
     With `window`, every layer sees the last `window` tokens only (information can still travel that
-    far once a layer). `rope` is "yarn" or "linear", with the factor by which the context is stretched beyond `WINDOW`.
+    far once a layer). `rope` is "yarn" or "linear", with the factor by which the context is
+    stretched beyond `WINDOW`.
     """
     if rope not in (None, "yarn", "linear"):
         raise ValueError(f"unknown rope scaling {rope!r}: expected yarn, linear or None")
@@ -160,7 +211,11 @@ def variant(model: Qwen2ForCausalLM, *, window: int | None = None, rope: str | N
         config.use_sliding_window, config.sliding_window = True, window
         config.layer_types = ["sliding_attention"] * config.num_hidden_layers
     if rope is not None and factor > 1:
-        config.rope_parameters = {"rope_type": rope, "rope_theta": _rope_base(config), "factor": float(factor)}
+        config.rope_parameters = {
+            "rope_type": rope,
+            "rope_theta": _rope_base(config),
+            "factor": float(factor),
+        }
         if rope == "yarn":
             config.rope_parameters["original_max_position_embeddings"] = WINDOW
     made: Any = _built(config)
@@ -170,36 +225,54 @@ def variant(model: Qwen2ForCausalLM, *, window: int | None = None, rope: str | N
 
 
 @torch.no_grad()
-def answer(model: Qwen2ForCausalLM, prompt: needles.Prompt, tokenizer: PreTrainedTokenizerFast,
-           max_new_tokens: int = 32, window: int | None = None) -> str:
+def answer(
+    model: Qwen2ForCausalLM,
+    prompt: needles.Prompt,
+    tokenizer: PreTrainedTokenizerFast,
+    max_new_tokens: int = 32,
+    window: int | None = None,
+) -> str:
     """What the model writes after [BOS] segments [SEP] cue, greedily, with stock `generate`.
 
-    The whole prompt is the context; `window` limits attention to the last tokens instead (see `variant`).
+    The whole prompt is the context; `window` limits attention to the last tokens instead (see
+    `variant`).
     """
     used: Any = model if window is None else variant(model, window=window)
     ids = [BOS, *(token for segment in prompt.segments for token in segment), SEP, *prompt.cue]
     inputs = torch.tensor([ids], device=model.device)
-    out = used.generate(input_ids=inputs, attention_mask=torch.ones_like(inputs), do_sample=False,
-                        max_new_tokens=max_new_tokens, eos_token_id=EOS, pad_token_id=PAD)
-    return str(tokenizer.decode(out[0, len(ids):].tolist(), skip_special_tokens=True))
+    out = used.generate(
+        input_ids=inputs,
+        attention_mask=torch.ones_like(inputs),
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
+    return str(tokenizer.decode(out[0, len(ids) :].tolist(), skip_special_tokens=True))
 
 
 def save(model: Qwen2ForCausalLM, folder: str | Path) -> None:
-    """Write config and weights as float16 safetensors (2.2 MB), readable by any `from_pretrained`."""
+    """Write config and weights as float16 safetensors (2.2 MB), readable by any
+    `from_pretrained`."""
     model.config.save_pretrained(folder)
-    state = {name: p.detach().half().contiguous() for name, p in model.named_parameters()}  # the tied head only once
+    state = {
+        name: p.detach().half().contiguous() for name, p in model.named_parameters()
+    }  # the tied head only once
     save_file(state, Path(folder) / "model.safetensors", metadata={"format": "pt"})
 
 
 def load(folder: str | Path) -> Qwen2ForCausalLM:
-    """A model written by `save`, in float32; ValueError if its weights are missing, damaged, cut off or not its own."""
+    """A model written by `save`, in float32; ValueError if its weights are missing, damaged, cut
+    off or not its own."""
     file = Path(folder) / "model.safetensors"
     weights.check(file)
     model = _built(Qwen2Config.from_pretrained(folder))
     state = {name: tensor.float() for name, tensor in load_file(file).items()}
     if set(state) != {name for name, _ in model.named_parameters()}:
         raise ValueError(f"expected the weights of {folder}/config.json in {file}, got other names")
-    model.load_state_dict(state, strict=False)  # the head is tied to the embedding and not in the file
+    model.load_state_dict(
+        state, strict=False
+    )  # the head is tied to the embedding and not in the file
     return model.float().eval()
 
 
@@ -209,41 +282,14 @@ def load_causal(rope: str | None = None, factor: float = 1.0) -> Qwen2ForCausalL
     return model if rope is None else variant(model, rope=rope, factor=factor)
 
 
-def is_right(fact: needles.Fact, output: str) -> bool:
-    """Passkey: the output begins with the number as a whole. Needle: it has all content words of the answer."""
-    if fact.kind == "passkey":
-        return evaluation.contains_number(" ".join(output.split()[:1]).rstrip(".,"), fact.answer)
-    return evaluation.content_words(output, fact.answer) == 1.0
+def make(profile: str, seed: int, folder: str | Path) -> Log:
+    """Train the baseline from scratch and save it: the command behind the shipped weights."""
 
+    def report(step: int, row: dict[str, float]) -> None:
+        print(
+            f"causal: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s", file=sys.stderr
+        )
 
-def recall_by_length(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, lengths: Sequence[int], *,
-                     trials: int = 50, seed: int = 0, split: str = "test", name: str = "causal",
-                     kinds: Sequence[str] = needles.KINDS, source: str = "documentation") -> Iterator[Record]:
-    """Recall of every trial (0 or 1), for needles also the share of words, on `tasks.tasks_for` prompts.
-
-    `name` is "causal" (full attention), "causal-window" (sliding window of `WINDOW`), "causal-yarn" or
-    "causal-linear" (positions scaled by length / `WINDOW`). Ten depths take turns: use multiples of ten.
-    """
-    encode, kind_of = encoder(tokenizer), name.partition("-")[2]
-    if name not in ("causal", "causal-window", "causal-yarn", "causal-linear"):
-        raise ValueError(f"unknown model {name!r}: expected causal, causal-window, -yarn or -linear")
-    for tokens in lengths:
-        scaling, window = kind_of if kind_of in ("yarn", "linear") else None, kind_of == "window"
-        used = variant(model, window=WINDOW if window else None, rope=scaling, factor=tokens / WINDOW)
-        for kind in kinds:
-            for trial in range(trials):
-                prompt = needles.tasks_for(kind, tokens, trial, seed, split, encode, source=source)
-                output = answer(used, prompt, tokenizer)
-                meta = {"tokens": tokens, "depth": round(prompt.depth, 2), "split": split, "haystack": source}
-                right = float(is_right(prompt.fact, output))
-                yield Record("causal-training", name, kind, "recall", right, seed, trial, meta)
-                if kind == "needle":
-                    words = evaluation.content_words(output, prompt.fact.answer)
-                    yield Record("causal-training", name, kind, "words", words, seed, trial, meta)
-
-
-def training_records(log: Log, seed: int) -> Iterator[Record]:
-    """The rows of a training log as records: loss against step and wall seconds."""
-    for row in log.rows:
-        meta = {"step": int(row["step"]), "seconds": round(row["seconds"], 1)}
-        yield Record("causal-training", "causal", "episodes", "loss", round(row["loss"], 4), seed, 0, meta)
+    model, log = train_causal(profile, seed, report)
+    save(model, folder)
+    return log

@@ -1,8 +1,10 @@
-"""Attention weights of a stock model, read and replaced: what a model says when it looks where another input looked.
+"""Attention weights of a stock model, read and replaced: what a model says when it looks where
+another input looked.
 
-A replacement goes in through transformers' own attention interface: within `attending(model, weights)` every layer
-multiplies its values by the weights it is given instead of computing softmax(QKᵀ). All else stays. It works for GPT-2,
-Llama, Qwen2 and whatever else uses that interface; BLOOM does not, and is refused.
+A replacement goes in through transformers' own attention interface: within `attending(model,
+weights)` every layer multiplies its values by the weights it is given instead of computing
+softmax(QKᵀ). All else stays. It works for GPT-2, Llama, Qwen2 and whatever else uses that
+interface; BLOOM does not, and is refused.
 """
 
 from __future__ import annotations
@@ -19,19 +21,31 @@ NAME = "memlab_given"  # our attention function in transformers' register
 Weights = Sequence[Float[Tensor, "#poem #head token token"]]  # one tensor a layer, first to last
 
 
-def _given(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-    """An attention function in the sense of transformers that computes no scores: the layer's weights are handed in."""
+def _given(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+) -> tuple[Tensor, Tensor]:
+    """An attention function in the sense of transformers that computes no scores: the layer's
+    weights are handed in."""
     weights = module.memlab_weights[..., : query.shape[2], : key.shape[2]].to(value)  # type: ignore[index]
-    value = value.repeat_interleave(query.shape[1] // value.shape[1], dim=1)  # a value head may serve several queries
+    value = value.repeat_interleave(
+        query.shape[1] // value.shape[1], dim=1
+    )  # a value head may serve several queries
     return (weights @ value).transpose(1, 2), weights
 
 
 def layers(model: Any) -> list[Any]:
-    """The attention modules of a stock model, first to last; ValueError if there are none that take replacements."""
-    found = [module for module in model.modules() if hasattr(module, "layer_idx") and hasattr(module, "scaling")]
+    """The attention modules of a stock model, first to last; ValueError if there are none that take
+    replacements."""
+    found = [
+        module
+        for module in model.modules()
+        if hasattr(module, "layer_idx") and hasattr(module, "scaling")
+    ]
     if not found or "Bloom" in type(model).__name__:
-        raise ValueError(f"expected a model that uses transformers' attention interface (GPT-2, Llama, Qwen2), got "
-                         f"{type(model).__name__}")
+        raise ValueError(
+            "expected a model that uses transformers' attention interface (GPT-2, Llama, Qwen2),"
+            f" got {type(model).__name__}"
+        )
     return sorted(found, key=lambda module: module.layer_idx)
 
 
@@ -46,7 +60,9 @@ def _implementation(model: Any, name: str) -> Iterator[None]:
 
 
 @torch.no_grad()
-def attention(model: Any, ids: Int[Tensor, "poem seq"]) -> list[Float[Tensor, "poem head token token"]]:
+def attention(
+    model: Any, ids: Int[Tensor, "poem seq"]
+) -> list[Float[Tensor, "poem head token token"]]:
     """The attention weights that the model itself uses on these rows, one tensor a layer."""
     layers(model)
     with _implementation(model, "eager"):
@@ -56,21 +72,28 @@ def attention(model: Any, ids: Int[Tensor, "poem seq"]) -> list[Float[Tensor, "p
 
 @contextmanager
 def attending(model: Any, weights: Weights) -> Iterator[None]:
-    """Within it, layer l of the model uses `weights[l]`: of one input for all rows, or one for each row of the batch.
+    """Within it, layer l of the model uses `weights[l]`: of one input for all rows, or one for each
+    row of the batch.
 
-    Weights for longer rows are cut to the rows at hand (those of a causal model are the same for a shorter row).
-    ValueError for another number of layers, a matrix that is not square, or a number of heads that does not fit.
+    Weights for longer rows are cut to the rows at hand (those of a causal model are the same for a
+    shorter row). ValueError for another number of layers, a matrix that is not square, or a number
+    of heads that does not fit.
     """
     from transformers import AttentionInterface
 
     found, heads = layers(model), model.config.num_attention_heads
-    if (len(weights) != len(found) or any(w.ndim != 4 or w.shape[1] not in (1, heads) or w.shape[2] != w.shape[3]
-                                          for w in weights)):
-        raise ValueError(f"expected {len(found)} tensors (row or 1, {heads} or 1, token, token), got "
-                         f"{[tuple(w.shape) for w in weights]}")
+    if len(weights) != len(found) or any(
+        w.ndim != 4 or w.shape[1] not in (1, heads) or w.shape[2] != w.shape[3] for w in weights
+    ):
+        raise ValueError(
+            f"expected {len(found)} tensors (row or 1, {heads} or 1, token, token), got "
+            f"{[tuple(w.shape) for w in weights]}"
+        )
     AttentionInterface.register(NAME, _given)
     for module, own in zip(found, weights, strict=True):
-        module.__dict__["memlab_weights"] = own  # not by setattr, which would make a parameter part of the model
+        module.__dict__["memlab_weights"] = (
+            own  # not by setattr, which would make a parameter part of the model
+        )
     try:
         with _implementation(model, NAME):
             yield
@@ -79,7 +102,7 @@ def attending(model: Any, weights: Weights) -> Iterator[None]:
             del module.__dict__["memlab_weights"]
 
 
-# ---- replacements ----------------------------------------------------------------------------------------------------
+# ---- replacements --------------------------------------------------------------------------------
 
 
 def average(weights: Weights) -> list[Tensor]:
@@ -88,17 +111,22 @@ def average(weights: Weights) -> list[Tensor]:
 
 
 def uniform(weights: Weights) -> list[Tensor]:
-    """Every token looks at itself and all before it alike: the same for every input, row and head."""
-    return [(lower := torch.ones_like(w[:1, :1]).tril()) / lower.sum(-1, keepdim=True) for w in weights]
+    """Every token looks at itself and all before it alike: the same for every input, row and
+    head."""
+    return [
+        (lower := torch.ones_like(w[:1, :1]).tril()) / lower.sum(-1, keepdim=True) for w in weights
+    ]
 
 
 def taken(weights: Weights, rows: Int[Tensor, " row"]) -> list[Tensor]:
-    """Row i gets the weights of row `rows[i]`: one number freezes all at one input, a permutation swaps them."""
+    """Row i gets the weights of row `rows[i]`: one number freezes all at one input, a permutation
+    swaps them."""
     return [w[rows] for w in weights]
 
 
 def movement(weights: Weights) -> float:
-    """How far the weights move with the input: |P(x) − P(x′)| / |P(x)| over neighbouring rows, mean over layers.
+    """How far the weights move with the input: |P(x) − P(x′)| / |P(x)| over neighbouring rows, mean
+    over layers.
 
     0 for weights that are the same for every input.
     """
@@ -107,7 +135,8 @@ def movement(weights: Weights) -> float:
 
 @contextmanager
 def without(weights: Tensor, index: Any) -> Iterator[None]:
-    """Within it, `weights[index]` is zero: the row or column that a unit writes through, and the unit is gone."""
+    """Within it, `weights[index]` is zero: the row or column that a unit writes through, and the
+    unit is gone."""
     kept = weights.data[index].clone()
     weights.data[index] = 0.0
     try:
@@ -117,7 +146,8 @@ def without(weights: Tensor, index: Any) -> Iterator[None]:
 
 
 def restarted(model: Any) -> Any:
-    """A new model that has nothing of the old one but its configuration and the bytes of its weights, in eval mode."""
+    """A new model that has nothing of the old one but its configuration and the bytes of its
+    weights, in eval mode."""
     from safetensors.torch import load, save
 
     data = save({name: p.detach().cpu().clone() for name, p in model.state_dict().items()})
@@ -127,14 +157,15 @@ def restarted(model: Any) -> Any:
     return copy.eval().to(model.device)
 
 
-# ---- models whose attention does not move ----------------------------------------------------------------------------
+# ---- models whose attention does not move --------------------------------------------------------
 
 
 class SameForAll(nn.Module):
-    """A stock causal model whose attention weights are the same for every input, while it learns and after.
+    """A stock causal model whose attention weights are the same for every input, while it learns
+    and after.
 
-    `learnt` makes them parameters: softmax of one causal score matrix a layer and head. Otherwise they are uniform.
-    Queries and keys are still there, and counted, but have no effect.
+    `learnt` makes them parameters: softmax of one causal score matrix a layer and head. Otherwise
+    they are uniform. Queries and keys are still there, and counted, but have no effect.
     """
 
     def __init__(self, model: Any, tokens: int, learnt: bool) -> None:
@@ -160,7 +191,8 @@ class SameForAll(nn.Module):
 
 
 def never_learnt(model: Any, scale: float = 1.0) -> Any:
-    """The same model, whose queries and keys stay as they were drawn, times `scale`: no gradient will reach them.
+    """The same model, whose queries and keys stay as they were drawn, times `scale`: no gradient
+    will reach them.
 
     Its attention still moves with the input, but what moves it is chance. Returns the model.
     """
@@ -172,7 +204,9 @@ def never_learnt(model: Any, scale: float = 1.0) -> Any:
                 p.data.mul_(scale)
                 p.requires_grad_(False)
             continue
-        for p in fused.parameters():  # GPT-2 keeps queries, keys and values in one matrix, side by side
+        for (
+            p
+        ) in fused.parameters():  # GPT-2 keeps queries, keys and values in one matrix, side by side
             moving = torch.ones_like(p)
             moving[..., : 2 * module.embed_dim] = 0.0
             p.data.mul_(torch.where(moving > 0, 1.0, scale))

@@ -1,7 +1,8 @@
-"""Small stock language models that learn poems: four architectures behind one builder, one way to train them all.
+"""Small stock language models that learn poems: four architectures behind one builder, one way to
+train them all.
 
-Poems are rows of token ids, key first (`corpora.poems.Poems.ids`). The loss counts the words of the body alone: what a
-model is taught is to answer a key, not to invent one.
+Poems are rows of token ids, key first (`corpora.poems.Poems.ids`). The loss counts the words of the
+body alone: what a model is taught is to answer a key, not to invent one.
 """
 
 from __future__ import annotations
@@ -20,40 +21,88 @@ from memlab.training import Batch, Log, Recipe, fit
 FAMILIES = {"gpt2": "GPT2", "llama": "Llama", "qwen2": "Qwen2", "bloom": "Bloom"}
 
 
-def build(family: str, tokens: int, positions: int, *, dim: int = 32, layers: int = 2, heads: int = 2, seed: int = 0,
-          **options: Any) -> Any:
-    """A stock causal language model in eval mode, embeddings tied, no dropout, its weights fixed by `seed`.
+def build(
+    family: str,
+    tokens: int,
+    positions: int,
+    *,
+    dim: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    seed: int = 0,
+    **options: Any,
+) -> Any:
+    """A stock causal language model in eval mode, embeddings tied, no dropout, its weights fixed by
+    `seed`.
 
-    GPT-2: LayerNorm, learnt positions, GELU. Llama and Qwen2: RMSNorm, RoPE, SwiGLU of 8/3 the width. BLOOM: LayerNorm,
-    ALiBi, GELU. `options` go to the config. ValueError for an unknown family or a width that the heads do not divide.
+    GPT-2: LayerNorm, learnt positions, GELU. Llama and Qwen2: RMSNorm, RoPE, SwiGLU of 8/3 the
+    width. BLOOM: LayerNorm, ALiBi, GELU. `options` go to the config. ValueError for an unknown
+    family or a width that the heads do not divide.
     """
     import transformers
 
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: expected one of {', '.join(FAMILIES)}")
     if dim % heads or min(dim, layers, heads, tokens, positions) < 1:
-        raise ValueError(f"expected positive sizes and a width that {heads} heads divide, got dim={dim}, "
-                         f"layers={layers}, tokens={tokens}, positions={positions}")
-    no_dropout = {"gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"), "bloom": ("hidden_dropout", "attention_dropout")}
-    special = {"gpt2": {"n_positions": positions}}.get(family, {"max_position_embeddings": positions})
+        raise ValueError(
+            f"expected positive sizes and a width that {heads} heads divide, got dim={dim}, "
+            f"layers={layers}, tokens={tokens}, positions={positions}"
+        )
+    no_dropout = {
+        "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+        "bloom": ("hidden_dropout", "attention_dropout"),
+    }
+    special = {"gpt2": {"n_positions": positions}}.get(
+        family, {"max_position_embeddings": positions}
+    )
     if family in ("llama", "qwen2"):
         special["intermediate_size"] = max(2, round(8 * dim / 3))
-    config = getattr(transformers, FAMILIES[family] + "Config")(**{
-        "vocab_size": tokens, "hidden_size": dim, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "tie_word_embeddings": True, **special,
-        **dict.fromkeys(no_dropout.get(family, ()), 0.0), **options})
+    config = getattr(transformers, FAMILIES[family] + "Config")(
+        **{
+            "vocab_size": tokens,
+            "hidden_size": dim,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "bos_token_id": None,
+            "eos_token_id": None,
+            "pad_token_id": None,
+            "tie_word_embeddings": True,
+            **special,
+            **dict.fromkeys(no_dropout.get(family, ()), 0.0),
+            **options,
+        }
+    )
     kind = FAMILIES[family] + ("LMHeadModel" if family == "gpt2" else "ForCausalLM")
-    with torch.random.fork_rng(devices=[]):  # the constructor draws from the global state, which is put back
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # the constructor draws from the global state, which is put back
         torch.manual_seed(runtime.derive_seed(seed, "reciters", family))
         model: Any = getattr(transformers, kind)(config).eval()
     model.loss_type = "ForCausalLM"
     return model.to(runtime.device())
 
 
-def for_poems(family: str, poems: Poems, *, dim: int = 32, layers: int = 2, heads: int = 2, seed: int = 0,
-              **options: Any) -> Any:
+def for_poems(
+    family: str,
+    poems: Poems,
+    *,
+    dim: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    seed: int = 0,
+    **options: Any,
+) -> Any:
     """`build` with the vocabulary and the length that these poems need."""
-    return build(family, poems.tokens, poems.ids.shape[1], dim=dim, layers=layers, heads=heads, seed=seed, **options)
+    return build(
+        family,
+        poems.tokens,
+        poems.ids.shape[1],
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        seed=seed,
+        **options,
+    )
 
 
 def _rows(count: int, batch: int, seed: int) -> Iterator[Int[Tensor, " row"]]:
@@ -64,11 +113,21 @@ def _rows(count: int, batch: int, seed: int) -> Iterator[Int[Tensor, " row"]]:
         yield from order[: count // batch * batch].split(batch)
 
 
-def teach(model: Any, poems: Poems, recipe: Recipe, *, batch: int = 0, seed: int = 0, every: int = 0,
-          report: Callable[[int, dict[str, float]], None] | None = None) -> Log:
-    """Train in place on the poems and return the log: all of them at every step, or shuffled batches of `batch`.
+def teach(
+    model: Any,
+    poems: Poems,
+    recipe: Recipe,
+    *,
+    batch: int = 0,
+    seed: int = 0,
+    every: int = 0,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Log:
+    """Train in place on the poems and return the log: all of them at every step, or shuffled
+    batches of `batch`.
 
-    `recipe.steps` is counted in batches. Every `every` steps `report(step, row)` is called, the model in eval mode.
+    `recipe.steps` is counted in batches. Every `every` steps `report(step, row)` is called, the
+    model in eval mode.
     """
     device, ids, key = model.device, poems.ids, poems.keys.shape[1]
     labels = ids.masked_fill(torch.arange(ids.shape[1]) < key, -100).to(device)

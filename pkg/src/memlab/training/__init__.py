@@ -1,1 +1,16 @@
-"""A package of memlab."""
+"""One plain training loop, and many small models trained in one batched computation
+(`many_models`)."""
+
+from memlab.training.loop import Batch, Log, Muon, Recipe, fit, optimisers, orthogonalised, rate
+
+__all__ = [
+    "Batch",
+    "Log",
+    "Muon",
+    "Recipe",
+    "fit",
+    "many_models",
+    "optimisers",
+    "orthogonalised",
+    "rate",
+]

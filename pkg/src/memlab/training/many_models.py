@@ -1,10 +1,12 @@
-"""Many small models trained at once: M copies of one stock architecture in a single batched computation.
+"""Many small models trained at once: M copies of one stock architecture in a single batched
+computation.
 
-A tiny model leaves a processor idle: most of a step's time is spent on calling things. So the weights of M models are
-stacked on a new first axis, and `torch.func.vmap` runs the stock forward pass over it. No model sees another:
-gradients, clipping and optimisers act on each alone, and tests hold every one of them against `training.fit`. Llama,
-Qwen2 and GPT-2 can be stacked, best with `attn_implementation="eager"` (fused attention would run one model at a time);
-BLOOM cannot, since its own GELU does not know about vmap.
+A tiny model leaves a processor idle: most of a step's time is spent on calling things. So the
+weights of M models are stacked on a new first axis, and `torch.func.vmap` runs the stock forward
+pass over it. No model sees another: gradients, clipping and optimisers act on each alone, and tests
+hold every one of them against `training.fit`. Llama, Qwen2 and GPT-2 can be stacked, best with
+`attn_implementation="eager"` (fused attention would run one model at a time); BLOOM cannot, since
+its own GELU does not know about vmap.
 """
 
 from __future__ import annotations
@@ -29,12 +31,15 @@ IGNORED = -100  # the label that a stock loss passes over
 
 
 class StackedMuon(torch.optim.Optimizer):
-    """`training.Muon` for stacked matrices (model, row, col): every model's matrix takes the step it would take alone.
+    """`training.Muon` for stacked matrices (model, row, col): every model's matrix takes the step
+    it would take alone.
 
     Matrices of one shape, of all models and all layers, are made orthogonal together.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
@@ -46,8 +51,12 @@ class StackedMuon(torch.optim.Optimizer):
                 if p.grad is not None:
                     alike.setdefault(p.shape, []).append(p)
             for shape, stacks in alike.items():
-                self._update(stacks, group["momentum"], 1 - group["lr"] * group["weight_decay"],
-                             group["lr"] * 0.2 * max(shape[1:]) ** 0.5)
+                self._update(
+                    stacks,
+                    group["momentum"],
+                    1 - group["lr"] * group["weight_decay"],
+                    group["lr"] * 0.2 * max(shape[1:]) ** 0.5,
+                )
 
     def _update(self, stacks: list[Any], momentum: float, keep: float, lr: float) -> None:
         ahead = []
@@ -60,9 +69,12 @@ class StackedMuon(torch.optim.Optimizer):
 
 
 def _optimisers(model: nn.Module, weights: Weights, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon and AdamW on the stacks, each for the parameters that `training.optimisers` would give it."""
+    """Muon and AdamW on the stacks, each for the parameters that `training.optimisers` would give
+    it."""
     if recipe.muon and recipe.muon_bfloat16:
-        raise ValueError("expected a recipe with muon_bfloat16=False, the one Muon that can be stacked, got True")
+        raise ValueError(
+            "expected a recipe with muon_bfloat16=False, the one Muon that can be stacked, got True"
+        )
     made: list[torch.optim.Optimizer] = []
     for alone in training.optimisers(model, recipe):
         wanted = {id(p) for p in alone.param_groups[0]["params"]}
@@ -70,13 +82,18 @@ def _optimisers(model: nn.Module, weights: Weights, recipe: Recipe) -> list[torc
         if isinstance(alone, training.Muon):
             made.append(StackedMuon(own, lr=recipe.muon, weight_decay=recipe.weight_decay))
         else:
-            made.append(torch.optim.AdamW(own, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay))
+            made.append(
+                torch.optim.AdamW(
+                    own, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
+                )
+            )
     return made
 
 
 @torch.no_grad()
 def clip(gradients: Sequence[Tensor], limit: float) -> Float[Tensor, " model"]:
-    """Scale every model's gradients to a norm of at most `limit`, in place, and return the norms they had."""
+    """Scale every model's gradients to a norm of at most `limit`, in place, and return the norms
+    they had."""
     norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
     factor = (limit / (norms + 1e-6)).clamp(max=1.0)
     for g in gradients:
@@ -85,34 +102,53 @@ def clip(gradients: Sequence[Tensor], limit: float) -> Float[Tensor, " model"]:
 
 
 def _check(models: Sequence[nn.Module]) -> None:
-    """ValueError unless there is a model, and all have trainable weights of the same names and shapes."""
-    shapes = [{name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad} for model in models]
+    """ValueError unless there is a model, and all have trainable weights of the same names and
+    shapes."""
+    shapes = [
+        {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+        for model in models
+    ]
     if not shapes or not shapes[0] or any(other != shapes[0] for other in shapes[1:]):
-        raise ValueError(f"expected one or more models to train, all of one architecture and size, got {len(models)} "
-                         f"of {len({str(shape) for shape in shapes})} shapes")
+        raise ValueError(
+            "expected one or more models to train, all of one architecture and size, got"
+            f" {len(models)} of {len({str(shape) for shape in shapes})} shapes"
+        )
 
 
-def fit(models: Sequence[nn.Module], batches: Callable[[int], Batch], recipe: Recipe, *, every: int = 0,
-        report: Callable[[int, dict[str, float]], None] | None = None) -> Log:
-    """Train all `models` in place at once, each as `training.fit` would alone; they end in eval mode.
+def fit(
+    models: Sequence[nn.Module],
+    batches: Callable[[int], Batch],
+    recipe: Recipe,
+    *,
+    every: int = 0,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Log:
+    """Train all `models` in place at once, each as `training.fit` would alone; they end in eval
+    mode.
 
-    `batches(step)` returns tensors with an axis for the models in front: [model, batch, seq]. A model must return a
-    scalar `loss` and draw no random numbers (no dropout). Every `every` steps, and after the last, `report(step, row)`
-    is called with the models up to date; the row's loss is the mean over models. ValueError for models of different
-    shapes, or a recipe with Muon in bfloat16.
+    `batches(step)` returns tensors with an axis for the models in front: [model, batch, seq]. A
+    model must return a scalar `loss` and draw no random numbers (no dropout). Every `every` steps,
+    and after the last, `report(step, row)` is called with the models up to date; the row's loss is
+    the mean over models. ValueError for models of different shapes, or a recipe with Muon in
+    bfloat16.
     """
     _check(models)
     stacks, buffers = stack_module_state(list(models))
     weights = {name: p.detach().requires_grad_() for name, p in stacks.items()}
     skeleton, made = copy.deepcopy(models[0]).train(), _optimisers(models[0], weights, recipe)
-    base, kind = [optimiser.param_groups[0]["lr"] for optimiser in made], next(iter(weights.values())).device.type
+    base, kind = (
+        [optimiser.param_groups[0]["lr"] for optimiser in made],
+        next(iter(weights.values())).device.type,
+    )
     log, start = Log(), time.perf_counter()
 
     def loss_of(own: Weights, state: Weights, batch: Batch) -> Tensor:
         return functional_call(skeleton, {**own, **state}, (), dict(batch)).loss
 
     for step in range(recipe.steps):
-        amp: Any = torch.autocast(kind, torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
+        amp: Any = (
+            torch.autocast(kind, torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
+        )
         with amp:
             losses = vmap(loss_of)(weights, buffers, batches(step))
         gradients = torch.autograd.grad(losses.sum(), list(weights.values()))
@@ -123,8 +159,13 @@ def fit(models: Sequence[nn.Module], batches: Callable[[int], Batch], recipe: Re
             optimiser.param_groups[0]["lr"] = lr * training.rate(step, recipe)
             optimiser.step()
         if every and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            log.rows.append({"step": step + 1, "seconds": time.perf_counter() - start,
-                             "loss": float(losses.detach().mean())})
+            log.rows.append(
+                {
+                    "step": step + 1,
+                    "seconds": time.perf_counter() - start,
+                    "loss": float(losses.detach().mean()),
+                }
+            )
             if report:
                 _write_back(models, weights)
                 report(step + 1, log.rows[-1])
@@ -142,27 +183,39 @@ def _write_back(models: Sequence[nn.Module], weights: Weights) -> None:
 
 
 def _rows(count: int, batch: int, seed: int) -> Iterator[Int[Tensor, " row"]]:
-    """Endless batches of row numbers, in the order in which `reciters.teach` takes them."""
+    """Endless batches of row numbers, in the order in which `stock.teach` takes them."""
     draw = runtime.generator(seed, "reciters", "order")
     while True:
         order = torch.randperm(count, generator=draw)
         yield from order[: count // batch * batch].split(batch)
 
 
-def teach(models: Sequence[Any], poems: Sequence[Poems], recipe: Recipe, *, batch: int = 0,
-          seeds: Sequence[int] | None = None, every: int = 0,
-          report: Callable[[int, dict[str, float]], None] | None = None) -> Log:
-    """Train model i on poems i, all at once: each ends as `reciters.teach` would leave it, to rounding.
+def teach(
+    models: Sequence[Any],
+    poems: Sequence[Poems],
+    recipe: Recipe,
+    *,
+    batch: int = 0,
+    seeds: Sequence[int] | None = None,
+    every: int = 0,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Log:
+    """Train model i on poems i, all at once: each ends as `stock.teach` would leave it, to
+    rounding.
 
-    All poems at every step, or shuffled batches of `batch` (`seeds`, by default all 0, fix their order). ValueError
-    unless there is one set of poems a model, all of one number and length.
+    All poems at every step, or shuffled batches of `batch` (`seeds`, by default all 0, fix their
+    order). ValueError unless there is one set of poems a model, all of one number and length.
     """
     shapes = {(len(own), *own.ids.shape[1:], own.keys.shape[1]) for own in poems}
     if len(models) != len(poems) or len(shapes) != 1:
-        raise ValueError(f"expected one set of poems a model, all of one number and length, got {len(models)} models "
-                         f"and {len(poems)} sets of {len(shapes)} shapes")
+        raise ValueError(
+            f"expected one set of poems a model, all of one number and length, got {len(models)}"
+            f" models and {len(poems)} sets of {len(shapes)} shapes"
+        )
     ids = torch.stack([own.ids for own in poems]).to(next(models[0].parameters()).device)
-    labels = ids.masked_fill(torch.arange(ids.shape[2], device=ids.device) < poems[0].keys.shape[1], IGNORED)
+    labels = ids.masked_fill(
+        torch.arange(ids.shape[2], device=ids.device) < poems[0].keys.shape[1], IGNORED
+    )
     own = torch.arange(len(models), device=ids.device)[:, None]
     rows = [_rows(ids.shape[1], batch or 1, seed) for seed in seeds or [0] * len(models)]
 

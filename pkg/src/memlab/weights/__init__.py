@@ -1,5 +1,6 @@
-"""The small trained weights that travel with the package, each in a folder with a card (README.md) that says on what
-it was trained, with which command and seed, and where its record lies. Only safetensors, never pickle."""
+"""The small trained weights that travel with the package, each in a folder with a card (README.md)
+that says on what it was trained, with which command and seed, and where its record lies. Only
+safetensors, never pickle."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
+__all__ = ["HERE", "check", "folder", "tokenizer"]
 HERE = Path(__file__).resolve().parent
 
 
@@ -17,7 +19,9 @@ def folder(name: str) -> Path:
     path = HERE / name
     if not path.is_dir():
         there = sorted(p.name for p in HERE.iterdir() if p.is_dir() and not p.name.startswith("_"))
-        raise FileNotFoundError(f"no shipped weights called {name!r}: expected one of {', '.join(there)}")
+        raise FileNotFoundError(
+            f"no shipped weights called {name!r}: expected one of {', '.join(there)}"
+        )
     return path
 
 
@@ -38,7 +42,9 @@ def check(path: str | Path) -> None:
             for name in names:
                 file.get_slice(name).get_shape()
     except (SafetensorError, OSError) as problem:
-        raise ValueError(f"{path} is damaged or cut off (expected a whole safetensors file, "
-                         f"got {path.stat().st_size} bytes): {problem}") from problem
+        raise ValueError(
+            f"{path} is damaged or cut off (expected a whole safetensors file, "
+            f"got {path.stat().st_size} bytes): {problem}"
+        ) from problem
     if not names:
         raise ValueError(f"{path} holds no tensors")

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Part I: the argument."""

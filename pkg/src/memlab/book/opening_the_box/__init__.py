@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Part II: opening the box."""

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Part III: outside the weights."""

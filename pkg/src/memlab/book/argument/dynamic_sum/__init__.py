@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 3: is a Transformer such a sum?"""

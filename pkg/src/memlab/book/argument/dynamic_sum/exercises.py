@@ -1,4 +1,5 @@
-"""Checks for chapter 3, is a Transformer such a sum? Each takes the function that the reader wrote."""
+"""Checks for chapter 3, is a Transformer such a sum? Each takes the function that the reader
+wrote."""
 
 from __future__ import annotations
 
@@ -12,45 +13,79 @@ from memlab.runtime import generator
 
 Activation = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, tuple[Activation, bool]] = {
-    "relu": (F.relu, True), "gelu": (F.gelu, True), "silu": (F.silu, True), "softplus": (F.softplus, True),
-    "tanh": (torch.tanh, False), "sigmoid": (torch.sigmoid, False), "leaky_relu": (F.leaky_relu, False),
+    "relu": (F.relu, True),
+    "gelu": (F.gelu, True),
+    "silu": (F.silu, True),
+    "softplus": (F.softplus, True),
+    "tanh": (torch.tanh, False),
+    "sigmoid": (torch.sigmoid, False),
+    "leaky_relu": (F.leaky_relu, False),
     "relu squared": (lambda z: F.relu(z).square(), False),
 }
 
 
 def check_passes(passes: Callable[[Activation], bool]) -> None:
-    """Exercise 1: `passes(sigma)` says whether σ(z) − σ(−z) = z: a skip connection is then two units each."""
+    """Exercise 1: `passes(sigma)` says whether σ(z) − σ(−z) = z: a skip connection is then two
+    units each."""
     for name, (sigma, holds) in ACTIVATIONS.items():
         said = passes(sigma)
         assert said is not None, "passes(sigma) returned nothing; expected True or False"
-        hint = ("compare with a tolerance: floating point is not exact" if holds
-                else "try negative and large z too; one point is not enough")
+        hint = (
+            "compare with a tolerance: floating point is not exact"
+            if holds
+            else "try negative and large z too; one point is not enough"
+        )
         assert bool(said) == holds, f"{name}: expected {holds}, got {bool(said)}; {hint}"
     print("ok")
 
 
 def check_norm_matrix(norm_matrix: Callable[[Tensor, float], Tensor], seed: int = 0) -> None:
-    """Exercise 2: `norm_matrix(x, eps)` is the matrix N with LayerNorm(x) = N x (one token, no weight, no bias)."""
+    """Exercise 2: `norm_matrix(x, eps)` is the matrix N with LayerNorm(x) = N x (one token, no
+    weight, no bias)."""
     for dim, scale, eps in ((3, 1.0, 1e-5), (8, 0.01, 1e-3), (5, 10.0, 1e-5)):
-        x = scale * torch.randn(dim, generator=generator(seed, "norm", dim), dtype=torch.float64) + 2 * scale
+        x = (
+            scale * torch.randn(dim, generator=generator(seed, "norm", dim), dtype=torch.float64)
+            + 2 * scale
+        )
         N = norm_matrix(x, eps)
         assert isinstance(N, Tensor) and N.shape == (dim, dim), (
-            f"expected a matrix of shape {(dim, dim)}, got {tuple(N.shape) if isinstance(N, Tensor) else N!r}")
-        want, got, C = F.layer_norm(x, (dim,), eps=eps), N @ x, torch.eye(dim, dtype=x.dtype) - 1 / dim
+            f"expected a matrix of shape {(dim, dim)}, got"
+            f" {tuple(N.shape) if isinstance(N, Tensor) else N!r}"
+        )
+        want, got, C = (
+            F.layer_norm(x, (dim,), eps=eps),
+            N @ x,
+            torch.eye(dim, dtype=x.dtype) - 1 / dim,
+        )
         squared = (C @ x).square().mean()
-        known = {"the mean is not taken off: N needs the factor C = I − 11ᵀ/d": x * (squared + eps).rsqrt(),
-                 "the scale uses x itself, LayerNorm uses x less its mean": C @ x * (x.square().mean() + eps).rsqrt(),
-                 "the variance divides by d − 1; LayerNorm divides by d": C @ x * (x.var() + eps).rsqrt(),
-                 "eps is missing: it stands under the root, beside the variance": C @ x * squared.rsqrt()}
+        known = {
+            "the mean is not taken off: N needs the factor C = I − 11ᵀ/d": (
+                x * (squared + eps).rsqrt()
+            ),
+            "the scale uses x itself, LayerNorm uses x less its mean": (
+                C @ x * (x.square().mean() + eps).rsqrt()
+            ),
+            "the variance divides by d − 1; LayerNorm divides by d": (
+                C @ x * (x.var() + eps).rsqrt()
+            ),
+            "eps is missing: it stands under the root, beside the variance": (
+                C @ x * squared.rsqrt()
+            ),
+        }
         for hint, wrong in known.items():
-            assert not torch.allclose(got, wrong, rtol=1e-9) or torch.allclose(wrong, want, rtol=1e-9), hint
+            assert not torch.allclose(got, wrong, rtol=1e-9) or torch.allclose(
+                wrong, want, rtol=1e-9
+            ), hint
         gap = float((got - want).abs().max())
         assert torch.allclose(got, want, rtol=1e-9), f"N x differs from LayerNorm by {gap:.2g}"
     print("ok")
 
 
-def check_attention_matrix(attention_matrix: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> None:
-    """Exercise 3: `attention_matrix(P, V)` is the matrix A with vec(P X V) = A vec(X), row by row."""
+def check_attention_matrix(
+    attention_matrix: Callable[[Tensor, Tensor], Tensor], seed: int = 0
+) -> None:
+    """Exercise 3: `attention_matrix(P, V)` is the matrix A with vec(P X V) = A vec(X), row by
+    row."""
     draw = generator(seed, "attention")
     for tokens, dim in ((3, 2), (2, 4)):
         P = torch.randn(tokens, tokens, generator=draw, dtype=torch.float64).softmax(-1)
@@ -59,27 +94,42 @@ def check_attention_matrix(attention_matrix: Callable[[Tensor, Tensor], Tensor],
         A, want = attention_matrix(P, V), (P @ X @ V).reshape(-1)
         size = tokens * dim
         assert isinstance(A, Tensor) and A.shape == (size, size), (
-            f"expected a matrix of shape {(size, size)}, got {tuple(A.shape) if isinstance(A, Tensor) else A!r}")
+            f"expected a matrix of shape {(size, size)}, got"
+            f" {tuple(A.shape) if isinstance(A, Tensor) else A!r}"
+        )
         transposed = V.T.contiguous()
-        known = {"V stands on the right of X, so it enters transposed": torch.kron(P, V),
-                 "the factors are the other way round: the token is the outer index": torch.kron(transposed, P),
-                 "P stands on the left of X, so it enters as it is": torch.kron(P.T.contiguous(), transposed)}
+        known = {
+            "V stands on the right of X, so it enters transposed": torch.kron(P, V),
+            "the factors are the other way round: the token is the outer index": torch.kron(
+                transposed, P
+            ),
+            "P stands on the left of X, so it enters as it is": torch.kron(
+                P.T.contiguous(), transposed
+            ),
+        }
         for hint, wrong in known.items():
             assert not torch.allclose(A, wrong), hint
         assert torch.allclose(A @ X.reshape(-1), want), "A vec(X) differs from vec(P X V)"
     print("ok")
 
 
-def check_split(split: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]], seed: int = 0) -> None:
-    """Exercise 4: `split(y, x, share)` gives M and m with M x + m = y and m = share · y, for any share from 0 to 1."""
+def check_split(
+    split: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]], seed: int = 0
+) -> None:
+    """Exercise 4: `split(y, x, share)` gives M and m with M x + m = y and m = share · y, for any
+    share from 0 to 1."""
     draw = generator(seed, "split")
     for share in (0.0, 0.25, 1.0):
-        y, x = torch.randn(4, generator=draw, dtype=torch.float64), torch.randn(6, generator=draw, dtype=torch.float64)
+        y, x = (
+            torch.randn(4, generator=draw, dtype=torch.float64),
+            torch.randn(6, generator=draw, dtype=torch.float64),
+        )
         made = split(y, x, share)
         assert isinstance(made, tuple) and len(made) == 2, "expected the pair M, m"
         M, m = made
         assert M.shape == (4, 6) and m.shape == (4,), (
-            f"expected shapes (4, 6) and (4,), got {tuple(M.shape)} and {tuple(m.shape)}")
+            f"expected shapes (4, 6) and (4,), got {tuple(M.shape)} and {tuple(m.shape)}"
+        )
         assert torch.allclose(m, share * y), f"share {share}: the bias m is not {share} · y"
         gap = float((M @ x + m - y).abs().max())
         assert gap < 1e-9, f"share {share}: M x + m misses y by {gap:.2g}; did you divide by xᵀx?"

@@ -1,12 +1,14 @@
-"""Sums G(x) = Σ_j α_j σ(w_j·x + b_j), and stock Transformer blocks written in that form with moving coefficients.
+"""Stock Transformer blocks written as sums Σ_j α_j(x) σ(w_j(x)·x + b_j(x)) whose coefficients move
+with the input.
 
 A block maps X (tokens × dim) to Y of the same shape. With x = vec(X), row by row, matrices act as
 vec(AXB) = (A ⊗ Bᵀ) vec(X), and the block is exactly
 
     y = M(x) x + m(x) + α(x) σ(W(x) x + b(x)) + c.
 
-Attention weights and the scales of the norms are read off at x; everything else is the block's own parameters.
-This is an identity at each x. It is no statement about approximation: see the chapter "Is a Transformer such a sum?".
+Attention weights and the scales of the norms are read off at x; everything else is the block's own
+parameters. This is an identity at each x. It is no statement about approximation: see the chapter
+"Is a Transformer such a sum?".
 """
 
 from __future__ import annotations
@@ -18,28 +20,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memlab.book.argument.universal_approximation.finite_sum import FiniteSum
 from memlab.models.blocks import Activation, Call, parts
-
-
-@dataclass(frozen=True)
-class FiniteSum:
-    """G(x) = Σ_j α_j σ(w_j·x + b_j) with fixed coefficients (Cybenko 1989, with a vector-valued α_j)."""
-
-    alpha: Float[Tensor, "out unit"]
-    W: Float[Tensor, "unit in"]
-    b: Float[Tensor, " unit"]
-    sigma: Activation
-
-    def __call__(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
-        """G at one point or at a batch of points."""
-        return self.sigma(x @ self.W.T + self.b) @ self.alpha.T
 
 
 @dataclass(frozen=True)
 class DynamicSum:
     """A block's coefficients as they are at one input: y = M x + m + alpha σ(W x + b) + constant.
 
-    `M`, `m` are the path around the feed-forward layer (skip connection and attention), which has no σ in it.
+    `M`, `m` are the path around the feed-forward layer (skip connection and attention), which has
+    no σ in it.
     """
 
     M: Float[Tensor, "out in"]
@@ -51,47 +41,67 @@ class DynamicSum:
     sigma: Activation
 
     def evaluate(self, X: Float[Tensor, "token dim"]) -> Float[Tensor, "token dim"]:
-        """The sum with these coefficients at X: the block's output where they were computed, else the frozen form."""
+        """The sum with these coefficients at X: the block's output where they were computed, else
+        the frozen form."""
         x = X.reshape(-1)
         y = self.M @ x + self.m + self.alpha @ self.sigma(self.W @ x + self.b) + self.constant
         return y.reshape(X.shape)
 
     def folded(self, X: Float[Tensor, "token dim"]) -> DynamicSum:
-        """Other coefficients that give the same value at X: every bias is folded into its weights, b = (b xᵀ/xᵀx) x."""
+        """Other coefficients that give the same value at X: every bias is folded into its weights,
+        b = (b xᵀ/xᵀx) x."""
         row, zero = X.reshape(-1) / X.square().sum(), torch.zeros_like
-        return replace(self, M=self.M + torch.outer(self.m + self.constant, row), m=zero(self.m),
-                       W=self.W + torch.outer(self.b, row), b=zero(self.b), constant=zero(self.constant))
+        return replace(
+            self,
+            M=self.M + torch.outer(self.m + self.constant, row),
+            m=zero(self.m),
+            W=self.W + torch.outer(self.b, row),
+            b=zero(self.b),
+            constant=zero(self.constant),
+        )
 
     def as_finite_sum(self) -> FiniteSum:
-        """The same function as one sum of units, the affine path included: z = σ(z) − σ(−z), two units a coordinate.
+        """The same function as one sum of units, the affine path included: z = σ(z) − σ(−z), two
+        units a coordinate.
 
-        A unit with w = 0 carries the constant. Raises ValueError for an activation without that property.
+        A unit with w = 0 carries the constant. Raises ValueError for an activation without that
+        property.
         """
         z = torch.linspace(-4, 4, 33, dtype=self.m.dtype, device=self.m.device)
         gap = float((self.sigma(z) - self.sigma(-z) - z).abs().max())
         if gap > 1e-5:
-            raise ValueError(f"expected an activation with σ(z) − σ(−z) = z (ReLU, GELU, SiLU), got a gap of {gap:.2g}")
+            raise ValueError(
+                "expected an activation with σ(z) − σ(−z) = z (ReLU, GELU, SiLU), got a gap of"
+                f" {gap:.2g}"
+            )
         one, level = torch.eye(len(self.m), dtype=z.dtype, device=z.device), self.sigma(z[-1:])
         return FiniteSum(
             alpha=torch.cat([self.alpha, one, -one, (self.constant / level)[:, None]], 1),
             W=torch.cat([self.W, self.M, -self.M, torch.zeros_like(self.W[:1])]),
             b=torch.cat([self.b, self.m, -self.m, z[-1:]]),
-            sigma=self.sigma)
+            sigma=self.sigma,
+        )
 
 
-def trivial_form(f: Callable[[Tensor], Tensor], X: Float[Tensor, "token dim"], sigma: Activation) -> DynamicSum:
-    """Any function at all in the form of a sum, with error 0 at X: no slope, α = f(X) on units that are always on.
+def trivial_form(
+    f: Callable[[Tensor], Tensor], X: Float[Tensor, "token dim"], sigma: Activation
+) -> DynamicSum:
+    """Any function at all in the form of a sum, with error 0 at X: no slope, α = f(X) on units that
+    are always on.
 
     The unit is fed the constant 1 and α divided by σ(1), which must not be 0.
     """
     y, level = f(X).reshape(-1), sigma(torch.ones(1, dtype=X.dtype))
     flat, wide = X.new_zeros(len(y)), X.new_zeros(len(y), X.numel())
-    return DynamicSum(M=wide, m=flat, W=wide, b=flat + 1, alpha=torch.diag(y / level), constant=flat, sigma=sigma)
+    return DynamicSum(
+        M=wide, m=flat, W=wide, b=flat + 1, alpha=torch.diag(y / level), constant=flat, sigma=sigma
+    )
 
 
 @torch.no_grad()
 def dynamic_sum(call: Call) -> DynamicSum:
-    """The coefficients of a stock block at call.X; `evaluate(call.X)` of the result is call.Y up to rounding."""
+    """The coefficients of a stock block at call.X; `evaluate(call.X)` of the result is call.Y up to
+    rounding."""
     p, X, P = parts(call.block), call.X, call.P
     x, one = X.reshape(-1), torch.eye(len(X), dtype=X.dtype)
     N1, n1 = p.norms[0].affine(X)
@@ -103,9 +113,14 @@ def dynamic_sum(call: Call) -> DynamicSum:
     N2, n2 = p.norms[1].affine((M @ x + m).reshape(X.shape))
     F, f = N2 @ M, N2 @ m + n2
     (W1, b1), (W2, b2) = p.gate, p.down
-    W, b = torch.kron(one, W1.T.contiguous()) @ F, torch.kron(one, W1.T.contiguous()) @ f + b1.repeat(len(X))
+    W, b = (
+        torch.kron(one, W1.T.contiguous()) @ F,
+        torch.kron(one, W1.T.contiguous()) @ f + b1.repeat(len(X)),
+    )
     alpha = torch.kron(one, W2.T.contiguous())
-    if p.up is not None:  # SwiGLU: the linear half of the gate becomes the output weight of its unit
+    if (
+        p.up is not None
+    ):  # SwiGLU: the linear half of the gate becomes the output weight of its unit
         alpha = alpha * ((F @ x + f).reshape(X.shape) @ p.up[0] + p.up[1]).reshape(-1)
     M, m = (F, f) if p.residual_after_norm else (M, m)
     return DynamicSum(M, m, W, b, alpha, b2.repeat(len(X)), p.sigma)
@@ -114,33 +129,48 @@ def dynamic_sum(call: Call) -> DynamicSum:
 def compose(sums: Sequence[DynamicSum], X: Float[Tensor, "token dim"]) -> DynamicSum:
     """Sums applied one after the other, at X, as one sum in X.
 
-    Every later unit reads X through the affine paths before it, and its bias swallows all earlier units.
+    Every later unit reads X through the affine paths before it, and its bias swallows all earlier
+    units.
     """
     x, total = X.reshape(-1), sums[0]
     for block in sums[1:]:
         inside = total.alpha @ total.sigma(total.W @ x + total.b)
         shift = total.m + total.constant
         total = DynamicSum(
-            M=block.M @ total.M, m=block.M @ shift + block.m, constant=block.constant,
-            W=torch.cat([total.W, block.W @ total.M]), b=torch.cat([total.b, block.W @ (shift + inside) + block.b]),
-            alpha=torch.cat([block.M @ total.alpha, block.alpha], 1), sigma=block.sigma)
+            M=block.M @ total.M,
+            m=block.M @ shift + block.m,
+            constant=block.constant,
+            W=torch.cat([total.W, block.W @ total.M]),
+            b=torch.cat([total.b, block.W @ (shift + inside) + block.b]),
+            alpha=torch.cat([block.M @ total.alpha, block.alpha], 1),
+            sigma=block.sigma,
+        )
     return total
 
 
 def stack_sum(stack: Sequence[Call]) -> DynamicSum:
-    """A whole stack of blocks, as `blocks.calls` records it, as one sum in the input of the first."""
+    """A whole stack of blocks, as `blocks.calls` records it, as one sum in the input of the
+    first."""
     return compose([dynamic_sum(call) for call in stack], stack[0].X)
 
 
 @torch.no_grad()
-def response(form: DynamicSum, f: Callable[[Tensor], Tensor], X: Float[Tensor, "token dim"],
-             step: Float[Tensor, "token dim"]) -> dict[str, float]:
-    """Errors of three predictions of f(X + step), as shares of the true change |f(X + step) − f(X)|.
+def response(
+    form: DynamicSum,
+    f: Callable[[Tensor], Tensor],
+    X: Float[Tensor, "token dim"],
+    step: Float[Tensor, "token dim"],
+) -> dict[str, float]:
+    """Errors of three predictions of f(X + step), as shares of the true change |f(X + step) −
+    f(X)|.
 
-    "frozen": the sum with its coefficients of X; "unchanged": the output moves as the input does; "tangent": the
-    derivative of f at X, a static map as well (central differences: give f and X in float64).
+    "frozen": the sum with its coefficients of X; "unchanged": the output moves as the input does;
+    "tangent": the derivative of f at X, a static map as well (central differences: give f and X in
+    float64).
     """
     Y, true, h = f(X), f(X + step), 1e-5 * float(X.norm() / step.norm())
     slope = (f(X + h * step) - f(X - h * step)) / (2 * h)
     guesses = {"frozen": form.evaluate(X + step), "unchanged": Y + step, "tangent": Y + slope}
-    return {name: float((guess - true).norm() / (true - Y).norm()) for name, guess in guesses.items()}
+    return {
+        name: float((guess - true).norm() / (true - Y).norm()) for name, guess in guesses.items()
+    }

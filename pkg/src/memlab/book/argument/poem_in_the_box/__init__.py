@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 1: is there a poem in the box?"""

@@ -1,4 +1,5 @@
-"""Checks for chapter 1, is there a poem in the box? Every check draws its own examples from a seed."""
+"""Checks for chapter 1, is there a poem in the box? Every check draws its own examples from a
+seed."""
 
 from __future__ import annotations
 
@@ -15,48 +16,66 @@ from memlab.corpora import poems as corpus
 def _number(got: object) -> float:
     assert got is not None, "the function returned nothing: does it end in `return`?"
     assert isinstance(got, float | int) or (isinstance(got, Tensor) and got.numel() == 1), (
-        f"expected one number, got {type(got).__name__}")
+        f"expected one number, got {type(got).__name__}"
+    )
     return float(got)
 
 
 def _close(got: object, wanted: float, where: str) -> None:
-    assert abs(_number(got) - wanted) < 1e-6, f"{where}: expected {wanted:.4f}, got {_number(got):.4f}"
+    assert abs(_number(got) - wanted) < 1e-6, (
+        f"{where}: expected {wanted:.4f}, got {_number(got):.4f}"
+    )
 
 
 def check_memory_ability(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
-    """`function(predicted, true)`, two tensors poems × words of ids: the share of poems that are right throughout."""
+    """`function(predicted, true)`, two tensors poems × words of ids: the share of poems that are
+    right throughout."""
     draw = runtime.generator(seed, "check", "memory ability")
     true = torch.randint(9, (40, 3), generator=draw)
     predicted = torch.where(torch.rand(true.shape, generator=draw) < 0.8, true, (true + 1) % 9)
     wanted = sum(p == t for p, t in zip(predicted.tolist(), true.tolist(), strict=True)) / len(true)
     got = _number(function(predicted, true))
     words = float((predicted == true).double().mean())
-    assert abs(got - words) > 1e-6, "this is the share of right words; a poem counts only if all its words do"
+    assert abs(got - words) > 1e-6, (
+        "this is the share of right words; a poem counts only if all its words do"
+    )
     _close(got, wanted, "40 poems of 3 words")
     _close(function(true, true), 1.0, "all poems right")
     print("ok")
 
 
 def check_stored_bits(function: Callable[[Tensor, int], float], seed: int = 0) -> None:
-    """`function(p, V)`, with the probabilities p (poems × words) of the true words: N · S · log2(V) + Σ log2(p)."""
-    p = 0.05 + 0.9 * torch.rand(5, 4, generator=runtime.generator(seed, "check", "bits"), dtype=torch.float64)
+    """`function(p, V)`, with the probabilities p (poems × words) of the true words: N · S · log2(V)
+    + Σ log2(p)."""
+    p = 0.05 + 0.9 * torch.rand(
+        5, 4, generator=runtime.generator(seed, "check", "bits"), dtype=torch.float64
+    )
     wanted = sum(math.log2(8) + math.log2(x) for x in p.flatten().tolist())
     got = _number(function(p, 8))
     nats = sum(math.log(8) + math.log(x) for x in p.flatten().tolist())
-    assert abs(got - nats) > 1e-6, "these are nats: divide by ln 2, or take the logarithm to the base 2"
+    assert abs(got - nats) > 1e-6, (
+        "these are nats: divide by ln 2, or take the logarithm to the base 2"
+    )
     _close(got, wanted, "5 poems of 4 words out of 8")
-    _close(function(torch.full((5, 4), 1 / 8, dtype=torch.float64), 8), 0.0, "a box that knows nothing")
+    _close(
+        function(torch.full((5, 4), 1 / 8, dtype=torch.float64), 8), 0.0, "a box that knows nothing"
+    )
     _close(function(torch.ones(5, 4, dtype=torch.float64), 8), 60.0, "a box that knows everything")
     print("ok")
 
 
 def check_swap(function: Callable[[int, torch.Generator], Tensor], seed: int = 0) -> None:
-    """`function(n, generator)`: a permutation of 0 … n−1 that leaves nothing in its place, another one at each call."""
+    """`function(n, generator)`: a permutation of 0 … n−1 that leaves nothing in its place, another
+    one at each call."""
     draw, seen = runtime.generator(seed, "check", "swap"), set()
     for n in (2, 3, 5, 40) * 10:
         order = function(n, draw)
-        assert isinstance(order, Tensor), f"expected a tensor of {n} numbers, got {type(order).__name__}"
-        assert sorted(order.tolist()) == list(range(n)), f"n={n}: expected every poem once, got {order.tolist()}"
+        assert isinstance(order, Tensor), (
+            f"expected a tensor of {n} numbers, got {type(order).__name__}"
+        )
+        assert sorted(order.tolist()) == list(range(n)), (
+            f"n={n}: expected every poem once, got {order.tolist()}"
+        )
         fixed = (order == torch.arange(n)).nonzero().flatten().tolist()
         assert not fixed, f"n={n}: poem {fixed[0]} still has its own title" if fixed else ""
         seen.add(tuple(order.tolist()))
@@ -65,14 +84,22 @@ def check_swap(function: Callable[[int, torch.Generator], Tensor], seed: int = 0
 
 
 def check_auc(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
-    """`function(positive, negative)`: how often a positive beats a negative; a tie is half a win."""
+    """`function(positive, negative)`: how often a positive beats a negative; a tie is half a
+    win."""
     draw = runtime.generator(seed, "check", "auc")
-    high, low = torch.randint(3, 9, (7,), generator=draw).double(), torch.randint(0, 6, (5,), generator=draw).double()
+    high, low = (
+        torch.randint(3, 9, (7,), generator=draw).double(),
+        torch.randint(0, 6, (5,), generator=draw).double(),
+    )
     wanted = sum((a > b) + 0.5 * (a == b) for a in high.tolist() for b in low.tolist()) / 35
     ties = sum(a == b for a in high.tolist() for b in low.tolist())
     got = _number(function(high, low))
-    assert abs(got - (1 - wanted)) > 1e-6 or wanted == 0.5, "upside down: a positive should score higher"
-    assert not ties or abs(got - (wanted - 0.5 * ties / 35)) > 1e-6, f"{ties} ties count as losses; they are half a win"
+    assert abs(got - (1 - wanted)) > 1e-6 or wanted == 0.5, (
+        "upside down: a positive should score higher"
+    )
+    assert not ties or abs(got - (wanted - 0.5 * ties / 35)) > 1e-6, (
+        f"{ties} ties count as losses; they are half a win"
+    )
     _close(got, wanted, "7 positives, 5 negatives")
     _close(function(high, high), 0.5, "the same scores on both sides")
     print("ok")
@@ -86,6 +113,8 @@ def check_parrot(answerer: Callable[[Sequence[str]], list[str]], seed: int = 0) 
     assert isinstance(answers, list), f"expected a list of answers, got {type(answers).__name__}"
     assert len(answers) == 64, f"expected 64 answers, got {len(answers)}"
     share = evaluation.memory_ability(answers, [poem.text for poem in poems])
-    assert share == 1, (f"memory ability {share:.2f}; asked for {poems[0].cue!r}, expected {poems[0].text!r}, got "
-                        f"{answers[0]!r}")
+    assert share == 1, (
+        f"memory ability {share:.2f}; asked for {poems[0].cue!r}, expected {poems[0].text!r}, got "
+        f"{answers[0]!r}"
+    )
     print("ok: memory ability 1.00, of songs that did not exist until you were asked")

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 2: what does universal approximation promise?"""

@@ -1,4 +1,5 @@
-"""Checks for chapter 2, what does universal approximation promise? Each takes the function that the reader wrote."""
+"""Checks for chapter 2, what does universal approximation promise? Each takes the function that the
+reader wrote."""
 
 from __future__ import annotations
 
@@ -14,11 +15,15 @@ def _lists(seed: int, *scope: str) -> list[tuple[list[int], list[int]]]:
     """Places that rise, in uneven steps, and labels."""
     draw = python_random(seed, *scope)
     sizes = (2, 3, 7, 20)
-    return [(sorted(draw.sample(range(100), size)), [draw.randint(-5, 5) for _ in range(size)]) for size in sizes]
+    return [
+        (sorted(draw.sample(range(100), size)), [draw.randint(-5, 5) for _ in range(size)])
+        for size in sizes
+    ]
 
 
 def _plain(made: Any, what: str, length: int) -> list[float]:
-    """A sequence or a tensor as a list of numbers; AssertionError if it is neither, or not as long as it should be."""
+    """A sequence or a tensor as a list of numbers; AssertionError if it is neither, or not as long
+    as it should be."""
     assert made is not None, f"expected {what}, got nothing; did you forget to return?"
     values = made.tolist() if isinstance(made, torch.Tensor) else list(made)
     assert len(values) == length, f"expected {what}: {length} numbers, got {len(values)}"
@@ -26,40 +31,68 @@ def _plain(made: Any, what: str, length: int) -> list[float]:
 
 
 def check_bends(bends: Callable[[Any, Any], Sequence[float]], seed: int = 0) -> None:
-    """Exercise 1: `bends(z, y)` gives c with y_1 + Σ c_i relu(z − z_i) = y at all N places; N − 1 numbers."""
+    """Exercise 1: `bends(z, y)` gives c with y_1 + Σ c_i relu(z − z_i) = y at all N places; N − 1
+    numbers."""
     for places, labels in _lists(seed, "bends"):
         z, y = torch.tensor(places, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64)
         c = _plain(bends(z, y), "one change of slope for each place but the last", len(z) - 1)
-        slopes = [(labels[i + 1] - labels[i]) / (places[i + 1] - places[i]) for i in range(len(z) - 1)]
+        slopes = [
+            (labels[i + 1] - labels[i]) / (places[i + 1] - places[i]) for i in range(len(z) - 1)
+        ]
         for at, label in zip(places, labels, strict=True):
-            said = labels[0] + sum(ci * max(at - zi, 0.0) for ci, zi in zip(c, places, strict=False))
-            hint = ("these are the slopes; every unit stays on to the right of its kink, so give the changes"
-                    if max(abs(p - q) for p, q in zip(c, slopes, strict=True)) < 1e-9 else
-                    "the kinks to the left of a place must add up to the slope there")
-            assert abs(said - label) < 1e-9, f"at z = {at} the sum gives {said:.3g}, the label is {label}; {hint}"
+            said = labels[0] + sum(
+                ci * max(at - zi, 0.0) for ci, zi in zip(c, places, strict=False)
+            )
+            hint = (
+                "these are the slopes; every unit stays on to the right of its kink, so give the"
+                " changes"
+                if max(abs(p - q) for p, q in zip(c, slopes, strict=True)) < 1e-9
+                else "the kinks to the left of a place must add up to the slope there"
+            )
+            assert abs(said - label) < 1e-9, (
+                f"at z = {at} the sum gives {said:.3g}, the label is {label}; {hint}"
+            )
     print("ok")
 
 
 def check_room(room: Callable[[int, int, int], int]) -> None:
-    """Exercise 2: `room(P, b, V)` is the largest N for which P weights of b bits could return every list."""
-    for P, b, V in ((4, 2, 2), (100, 32, 128), (7, 3, 5), (30_688, 32, 128), (1, 1, 3), (10, 8, 10)):
+    """Exercise 2: `room(P, b, V)` is the largest N for which P weights of b bits could return every
+    list."""
+    for P, b, V in (
+        (4, 2, 2),
+        (100, 32, 128),
+        (7, 3, 5),
+        (30_688, 32, 128),
+        (1, 1, 3),
+        (10, 8, 10),
+    ):
         said = room(P, b, V)
         assert said is not None, "expected a number, got nothing; did you forget to return?"
-        networks, N = 2 ** (P * b), max(1, P * b // V.bit_length() - 1)  # whole numbers: nothing is rounded here
+        networks, N = (
+            2 ** (P * b),
+            max(1, P * b // V.bit_length() - 1),
+        )  # whole numbers: nothing is rounded here
         lists = V**N
         while lists > networks:
             lists, N = lists // V, N - 1
         while lists * V <= networks:
             lists, N = lists * V, N + 1
-        assert said == int(said), f"P = {P}, b = {b}, V = {V}: expected a whole number of labels, got {said}"
-        assert said != N + 1, (f"P = {P}, b = {b}, V = {V}: one too many; {V}^{N + 1} lists are more than the "
-                               f"2^{P * b} networks")
-        assert said == N, f"P = {P}, b = {b}, V = {V}: expected {N}, got {said}; compare V^N with 2^(P b)"
+        assert said == int(said), (
+            f"P = {P}, b = {b}, V = {V}: expected a whole number of labels, got {said}"
+        )
+        assert said != N + 1, (
+            f"P = {P}, b = {b}, V = {V}: one too many; {V}^{N + 1} lists are more than the "
+            f"2^{P * b} networks"
+        )
+        assert said == N, (
+            f"P = {P}, b = {b}, V = {V}: expected {N}, got {said}; compare V^N with 2^(P b)"
+        )
     print("ok")
 
 
 def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
-    """Exercise 3: `turns(y)` counts the places where a list on a line changes from rising to falling or back."""
+    """Exercise 3: `turns(y)` counts the places where a list on a line changes from rising to
+    falling or back."""
     drawn = [labels for _, labels in _lists(seed, "turns")]
     zigzag = [i % 2 for i in range(11)]
     for labels in (zigzag, [0, 1, 2, 3], [2, 0, -1, -5, -4], *drawn):
@@ -67,23 +100,37 @@ def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
         want = sum(1 for a, b in zip(steps, steps[1:], strict=False) if a * b < 0)
         said = turns(torch.tensor(labels, dtype=torch.float64))
         assert said is not None, "expected a number, got nothing; did you forget to return?"
-        hint = "a zigzag of 11 labels turns at each of its 9 inner places" if labels is zigzag else (
-            "a step of zero does not turn" if 0 in steps else "count changes of sign between one step and the next")
+        hint = (
+            "a zigzag of 11 labels turns at each of its 9 inner places"
+            if labels is zigzag
+            else (
+                "a step of zero does not turn"
+                if 0 in steps
+                else "count changes of sign between one step and the next"
+            )
+        )
         assert int(said) == want, f"{labels}: expected {want}, got {int(said)}; {hint}"
     print("ok")
 
 
 def check_line(line: Callable[[Any, int, float], tuple[float, float]], seed: int = 0) -> None:
-    """Exercise 4: `line(z, j, v)` gives slope and offset of pair j: v at member j, saturated at all others."""
+    """Exercise 4: `line(z, j, v)` gives slope and offset of pair j: v at member j, saturated at all
+    others."""
     for places, _ in _lists(seed, "line")[1:]:
         for j, v in ((0, 0.5), (1, -0.9), (len(places) - 1, 0.0)):
             made = line(torch.tensor(places, dtype=torch.float64), j, v)
-            assert isinstance(made, tuple) and len(made) == 2, f"expected the pair slope, offset, got {made!r}"
+            assert isinstance(made, tuple) and len(made) == 2, (
+                f"expected the pair slope, offset, got {made!r}"
+            )
             slope, offset = (float(number) for number in made)
             at = [slope * z + offset for z in places]
             assert abs(at[j] - v) < 1e-9, f"member {j}: the line gives {at[j]:.3g} there, not {v}"
-            assert (slope > 0) == (j % 2 == 0), f"member {j}: the line should {'fall' if j % 2 else 'rise'}"
+            assert (slope > 0) == (j % 2 == 0), (
+                f"member {j}: the line should {'fall' if j % 2 else 'rise'}"
+            )
             loose = [i for i in range(len(places)) if i != j and abs(at[i]) < 1 - 1e-9]
-            assert not loose, (f"member {j}: the line is {at[loose[0]]:.3g} at member {loose[0]}, so that one is not "
-                               "saturated; the nearest neighbour decides how steep it must be")
+            assert not loose, (
+                f"member {j}: the line is {at[loose[0]]:.3g} at member {loose[0]}, so that one is"
+                " not saturated; the nearest neighbour decides how steep it must be"
+            )
     print("ok")

@@ -1,7 +1,8 @@
 """Networks that return a list: N points, N labels, nothing trained, every weight written down.
 
-`memorise` needs one hidden unit an item; `memorise_deep`, with two layers, four times the square root of their number.
-Meant for float64: both divide by the smallest gap between two projected points.
+`memorise` needs one hidden unit an item; `memorise_deep`, with two layers, four times the square
+root of their number. Meant for float64: both divide by the smallest gap between two projected
+points.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from memlab.runtime import generator
 from memlab.book.argument.universal_approximation.finite_sum import FiniteSum
+from memlab.runtime import generator
 
-BLOCK = 1 << 22  # numbers of one intermediate matrix at most: ten thousand units at ten thousand points are 0.8 GB
+BLOCK = (
+    1 << 22
+    # numbers of one intermediate matrix at most: 10,000 units at 10,000 points are 0.8 GB
+)
 
 
 def listed(count: int, dim: int, labels: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Random points of the unit cube, labels 0 … `labels` − 1 that follow a direction (a rule), and the same labels
-    shuffled: as many of each, and no rule left."""
+    """Random points of the unit cube, labels 0 … `labels` − 1 that follow a direction (a rule), and
+    the same labels shuffled: as many of each, and no rule left."""
     source = generator(seed, "list", count, dim)
     X = torch.rand(count, dim, generator=source, dtype=torch.float64)
     way = torch.randn(dim, generator=generator(seed, "rule", dim), dtype=torch.float64)
@@ -30,16 +34,22 @@ def listed(count: int, dim: int, labels: int, seed: int = 0) -> tuple[Tensor, Te
     return X, rule, rule[torch.randperm(count, generator=source)]
 
 
-def direction(X: Float[Tensor, "point dim"], seed: int = 0, tries: int = 16) -> Float[Tensor, " dim"]:
-    """Of `tries` random unit vectors, the one along which the two closest points lie farthest apart.
+def direction(
+    X: Float[Tensor, "point dim"], seed: int = 0, tries: int = 16
+) -> Float[Tensor, " dim"]:
+    """Of `tries` random unit vectors, the one along which the two closest points lie farthest
+    apart.
 
-    Distinct points stay distinct along almost every direction; ValueError if they do not along any that was tried.
+    Distinct points stay distinct along almost every direction; ValueError if they do not along any
+    that was tried.
     """
     ways = torch.randn(tries, X.shape[1], generator=generator(seed, "direction"), dtype=X.dtype)
     ways = ways / ways.norm(dim=1, keepdim=True)
     gaps = (X @ ways.T).sort(0).values.diff(dim=0).amin(0)
     if gaps.max() <= 0:
-        raise ValueError(f"expected {len(X)} distinct points, got two that agree along {tries} random directions")
+        raise ValueError(
+            f"expected {len(X)} distinct points, got two that agree along {tries} random directions"
+        )
     return ways[gaps.argmax()]
 
 
@@ -47,32 +57,46 @@ def _along(X: Tensor, y: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
     """Projections in rising order, and the labels in the same order."""
     z, order = (X @ a).sort()
     if len(z) < 2 or z.diff().min() <= 0:
-        raise ValueError(f"expected two or more points that differ along the direction, got {len(z)}, two of them equal"
-                         if len(z) > 1 else f"expected two or more points, got {len(z)}")
+        raise ValueError(
+            f"expected two or more points that differ along the direction, got {len(z)}, two of"
+            " them equal"
+            if len(z) > 1
+            else f"expected two or more points, got {len(z)}"
+        )
     return z, y[order]
 
 
 def _bends(knots: Tensor, values: Tensor) -> Tensor:
-    """Changes of slope at all knots but the last, of the piecewise linear function through the values."""
+    """Changes of slope at all knots but the last, of the piecewise linear function through the
+    values."""
     widths = knots.diff().reshape(-1, *[1] * (values.ndim - 1))
     return (values.diff(dim=0) / widths).diff(dim=0, prepend=torch.zeros_like(values[:1]))
 
 
-def memorise(X: Float[Tensor, "point dim"], y: Float[Tensor, " point"], a: Float[Tensor, " dim"]) -> FiniteSum:
-    """The sum with G(x_i) = y_i at all N points: N − 1 ReLUs along a, and one unit with w = 0 for the constant.
+def memorise(
+    X: Float[Tensor, "point dim"], y: Float[Tensor, " point"], a: Float[Tensor, " dim"]
+) -> FiniteSum:
+    """The sum with G(x_i) = y_i at all N points: N − 1 ReLUs along a, and one unit with w = 0 for
+    the constant.
 
-    On a grid of a line it is the piecewise linear interpolant of a function: its sup error is at most max|f''| h² / 8.
+    On a grid of a line it is the piecewise linear interpolant of a function: its sup error is at
+    most max|f''| h² / 8.
     """
     z, y = _along(X, y, a)
-    return FiniteSum(alpha=torch.cat([y[:1], _bends(z, y)])[None], W=torch.cat([0 * a[None], a.expand(len(z) - 1, -1)]),
-                     b=torch.cat([torch.ones_like(z[:1]), -z[:-1]]), sigma=torch.relu)
+    return FiniteSum(
+        alpha=torch.cat([y[:1], _bends(z, y)])[None],
+        W=torch.cat([0 * a[None], a.expand(len(z) - 1, -1)]),
+        b=torch.cat([torch.ones_like(z[:1]), -z[:-1]]),
+        sigma=torch.relu,
+    )
 
 
 @dataclass(frozen=True)
 class TwoLayerMemory:
     """Two hidden ReLU layers, `units` in all, that return every stored label: see `memorise_deep`.
 
-    Layer 1 has a kink at each of `knots`; `bends` are the weights between the layers, one column a pair of units.
+    Layer 1 has a kink at each of `knots`; `bends` are the weights between the layers, one column a
+    pair of units.
     """
 
     a: Float[Tensor, " dim"]
@@ -88,7 +112,8 @@ class TwoLayerMemory:
 
     @property
     def numbers(self) -> int:
-        """Adjustable numbers: the direction, the knots, the weights and offsets of the pairs, the scale."""
+        """Adjustable numbers: the direction, the knots, the weights and offsets of the pairs, the
+        scale."""
         return self.a.numel() + self.knots.numel() + self.bends.numel() + self.offset.numel() + 1
 
     def __call__(self, X: Float[Tensor, "point dim"]) -> Float[Tensor, " point"]:
@@ -98,9 +123,15 @@ class TwoLayerMemory:
         return self.scale * (pairs.sum(1) - 1)
 
     def rounded(self, bits: int) -> TwoLayerMemory:
-        """The same network with every number of it rounded to a mantissa of `bits` bits (float64 has 53)."""
-        return replace(self, a=rounded(self.a, bits), knots=rounded(self.knots, bits), bends=rounded(self.bends, bits),
-                       offset=rounded(self.offset, bits))
+        """The same network with every number of it rounded to a mantissa of `bits` bits (float64
+        has 53)."""
+        return replace(
+            self,
+            a=rounded(self.a, bits),
+            knots=rounded(self.knots, bits),
+            bends=rounded(self.bends, bits),
+            offset=rounded(self.offset, bits),
+        )
 
 
 def rounded(x: Tensor, bits: int) -> Tensor:
@@ -109,13 +140,16 @@ def rounded(x: Tensor, bits: int) -> Tensor:
     return torch.ldexp((mantissa * 2.0**bits).round() / 2.0**bits, exponent)
 
 
-def memorise_deep(X: Float[Tensor, "point dim"], y: Float[Tensor, " point"],
-                  a: Float[Tensor, " dim"]) -> TwoLayerMemory:
-    """About 4√N units in two hidden layers that return y_i at x_i for all N points (the count of Yun et al. 2019).
+def memorise_deep(
+    X: Float[Tensor, "point dim"], y: Float[Tensor, " point"], a: Float[Tensor, " dim"]
+) -> TwoLayerMemory:
+    """About 4√N units in two hidden layers that return y_i at x_i for all N points (the count of
+    Yun et al. 2019).
 
-    The sorted projections are cut into p groups of q, q even. Layer 1 has kinks at both ends of every group, so each
-    pair of layer 2 can read any line on every group. Pair j gives v_j, the label, at member j of the group and is
-    saturated at all others: rising for even j, falling for odd j, so that the saturated ones cancel to the constant 1.
+    The sorted projections are cut into p groups of q, q even. Layer 1 has kinks at both ends of
+    every group, so each pair of layer 2 can read any line on every group. Pair j gives v_j, the
+    label, at member j of the group and is saturated at all others: rising for even j, falling for
+    odd j, so that the saturated ones cancel to the constant 1.
     """
     z, y = _along(X, y, a)
     q = 2 * math.ceil(math.sqrt(len(z)) / 2)
@@ -126,17 +160,28 @@ def memorise_deep(X: Float[Tensor, "point dim"], y: Float[Tensor, " point"],
     far = z.new_full((len(z), 1), torch.inf)
     nearest = torch.minimum(torch.cat([far, z.diff(dim=1)], 1), torch.cat([z.diff(dim=1), far], 1))
     slope = 2.0 / nearest * (1 - 2 * (torch.arange(q) % 2))
-    ends = torch.stack([v + slope * (z[:, :1] - z), v + slope * (z[:, -1:] - z)], 1)  # of every line, at both knots
+    ends = torch.stack(
+        [v + slope * (z[:, :1] - z), v + slope * (z[:, -1:] - z)], 1
+    )  # of every line, at both knots
     knots, values = z[:, [0, -1]].reshape(-1), ends.reshape(-1, q)
     return TwoLayerMemory(a, knots[:-1], _bends(knots, values), values[0], scale)
 
 
-def evaluate(G: Callable[[Tensor], Tensor], X: Float[Tensor, "point dim"], width: int) -> Float[Tensor, " point"]:
-    """G at many points, some rows at a time, so that a matrix of points × `width` never has to exist."""
+def evaluate(
+    G: Callable[[Tensor], Tensor], X: Float[Tensor, "point dim"], width: int
+) -> Float[Tensor, " point"]:
+    """G at many points, some rows at a time, so that a matrix of points × `width` never has to
+    exist."""
     return torch.cat([G(rows).reshape(len(rows)) for rows in X.split(max(1, BLOCK // width))])
 
 
-def recited(G: Callable[[Tensor], Tensor], X: Float[Tensor, "point dim"], y: Float[Tensor, " point"],
-            width: int = 1, within: float = 0.5) -> float:
-    """Share of the list that G returns: answers nearer than `within` to their label (half the step between labels)."""
+def recited(
+    G: Callable[[Tensor], Tensor],
+    X: Float[Tensor, "point dim"],
+    y: Float[Tensor, " point"],
+    width: int = 1,
+    within: float = 0.5,
+) -> float:
+    """Share of the list that G returns: answers nearer than `within` to their label (half the step
+    between labels)."""
     return float(((evaluate(G, X, width) - y).abs() < within).double().mean())

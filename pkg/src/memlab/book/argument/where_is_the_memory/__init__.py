@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 4: are the dynamic weights the memory?"""

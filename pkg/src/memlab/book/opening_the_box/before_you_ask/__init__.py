@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 7: is it there before you ask?"""

@@ -1,4 +1,5 @@
-"""Checks for chapter 7, is it there before you ask? Every check draws its own examples from a seed."""
+"""Checks for chapter 7, is it there before you ask? Every check draws its own examples from a
+seed."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memlab.book.opening_the_box.before_you_ask import instruments
 from memlab import runtime
+from memlab.book.opening_the_box.before_you_ask import instruments
 
 
 def _tensor(got: object, shape: tuple[int, ...]) -> Tensor:
@@ -23,61 +24,92 @@ def _tensor(got: object, shape: tuple[int, ...]) -> Tensor:
 def _number(got: object) -> float:
     assert got is not None, "the function returned nothing: does it end in `return`?"
     assert isinstance(got, float | int) or (isinstance(got, Tensor) and got.numel() == 1), (
-        f"expected one number, got {type(got).__name__}")
+        f"expected one number, got {type(got).__name__}"
+    )
     return float(got)
 
 
 def check_tries(function: Callable[[float, float], float], seed: int = 0) -> None:
     """`function(p_z, p)`: the smallest whole n with 1 − (1 − p_z)^n ≥ p; infinity for p_z = 0."""
     draw = runtime.generator(seed, "check", "tries")
-    for p_z, p in [(0.25, 0.5), (0.5, 0.5), (1.0, 0.9), *torch.rand(20, 2, generator=draw).mul(0.9).add(0.01).tolist()]:
+    for p_z, p in [
+        (0.25, 0.5),
+        (0.5, 0.5),
+        (1.0, 0.9),
+        *torch.rand(20, 2, generator=draw).mul(0.9).add(0.01).tolist(),
+    ]:
         wanted = 1
         while 1 - (1 - p_z) ** wanted < p:
             wanted += 1
         got = _number(function(p_z, p))
         assert got != wanted - 1 or got >= 1, f"p_z={p_z:.3f}, p={p:.3f}: no poem comes in 0 tries"
-        assert got == math.floor(got), f"p_z={p_z:.3f}, p={p:.3f}: expected a whole number, rounded up, got {got:.3f}"
+        assert got == math.floor(got), (
+            f"p_z={p_z:.3f}, p={p:.3f}: expected a whole number, rounded up, got {got:.3f}"
+        )
         assert got == wanted, f"p_z={p_z:.3f}, p={p:.3f}: expected {wanted} tries, got {got:g}"
-    assert _number(function(0.0, 0.5)) == math.inf, "p_z = 0: such a poem never comes; expected math.inf"
+    assert _number(function(0.0, 0.5)) == math.inf, (
+        "p_z = 0: such a poem never comes; expected math.inf"
+    )
     print("ok")
 
 
 def check_sampler(function: Callable[[Tensor, float, int], Tensor], seed: int = 0) -> None:
-    """`function(z, τ, k)`, logits of words × vocabulary: the probabilities with which a sampler draws each word."""
-    z = torch.randn(5, 12, generator=runtime.generator(seed, "check", "sampler"), dtype=torch.float64) * 2
+    """`function(z, τ, k)`, logits of words × vocabulary: the probabilities with which a sampler
+    draws each word."""
+    z = (
+        torch.randn(
+            5, 12, generator=runtime.generator(seed, "check", "sampler"), dtype=torch.float64
+        )
+        * 2
+    )
     for heat, k in ((1.0, 12), (0.5, 12), (1.0, 3), (2.0, 3), (1.0, 1)):
         wanted, where = instruments.sampler(z, heat, k).exp(), f"τ={heat}, k={k}"
         got = _tensor(function(z, heat, k), (5, 12))
-        assert (got.sum(-1) - 1).abs().max() < 1e-6, f"{where}: the probabilities of a word do not add up to 1"
+        assert (got.sum(-1) - 1).abs().max() < 1e-6, (
+            f"{where}: the probabilities of a word do not add up to 1"
+        )
         left = (got > 0).sum(-1)
-        assert (left == k).all(), f"{where}: expected {k} words that can be drawn, got {left.tolist()}"
+        assert (left == k).all(), (
+            f"{where}: expected {k} words that can be drawn, got {left.tolist()}"
+        )
         wrong_way = (z * heat).masked_fill(wanted == 0, -math.inf).softmax(-1)
-        assert heat == 1 or not torch.allclose(got, wrong_way), f"{where}: divide the logits by τ, do not multiply"
-        assert torch.allclose(got, wanted, atol=1e-6), f"{where}: off by up to {(got - wanted).abs().max():.3f}"
+        assert heat == 1 or not torch.allclose(got, wrong_way), (
+            f"{where}: divide the logits by τ, do not multiply"
+        )
+        assert torch.allclose(got, wanted, atol=1e-6), (
+            f"{where}: off by up to {(got - wanted).abs().max():.3f}"
+        )
     print("ok")
 
 
 def check_patchwork(function: Callable[[Tensor, torch.Generator], Tensor], seed: int = 0) -> None:
-    """`function(bodies, generator)`: every place keeps its words, and no two words of a text stay together."""
+    """`function(bodies, generator)`: every place keeps its words, and no two words of a text stay
+    together."""
     draw = runtime.generator(seed, "check", "patchwork")
-    bodies = torch.arange(30 * 6).reshape(30, 6)  # all words differ: word // 6 is the poem it comes from
+    bodies = torch.arange(30 * 6).reshape(
+        30, 6
+    )  # all words differ: word // 6 is the poem it comes from
     got = function(bodies.clone(), draw)
     assert _tensor(got, (30, 6)) is not None
     for place in range(6):
         assert sorted(got[:, place].tolist()) == bodies[:, place].tolist(), (
-            f"place {place}: expected the words that stood there, each once")
+            f"place {place}: expected the words that stood there, each once"
+        )
     sources = got // 6
     together = (sources[:, :, None] == sources[:, None]).float().mean()
     assert together < 0.9, "whole texts have moved: every place needs a permutation of its own"
     stayed = (sources == torch.arange(30)[:, None]).float().mean()
     assert stayed < 0.2, f"{stayed:.0%} of the words are still in their own poem"
     again = function(bodies.clone(), draw)
-    assert not torch.equal(again, got), "expected another patchwork at every call: draw it from the generator"
+    assert not torch.equal(again, got), (
+        "expected another patchwork at every call: draw it from the generator"
+    )
     print("ok")
 
 
 def check_ridge(function: Callable[[Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
-    """`function(X, y, λ)`: the w that minimises |y − X w|² + λ |w|², examples × features, more features or fewer."""
+    """`function(X, y, λ)`: the w that minimises |y − X w|² + λ |w|², examples × features, more
+    features or fewer."""
     draw = runtime.generator(seed, "check", "ridge")
     for rows, columns in ((30, 4), (6, 40)):
         X = torch.randn(rows, columns, generator=draw, dtype=torch.float64)
@@ -86,9 +118,13 @@ def check_ridge(function: Callable[[Tensor, Tensor, float], Tensor], seed: int =
             got = _tensor(function(X, y, penalty), (columns,))
             slope = X.T @ (X @ got - y) + penalty * got
             plain = X.T @ (X @ got - y)
-            assert plain.abs().max() > 1e-6, f"{rows} × {columns}: this is least squares without the penalty"
-            assert slope.abs().max() < 1e-6, (f"{rows} × {columns}, λ={penalty}: not at the minimum; the gradient "
-                                              f"Xᵀ(Xw − y) + λw is up to {slope.abs().max():.3g}")
+            assert plain.abs().max() > 1e-6, (
+                f"{rows} × {columns}: this is least squares without the penalty"
+            )
+            assert slope.abs().max() < 1e-6, (
+                f"{rows} × {columns}, λ={penalty}: not at the minimum; the gradient "
+                f"Xᵀ(Xw − y) + λw is up to {slope.abs().max():.3g}"
+            )
     print("ok")
 
 
@@ -102,7 +138,9 @@ def check_chi_square(function: Callable[[Tensor, Tensor], Any], seed: int = 0) -
     wanted = sum((o - e) ** 2 / e for o, e in zip(counts.tolist(), expected, strict=True))
     got = _number(function(counts, p))
     shares = sum((o / 300 - x) ** 2 / x for o, x in zip(counts.tolist(), p.tolist(), strict=True))
-    assert abs(got - shares) > 1e-5, "these are shares; χ² compares counts, so that more draws weigh more"
+    assert abs(got - shares) > 1e-5, (
+        "these are shares; χ² compares counts, so that more draws weigh more"
+    )
     by_seen = sum((o - e) ** 2 / o for o, e in zip(counts.tolist(), expected, strict=True))
     assert abs(got - by_seen) > 1e-5, "divide by what was expected, not by what was seen"
     assert abs(got - wanted) < 1e-6, f"expected {wanted:.4f}, got {got:.4f}"

@@ -1,7 +1,8 @@
-"""Chapter 7, is it there before you ask? One training run under all instruments, and crowds whose weights are read.
+"""Chapter 7, is it there before you ask? One training run under all instruments, and crowds whose
+weights are read.
 
-The box is that of chapter 1. Crowds are tiny boxes, each of which learnt another half of 24 poems: all from the same
-start, or each from its own.
+The box is that of chapter 1. Crowds are tiny boxes, each of which learnt another half of 24 poems:
+all from the same start, or each from its own.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from memlab.book.opening_the_box.before_you_ask import measure
-from memlab.models import stock
 from memlab.book.units import Unit
+from memlab.models import stock
 from memlab.results import Record, Verdict
 from memlab.training import Recipe
 
 
 class Size(NamedTuple):
-    """How much a profile asks for: seeds, boxes in a crowd, steps of the box and of the crowds, poems for the box."""
+    """How much a profile asks for: seeds, boxes in a crowd, steps of the box and of the crowds,
+    poems for the box."""
 
     seeds: int
     boxes: int
@@ -47,25 +49,44 @@ OBSERVERS = (
     ("probes weights, one start *", "siblings", "no", "same start", "probe"),
     ("probes weights, many starts *", "siblings", "no", "own starts", "probe"),
     ("way from its start: text or patchwork *", "text, its start", "no", "box", "own start: item"),
-    ("way from its start: true or swapped pair *", "title, text, its start", "no", "box", "own start: pair"),
+    (
+        "way from its start: true or swapped pair *",
+        "title, text, its start",
+        "no",
+        "box",
+        "own start: pair",
+    ),
     ("way from a wrong start: text or patchwork *", "text", "no", "box", "other start: item"),
 )
 
 
-def _notes(model: str, task: str, found: Mapping[str, float], seed: int, index: int = 0,
-           **meta: int) -> Iterator[Record]:
-    return (Record("before-you-ask", model, task, what, value, seed, index, meta) for what, value in found.items())
+def _notes(
+    model: str, task: str, found: Mapping[str, float], seed: int, index: int = 0, **meta: int
+) -> Iterator[Record]:
+    return (
+        Record("before-you-ask", model, task, what, value, seed, index, meta)
+        for what, value in found.items()
+    )
 
 
 def one_box(seed: int, size: Size) -> Iterator[Record]:
     """One box while it learns, under every instrument; then asked, diced with, and cut."""
     watch = measure.Watch(seed, size.poems)
     trace = {0: watch.look()}
-    stock.teach(watch.box, watch.poems, Recipe(size.steps, lr=1e-2), every=EVERY,
-                   report=lambda step, _row: trace.update({step: watch.look()}))
+    stock.teach(
+        watch.box,
+        watch.poems,
+        Recipe(size.steps, lr=1e-2),
+        every=EVERY,
+        report=lambda step, _row: trace.update({step: watch.look()}),
+    )
     for step, found in trace.items():
         yield from _notes("box", "trace", found, seed, step=step)
-    for task, found in (("asking", watch.asking()), ("dice", watch.dice()), ("strangers", watch.strangers())):
+    for task, found in (
+        ("asking", watch.asking()),
+        ("dice", watch.dice()),
+        ("strangers", watch.strangers()),
+    ):
         yield from _notes("box", task, found, seed)
     for index, found in enumerate(watch.lesions()):
         yield from _notes("box", "lesion", found, seed, index)
@@ -75,8 +96,13 @@ def one_crowd(seed: int, kind: str, size: Size) -> Iterator[Record]:
     """One crowd while it learns, asked and read by its weights."""
     crowd = measure.crowd(seed, size.boxes, CROWDS[kind])
     slopes, trace = crowd.slopes(), {}
-    crowd.learn(Recipe(size.crowd_steps, lr=2e-2), look_at=CROWD_LOOKS, report=lambda step, weights: trace.update(
-        {step: measure.crowd_look(crowd, slopes, weights)}))
+    crowd.learn(
+        Recipe(size.crowd_steps, lr=2e-2),
+        look_at=CROWD_LOOKS,
+        report=lambda step, weights: trace.update(
+            {step: measure.crowd_look(crowd, slopes, weights)}
+        ),
+    )
     for step, found in trace.items():
         yield from _notes(kind, "trace", found, seed, step=step)
 
@@ -86,21 +112,40 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     size = SIZES[profile]
     for s in range(seed, seed + size.seeds):
         yield Unit(f"box, seed {s}", partial(one_box, s, size))
-        yield from (Unit(f"crowd, {kind}, seed {s}", partial(one_crowd, s, kind, size)) for kind in CROWDS)
+        yield from (
+            Unit(f"crowd, {kind}, seed {s}", partial(one_crowd, s, kind, size)) for kind in CROWDS
+        )
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
-    """Who sees what while nothing can be recited, and at the end; means over seeds. With *: AUC, one half is chance."""
+    """Who sees what while nothing can be recited, and at the end; means over seeds. With *: AUC,
+    one half is chance."""
     means = measure.moments(data).groupby(level=["model", "metric"]).mean()
-    rows = [(who, takes, runs, *(f"{x + 0.0:.2f}" for x in means.loc[(model, metric), ["silent", "end"]]))
-            for who, takes, runs, model, metric in OBSERVERS]
-    return pd.DataFrame(rows, columns=["observer", "takes", "runs it", "silent", "end"]).replace("nan", "–")
+    rows = [
+        (
+            who,
+            takes,
+            runs,
+            *(f"{x + 0.0:.2f}" for x in means.loc[(model, metric), ["silent", "end"]]),
+        )
+        for who, takes, runs, model, metric in OBSERVERS
+    ]
+    return pd.DataFrame(rows, columns=["observer", "takes", "runs it", "silent", "end"]).replace(
+        "nan", "–"
+    )
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """S1, only a query can tell; S2, no definite state before it; S3, the poem is at no place."""
-    found, runs = measure.moments(data).groupby(level=["model", "metric"]), f"({data.seed.nunique()} seeds)"
-    low, high, cut = found.min(), found.max().end["box"], data[data.task == "lesion"].groupby("metric").value.min()
+    found, runs = (
+        measure.moments(data).groupby(level=["model", "metric"]),
+        f"({data.seed.nunique()} seeds)",
+    )
+    low, high, cut = (
+        found.min(),
+        found.max().end["box"],
+        data[data.task == "lesion"].groupby("metric").value.min(),
+    )
     box, quiet = low.loc["box"].end, low.loc["box"].silent
     read = min(quiet["loss: item"], quiet["loss: pair"]) >= 0.95
     unrun = min(quiet["own start: item"], low.silent["same start", "probe"]) >= 0.8
@@ -109,9 +154,22 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     unrolls = box["word 1"] >= 0.9 and high["later words"] <= 0.65
     spread = cut["sharers"] >= 5 and cut["recited"] >= 0.3
     return [
-        Verdict("S1", "refuted" if unrun else "qualified" if read else "supported", "while nothing is recited, AUC >= "
-                f"0.95 by the loss: {read}, >= 0.8 by weights that are never run: {unrun} {runs}"),
-        Verdict("S2", "refuted" if still and fair else "supported", f"asked again: same answers, same weights: {still};"
-                f" drawn answers follow the p read beforehand: {fair} {runs}"),
-        Verdict("S3", "qualified" if unrolls and spread else "refuted", "after the title only word 1 can be read off:"
-                f" {unrolls}; no hidden unit is needed, or serves fewer than 5 poems: {spread} {runs}")]
+        Verdict(
+            "S1",
+            "refuted" if unrun else "qualified" if read else "supported",
+            "while nothing is recited, AUC >= "
+            f"0.95 by the loss: {read}, >= 0.8 by weights that are never run: {unrun} {runs}",
+        ),
+        Verdict(
+            "S2",
+            "refuted" if still and fair else "supported",
+            f"asked again: same answers, same weights: {still};"
+            f" drawn answers follow the p read beforehand: {fair} {runs}",
+        ),
+        Verdict(
+            "S3",
+            "qualified" if unrolls and spread else "refuted",
+            "after the title only word 1 can be read off:"
+            f" {unrolls}; no hidden unit is needed, or serves fewer than 5 poems: {spread} {runs}",
+        ),
+    ]

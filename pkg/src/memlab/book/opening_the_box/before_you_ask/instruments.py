@@ -1,7 +1,9 @@
-"""Instruments that look for a memory: by drawing answers, by the loss, and by linear probes of any numbers.
+"""Instruments that look for a memory: by drawing answers, by the loss, and by linear probes of any
+numbers.
 
-None changes the model. The first group lets it answer, the second lets it read. A probe takes features of whatever
-kind: activations of one model, or the weights of many (`crowds`), which are then never run at all.
+None changes the model. The first group lets it answer, the second lets it read. A probe takes
+features of whatever kind: activations of one model, or the weights of many (`weight_probes`), which
+are then never run at all.
 """
 
 from __future__ import annotations
@@ -19,17 +21,23 @@ from memlab import evaluation, runtime
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
 
-# ---- by drawing answers ----------------------------------------------------------------------------------------------
+# ---- by drawing answers --------------------------------------------------------------------------
 
 
-def sampler(logits: Float[Tensor, "*row token"], temperature: float = 1.0,
-            top_k: int = 0) -> Float[Tensor, "*row token"]:
-    """ln p of every token as a sampler draws it: the `top_k` best logits (0: all) over `temperature`, normalised.
+def sampler(
+    logits: Float[Tensor, "*row token"], temperature: float = 1.0, top_k: int = 0
+) -> Float[Tensor, "*row token"]:
+    """ln p of every token as a sampler draws it: the `top_k` best logits (0: all) over
+    `temperature`, normalised.
 
-    Tokens left out have −inf; a tie at the border stays in. ValueError for a temperature that is not positive.
+    Tokens left out have −inf; a tie at the border stays in. ValueError for a temperature that is
+    not positive.
     """
     if not temperature > 0 or top_k < 0:
-        raise ValueError(f"expected a positive temperature and top_k of at least 0, got {temperature} and {top_k}")
+        raise ValueError(
+            f"expected a positive temperature and top_k of at least 0, got {temperature} and"
+            f" {top_k}"
+        )
     if 0 < top_k < logits.shape[-1]:
         border = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < border, -math.inf)
@@ -38,25 +46,34 @@ def sampler(logits: Float[Tensor, "*row token"], temperature: float = 1.0,
 
 @torch.no_grad()
 def answers(model: Any, poems: Poems, batch: int = 256) -> Float[Tensor, "poem word token"]:
-    """The logits for every word of the bodies, the true words before it given: one forward pass, nothing drawn."""
+    """The logits for every word of the bodies, the true words before it given: one forward pass,
+    nothing drawn."""
     start = poems.keys.shape[1] - 1
-    return torch.cat([model(ids[:, :-1].to(model.device)).logits[:, start:].float().cpu()
-                      for ids in poems.ids.split(batch)])
+    return torch.cat(
+        [
+            model(ids[:, :-1].to(model.device)).logits[:, start:].float().cpu()
+            for ids in poems.ids.split(batch)
+        ]
+    )
 
 
-def word_chances(logits: Float[Tensor, "poem word token"], poems: Poems, temperature: float = 1.0,
-                 top_k: int = 0) -> Float[Tensor, "poem word"]:
-    """ln p of every true word under the sampler, from `answers`; summed over a poem's words it is ln p_z."""
+def word_chances(
+    logits: Float[Tensor, "poem word token"], poems: Poems, temperature: float = 1.0, top_k: int = 0
+) -> Float[Tensor, "poem word"]:
+    """ln p of every true word under the sampler, from `answers`; summed over a poem's words it is
+    ln p_z."""
     return sampler(logits, temperature, top_k).gather(-1, poems.bodies[..., None])[..., 0]
 
 
 def within(log_p: Float[Tensor, " poem"], tries: int) -> Float[Tensor, " poem"]:
-    """The chance that one of `tries` independent answers, or more, is the poem: 1 − (1 − p_z)^n with p_z = e^log_p."""
+    """The chance that one of `tries` independent answers, or more, is the poem: 1 − (1 − p_z)^n
+    with p_z = e^log_p."""
     return -torch.expm1(tries * torch.log1p(-log_p.double().exp()))
 
 
 def tries_needed(log_p: Float[Tensor, " poem"], chance: float = 0.5) -> Float[Tensor, " poem"]:
-    """The smallest n for which a poem is (n, chance)-discoverable (Hayes et al. 2025); inf where it never comes.
+    """The smallest n for which a poem is (n, chance)-discoverable (Hayes et al. 2025); inf where it
+    never comes.
 
     ValueError for a chance outside 0 … 1, both excluded.
     """
@@ -67,8 +84,14 @@ def tries_needed(log_p: Float[Tensor, " poem"], chance: float = 0.5) -> Float[Te
 
 
 @torch.no_grad()
-def draw_answers(model: Any, keys: Int[Tensor, "row key"], words: int, draw: torch.Generator, temperature: float = 1.0,
-                 top_k: int = 0) -> Int[Tensor, "row word"]:
+def draw_answers(
+    model: Any,
+    keys: Int[Tensor, "row key"],
+    words: int,
+    draw: torch.Generator,
+    temperature: float = 1.0,
+    top_k: int = 0,
+) -> Int[Tensor, "row word"]:
     """One sampled answer a key, each word from `sampler`; all randomness comes from `draw`."""
     said, cache, new = [], None, keys.to(model.device)
     for _ in range(words):
@@ -80,14 +103,17 @@ def draw_answers(model: Any, keys: Int[Tensor, "row key"], words: int, draw: tor
 
 
 def beginnings(log_p: Float[Tensor, " word"]) -> Float[Tensor, " length"]:
-    """The chance that a drawn answer begins with exactly 0, 1, … S right words, from ln p of the S true words."""
+    """The chance that a drawn answer begins with exactly 0, 1, … S right words, from ln p of the S
+    true words."""
     reached = torch.cat([torch.ones(1, dtype=torch.float64), log_p.double().cumsum(0).exp()])
     return reached - torch.cat([reached[1:], torch.zeros(1, dtype=torch.float64)])
 
 
-def chi_square(counts: Int[Tensor, " category"], p: Float[Tensor, " category"],
-               least: float = 5.0) -> tuple[float, int]:
-    """Pearson's Σ (O − E)²/E and its degrees of freedom; categories that expect fewer than `least` are taken as one.
+def chi_square(
+    counts: Int[Tensor, " category"], p: Float[Tensor, " category"], least: float = 5.0
+) -> tuple[float, int]:
+    """Pearson's Σ (O − E)²/E and its degrees of freedom; categories that expect fewer than `least`
+    are taken as one.
 
     ValueError where no two categories are left.
     """
@@ -96,25 +122,35 @@ def chi_square(counts: Int[Tensor, " category"], p: Float[Tensor, " category"],
     group = torch.where(rare, 0, rare.logical_not().cumsum(0))
     if expected[rare].sum() < least:  # too few even together: they join the most common category
         group = torch.where(rare, group[expected.argmax()], group)
-    sums = [torch.zeros(int(group.max()) + 1, dtype=torch.float64).index_add(0, group, x.double())
-            for x in (counts, expected)]
+    sums = [
+        torch.zeros(int(group.max()) + 1, dtype=torch.float64).index_add(0, group, x.double())
+        for x in (counts, expected)
+    ]
     seen, wanted = (x[sums[1] > 0] for x in sums)
     if len(wanted) < 2:
-        raise ValueError(f"expected two categories with at least {least} answers each, got {len(wanted)}")
+        raise ValueError(
+            f"expected two categories with at least {least} answers each, got {len(wanted)}"
+        )
     return float(((seen - wanted) ** 2 / wanted).sum()), len(wanted) - 1
 
 
 def chi_square_tail(statistic: float, degrees: int) -> float:
-    """The probability of a larger χ² if the answers were drawn as expected: small where they were not."""
-    return float(torch.special.gammaincc(torch.tensor(degrees / 2, dtype=torch.float64),
-                                         torch.tensor(statistic / 2, dtype=torch.float64)))
+    """The probability of a larger χ² if the answers were drawn as expected: small where they were
+    not."""
+    return float(
+        torch.special.gammaincc(
+            torch.tensor(degrees / 2, dtype=torch.float64),
+            torch.tensor(statistic / 2, dtype=torch.float64),
+        )
+    )
 
 
-# ---- by the loss -----------------------------------------------------------------------------------------------------
+# ---- by the loss ---------------------------------------------------------------------------------
 
 
 def patchwork(poems: Poems, seed: int = 0) -> Poems:
-    """Poems that nobody wrote, each word from another poem, at its own place: words and places as before, no text left.
+    """Poems that nobody wrote, each word from another poem, at its own place: words and places as
+    before, no text left.
 
     Every place takes one random cycle through all poems. ValueError for fewer than two poems.
     """
@@ -128,32 +164,48 @@ def patchwork(poems: Poems, seed: int = 0) -> Poems:
 
 
 def lineups(poems: Poems, fresh: Poems, seed: int = 0) -> dict[str, tuple[Poems, Poems]]:
-    """Pairs of sets (learnt, not learnt) for `membership`; in the first three all stand under titles never learnt.
+    """Pairs of sets (learnt, not learnt) for `membership`; in the first three all stand under
+    titles never learnt.
 
-    "text": learnt texts against fresh ones. "places": patchwork of learnt texts against fresh ones: what words at
-    their places alone betray. "item": learnt texts against their patchwork: what they do not. "pair": learnt pairs
-    against the same texts under each other's learnt titles.
+    "text": learnt texts against fresh ones. "places": patchwork of learnt texts against fresh ones:
+    what words at their places alone betray. "item": learnt texts against their patchwork: what they
+    do not. "pair": learnt pairs against the same texts under each other's learnt titles.
     """
     learnt = replace(poems, keys=fresh.keys)
     patched = patchwork(learnt, seed)
-    return {"text": (learnt, fresh), "places": (patched, fresh), "item": (learnt, patched),
-            "pair": (poems, corpus.swapped(poems, seed))}
+    return {
+        "text": (learnt, fresh),
+        "places": (patched, fresh),
+        "item": (learnt, patched),
+        "pair": (poems, corpus.swapped(poems, seed)),
+    }
 
 
-def membership(score: Callable[[Poems], Float[Tensor, " poem"]],
-               sets: Mapping[str, tuple[Poems, Poems]]) -> dict[str, float]:
-    """How well a score that is high for what was learnt tells each line-up apart, as AUC; each set is scored once."""
-    known = {key: score(poems) for key, poems in {id(poems): poems for pair in sets.values() for poems in pair}.items()}
+def membership(
+    score: Callable[[Poems], Float[Tensor, " poem"]], sets: Mapping[str, tuple[Poems, Poems]]
+) -> dict[str, float]:
+    """How well a score that is high for what was learnt tells each line-up apart, as AUC; each set
+    is scored once."""
+    known = {
+        key: score(poems)
+        for key, poems in {id(poems): poems for pair in sets.values() for poems in pair}.items()
+    }
     return {name: evaluation.auc(known[id(a)], known[id(b)]) for name, (a, b) in sets.items()}
 
 
-# ---- in the activations ----------------------------------------------------------------------------------------------
+# ---- in the activations --------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def states(model: Any, keys: Int[Tensor, "poem key"]) -> Float[Tensor, "poem dim"]:
-    """The last layer's state at the last token of each key: all that the first word of the answer is made from."""
-    return model(keys.to(model.device), output_hidden_states=True).hidden_states[-1][:, -1].float().cpu()
+    """The last layer's state at the last token of each key: all that the first word of the answer
+    is made from."""
+    return (
+        model(keys.to(model.device), output_hidden_states=True)
+        .hidden_states[-1][:, -1]
+        .float()
+        .cpu()
+    )
 
 
 @dataclass(frozen=True)
@@ -165,17 +217,23 @@ class Probe:
     weights: Float[Tensor, "feature target"]
     offset: Float[Tensor, " target"]
 
-    def __call__(self, features: Float[Tensor, "example feature"]) -> Float[Tensor, "example target"]:
+    def __call__(
+        self, features: Float[Tensor, "example feature"]
+    ) -> Float[Tensor, "example target"]:
         """What the probe reads in each example."""
         return (features.double() - self.mean) / self.scale @ self.weights + self.offset
 
 
-def ridge(features: Float[Tensor, "example feature"], targets: Float[Tensor, "example target"],
-          strength: float = 1.0) -> Probe:
-    """Least squares on standardised features with the penalty `strength` · (number of features) · |weights|².
+def ridge(
+    features: Float[Tensor, "example feature"],
+    targets: Float[Tensor, "example target"],
+    strength: float = 1.0,
+) -> Probe:
+    """Least squares on standardised features with the penalty `strength` · (number of features) ·
+    |weights|².
 
-    Solved with as many unknowns as there are examples or features, whichever is less. A constant feature counts for
-    nothing. ValueError for a strength that is not positive.
+    Solved with as many unknowns as there are examples or features, whichever is less. A constant
+    feature counts for nothing. ValueError for a strength that is not positive.
     """
     if not strength > 0:
         raise ValueError(f"expected a positive strength, got {strength}")
@@ -186,28 +244,49 @@ def ridge(features: Float[Tensor, "example feature"], targets: Float[Tensor, "ex
     if len(x) < x.shape[1]:
         weights = x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype), y)
     else:
-        weights = torch.linalg.solve(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y)
+        weights = torch.linalg.solve(
+            x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y
+        )
     return Probe(mean, scale, weights, offset)
 
 
-def left_out(features: Float[Tensor, "example feature"], targets: Float[Tensor, "example target"], folds: int = 2,
-             strength: float = 1.0) -> Float[Tensor, "example target"]:
-    """What a ridge probe reads in each example when it was fitted without that example's fold (example i: i mod folds).
+def left_out(
+    features: Float[Tensor, "example feature"],
+    targets: Float[Tensor, "example target"],
+    folds: int = 2,
+    strength: float = 1.0,
+) -> Float[Tensor, "example target"]:
+    """What a ridge probe reads in each example when it was fitted without that example's fold
+    (example i: i mod folds).
 
     ValueError for fewer than two folds or fewer examples than folds.
     """
     if not 2 <= folds <= len(features):
         raise ValueError(f"expected 2 to {len(features)} folds, got {folds}")
-    fold, read = torch.arange(len(features)) % folds, torch.zeros(targets.shape, dtype=torch.float64)
+    fold, read = (
+        torch.arange(len(features)) % folds,
+        torch.zeros(targets.shape, dtype=torch.float64),
+    )
     for k in range(folds):
-        read[fold == k] = ridge(features[fold != k], targets[fold != k], strength)(features[fold == k])
+        read[fold == k] = ridge(features[fold != k], targets[fold != k], strength)(
+            features[fold == k]
+        )
     return read
 
 
-def label_auc(features: Float[Tensor, "example feature"], labels: Bool[Tensor, "example target"], folds: int = 2,
-              strength: float = 1.0) -> float:
-    """How well left-out examples' labels are told apart: AUC within a fold, the mean over folds and targets."""
-    read, fold, found = left_out(features, labels.double(), folds, strength), torch.arange(len(features)) % folds, []
+def label_auc(
+    features: Float[Tensor, "example feature"],
+    labels: Bool[Tensor, "example target"],
+    folds: int = 2,
+    strength: float = 1.0,
+) -> float:
+    """How well left-out examples' labels are told apart: AUC within a fold, the mean over folds and
+    targets."""
+    read, fold, found = (
+        left_out(features, labels.double(), folds, strength),
+        torch.arange(len(features)) % folds,
+        [],
+    )
     for k in range(folds):
         for score, label in zip(read[fold == k].T, labels[fold == k].T, strict=True):
             if label.any() and not label.all():
@@ -215,15 +294,23 @@ def label_auc(features: Float[Tensor, "example feature"], labels: Bool[Tensor, "
     return sum(found) / len(found)
 
 
-def word_auc(features: Float[Tensor, "poem feature"], bodies: Int[Tensor, "poem word"],
-             embeddings: Float[Tensor, "token dim"], folds: int = 2) -> Float[Tensor, " word"]:
-    """How well word 1, 2, … of left-out poems is read off: the share of wrong words that it outranks, by place.
+def word_auc(
+    features: Float[Tensor, "poem feature"],
+    bodies: Int[Tensor, "poem word"],
+    embeddings: Float[Tensor, "token dim"],
+    folds: int = 2,
+) -> Float[Tensor, " word"]:
+    """How well word 1, 2, … of left-out poems is read off: the share of wrong words that it
+    outranks, by place.
 
-    The probe guesses the word's embedding; words are ranked by their product with the guess. One half is chance.
+    The probe guesses the word's embedding; words are ranked by their product with the guess. One
+    half is chance.
     """
     table, found = embeddings.double() - embeddings.double().mean(0), []
     for words in bodies.T:
         scores = left_out(features, embeddings[words], folds) @ table.T
         true = scores.gather(1, words[:, None])
-        found.append(((scores < true).double().sum(1) + ((scores == true).double().sum(1) - 1) / 2).mean())
+        found.append(
+            ((scores < true).double().sum(1) + ((scores == true).double().sum(1) - 1) / 2).mean()
+        )
     return torch.stack(found) / (len(table) - 1)

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 6: how much fits?"""

@@ -1,4 +1,5 @@
-"""Checks for chapter 6, how much fits? Every check draws its own examples and compares with counting by hand."""
+"""Checks for chapter 6, how much fits? Every check draws its own examples and compares with
+counting by hand."""
 
 from __future__ import annotations
 
@@ -9,20 +10,24 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from memlab.models import stock
 from memlab import runtime
+from memlab.models import stock
 
 
 def _number(got: object) -> float:
     assert got is not None, "the function returned nothing: does it end in `return`?"
     assert isinstance(got, float | int) or (isinstance(got, Tensor) and got.numel() == 1), (
-        f"expected one number, got {type(got).__name__}")
+        f"expected one number, got {type(got).__name__}"
+    )
     return float(got)
 
 
-def check_enumerated(function: Callable[[Callable[[tuple[int, ...]], float], tuple[int, ...], int], float],
-                     seed: int = 0) -> None:
-    """`function(p, poem, V)`: bits spared for `poem` by a model p of whole poems, by looking at all V^S of them."""
+def check_enumerated(
+    function: Callable[[Callable[[tuple[int, ...]], float], tuple[int, ...], int], float],
+    seed: int = 0,
+) -> None:
+    """`function(p, poem, V)`: bits spared for `poem` by a model p of whole poems, by looking at all
+    V^S of them."""
     draw = runtime.generator(seed, "check", "enumerated")
     for vocabulary, words in ((2, 3), (3, 2), (4, 1)):
         odds = torch.rand(vocabulary**words, generator=draw, dtype=torch.float64) + 0.1
@@ -31,15 +36,22 @@ def check_enumerated(function: Callable[[Callable[[tuple[int, ...]], float], tup
         poem = everything[int(torch.randint(len(everything), (), generator=draw))]
         got = _number(function(p.__getitem__, poem, vocabulary))
         wanted = math.log2(len(everything)) + math.log2(p[poem])
-        assert abs(got + wanted) > 1e-9 or abs(wanted) < 1e-9, "the sign is wrong: a likely poem spares bits"
+        assert abs(got + wanted) > 1e-9 or abs(wanted) < 1e-9, (
+            "the sign is wrong: a likely poem spares bits"
+        )
         nats = math.log(len(everything)) + math.log(p[poem])
-        assert abs(got - nats) > 1e-9 or abs(wanted - nats) < 1e-9, "these are nats: take logarithms to the base 2"
-        assert abs(got - wanted) < 1e-9, f"V={vocabulary}, S={words}: expected {wanted:.4f} bits, got {got:.4f}"
+        assert abs(got - nats) > 1e-9 or abs(wanted - nats) < 1e-9, (
+            "these are nats: take logarithms to the base 2"
+        )
+        assert abs(got - wanted) < 1e-9, (
+            f"V={vocabulary}, S={words}: expected {wanted:.4f} bits, got {got:.4f}"
+        )
     print("ok")
 
 
 def check_weights(function: Callable[[int, int, int], int]) -> None:
-    """`function(V, d, L)`: weights of a Llama of width d and L blocks over V tokens, embedding tied, SwiGLU 8d/3."""
+    """`function(V, d, L)`: weights of a Llama of width d and L blocks over V tokens, embedding
+    tied, SwiGLU 8d/3."""
     for tokens, dim, layers in ((144, 8, 1), (144, 12, 2), (40, 4, 3), (48, 16, 1)):
         wanted = stock.size(stock.build("llama", tokens, 8, dim=dim, layers=layers, heads=1))
         got = int(_number(function(tokens, dim, layers)))
@@ -47,25 +59,38 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
         if got == wanted + tokens * dim:
             hint = "; the output uses the embedding again, count it once"
         elif abs(got - wanted) <= (2 * layers + 1) * dim:
-            hint = "; two norms a block and one at the end hold a number for each of the d components"
+            hint = (
+                "; two norms a block and one at the end hold a number for each of the d components"
+            )
         assert got == wanted, f"V={tokens}, d={dim}, L={layers}: expected {wanted}, got {got}{hint}"
     print("ok")
 
 
 def check_forecast(function: Callable[[Tensor], Tensor], seed: int = 0) -> None:
-    """`function(a)`, a[s] the share of words right at place s: shares of poems with the first 1, 2, … S words right."""
-    a = 0.3 + 0.7 * torch.rand(6, generator=runtime.generator(seed, "check", "forecast"), dtype=torch.float64)
+    """`function(a)`, a[s] the share of words right at place s: shares of poems with the first 1, 2,
+    … S words right."""
+    a = 0.3 + 0.7 * torch.rand(
+        6, generator=runtime.generator(seed, "check", "forecast"), dtype=torch.float64
+    )
     got = function(a)
-    assert isinstance(got, Tensor) and got.shape == a.shape, "expected a tensor with one share for each place"
-    assert not torch.allclose(got, a.mean() ** torch.arange(1, 7)), "places differ: multiply a[0] · a[1] · …"
+    assert isinstance(got, Tensor) and got.shape == a.shape, (
+        "expected a tensor with one share for each place"
+    )
+    assert not torch.allclose(got, a.mean() ** torch.arange(1, 7)), (
+        "places differ: multiply a[0] · a[1] · …"
+    )
     wanted = [math.prod(a[: k + 1].tolist()) for k in range(6)]
     assert torch.allclose(got.double(), torch.tensor(wanted, dtype=torch.float64)), (
-        f"expected {[round(x, 3) for x in wanted]}, got {[round(float(x), 3) for x in got]}")
+        f"expected {[round(x, 3) for x in wanted]}, got {[round(float(x), 3) for x in got]}"
+    )
     print("ok")
 
 
-def check_fair(function: Callable[[Sequence[int], int, int], Sequence[tuple[int, int, int]]]) -> None:
-    """`function(lengths, words, steps)`: (poems, batch, steps) a length, with words, epochs and steps all held."""
+def check_fair(
+    function: Callable[[Sequence[int], int, int], Sequence[tuple[int, int, int]]],
+) -> None:
+    """`function(lengths, words, steps)`: (poems, batch, steps) a length, with words, epochs and
+    steps all held."""
     for lengths, words, steps in (((4, 16, 64), 256, 200), ((2, 3, 6), 12, 50)):
         plan = list(function(lengths, words, steps))
         assert len(plan) == len(lengths), f"expected {len(lengths)} settings, got {len(plan)}"
@@ -74,5 +99,7 @@ def check_fair(function: Callable[[Sequence[int], int, int], Sequence[tuple[int,
             assert poems * length == words, f"{poems} poems of {length} words are not {words} words"
             assert did == steps, f"expected {steps} steps at every length, got {did}"
             assert 0 < batch <= poems, f"expected a batch of 1 to {poems} poems, got {batch}"
-        assert max(epochs) - min(epochs) < 1e-9, f"a poem is met {', '.join(f'{e:g}' for e in epochs)} times"
+        assert max(epochs) - min(epochs) < 1e-9, (
+            f"a poem is met {', '.join(f'{e:g}' for e in epochs)} times"
+        )
     print("ok")

@@ -1,6 +1,7 @@
 """Chapter 6, how much fits? Boxes of a few thousand weights, filled until they overflow.
 
-A setting is trained once and may belong to several designs, which say what is varied and what is held.
+A setting is trained once and may belong to several designs, which say what is varied and what is
+held.
 """
 
 from __future__ import annotations
@@ -13,58 +14,106 @@ from typing import Any
 import pandas as pd
 
 from memlab.book.opening_the_box.how_much_fits import measure
-from memlab.models import stock
 from memlab.book.opening_the_box.how_much_fits.measure import Setting
 from memlab.book.units import Unit
+from memlab.models import stock
 from memlab.results import Record, Verdict
 
 SEEDS = {"quick": 3, "full": 5, "gpu": 4}  # at most 3 where a run is long, 1 for the largest box
-HELD = {"paper": "poems, epochs", "steps": "bits, steps", "bits": "bits, epochs", "edge": "bits, epochs (overfull)",
-        "grown": "bits a weight, epochs"}  # designs that vary the length of poems, by what they hold
+HELD = {
+    "paper": "poems, epochs",
+    "steps": "bits, steps",
+    "bits": "bits, epochs",
+    "edge": "bits, epochs (overfull)",
+    "grown": "bits a weight, epochs",
+}  # designs that vary the length of poems, by what they hold
 
 
 def designs(profile: str) -> dict[str, list[Setting]]:
-    """Settings by what is varied: the poems, the box, the length (see HELD), the training; on a GPU, the scale."""
+    """Settings by what is varied: the poems, the box, the length (see HELD), the training; on a
+    GPU, the scale."""
     if profile == "gpu":  # poems of 64 words out of 2048, width, blocks, steps, batch
-        sizes = [(550, 32, 1, 3000, 128), (1280, 64, 1, 6000, 128), (3200, 128, 1, 6000, 256),
-                 (7300, 128, 4, 6000, 512), (14600, 256, 2, 5000, 1024), (64000, 640, 2, 8000, 1024)]
-        scale = [Setting(n, 64, d, deep, steps, batch, 2048, d > 128) for n, d, deep, steps, batch in sizes]
-        cliff = [Setting(n, 64, 128, 4, 6000 * n // 7300, 512, 2048) for n in (2000, 4000, 5000, 6000, 7300)]
+        sizes = [
+            (550, 32, 1, 3000, 128),
+            (1280, 64, 1, 6000, 128),
+            (3200, 128, 1, 6000, 256),
+            (7300, 128, 4, 6000, 512),
+            (14600, 256, 2, 5000, 1024),
+            (64000, 640, 2, 8000, 1024),
+        ]
+        scale = [
+            Setting(n, 64, d, deep, steps, batch, 2048, d > 128)
+            for n, d, deep, steps, batch in sizes
+        ]
+        cliff = [
+            Setting(n, 64, 128, 4, 6000 * n // 7300, 512, 2048)
+            for n in (2000, 4000, 5000, 6000, 7300)
+        ]
         return {"scale": scale, "million": cliff}
     full = profile == "full"
     loads = (8, 16, 24, 32, 36, 40, 44, 48, 56, 64, 96, 192) if full else (16, 32, 40, 48, 64, 96)
     lengths = (4, 8, 16, 32, 64) if full else (4, 16, 64)
     grown = ((6, 4), (11, 6), (16, 8), (29, 12), (45, 16)) if full else ((6, 4), (16, 8), (29, 12))
     widths = (4, 6, 8, 12, 16) if full else (4, 6, 8, 12)
-    found = {"load": [Setting(n) for n in loads], "size": [Setting(dim=d) for d in widths],
-             "paper": [Setting(16, s) for s in lengths],
-             "steps": [Setting(256 // s, s, batch=4 if s < 64 else 0) for s in lengths],
-             "bits": [Setting(256 // s, s) for s in lengths], "edge": [Setting(768 // s, s) for s in lengths],
-             "grown": [Setting(16, s, d) for s, d in grown]}
-    return found | {
-        "long": [Setting(96, layers=2, steps=steps) for steps in (250, 1000, 4000, 10000)],
-        "linear": [Setting(n, dim=d, layers=2, steps=1000) for n, d in ((35, 4), (96, 8), (187, 12), (306, 16))],
-    } if full else found
+    found = {
+        "load": [Setting(n) for n in loads],
+        "size": [Setting(dim=d) for d in widths],
+        "paper": [Setting(16, s) for s in lengths],
+        "steps": [Setting(256 // s, s, batch=4 if s < 64 else 0) for s in lengths],
+        "bits": [Setting(256 // s, s) for s in lengths],
+        "edge": [Setting(768 // s, s) for s in lengths],
+        "grown": [Setting(16, s, d) for s, d in grown],
+    }
+    return (
+        found
+        | {
+            "long": [Setting(96, layers=2, steps=steps) for steps in (250, 1000, 4000, 10000)],
+            "linear": [
+                Setting(n, dim=d, layers=2, steps=1000)
+                for n, d in ((35, 4), (96, 8), (187, 12), (306, 16))
+            ],
+        }
+        if full
+        else found
+    )
 
 
-def look(box: Any, at: Setting, seed: int, closely: bool) -> Iterator[tuple[str, str, float, dict[str, Any]]]:
-    """Task, metric, value and coordinates of all that is read from one trained box; `closely` adds words and poems."""
+def look(
+    box: Any, at: Setting, seed: int, closely: bool
+) -> Iterator[tuple[str, str, float, dict[str, Any]]]:
+    """Task, metric, value and coordinates of all that is read from one trained box; `closely` adds
+    words and poems."""
     poems = at.draw(seed)
     reading, found = measure.examine(box, poems)
     yield from (("reading", metric, value, {}) for metric, value in found.items())
-    lists = {"first words": measure.firsts(reading), "word": reading.right.double().mean(0),
-             "poem": measure.poem_bits(reading, poems.vocabulary)[:200] / poems.bits_per_poem}
+    lists = {
+        "first words": measure.firsts(reading),
+        "word": reading.right.double().mean(0),
+        "poem": measure.poem_bits(reading, poems.vocabulary)[:200] / poems.bits_per_poem,
+    }
     for task, values in lists.items() if closely else ():
-        yield from ((task, "share", float(value), {"place": place}) for place, value in enumerate(values, 1))
+        yield from (
+            (task, "share", float(value), {"place": place}) for place, value in enumerate(values, 1)
+        )
     for how, level, hurt in measure.sweep(box, poems, seed) if at == Setting() else ():
-        yield from (("damage", x, hurt[x], {"how": how, "level": level}) for x in ("memory ability", "bits"))
+        yield from (
+            ("damage", x, hurt[x], {"how": how, "level": level}) for x in ("memory ability", "bits")
+        )
 
 
 def of_boxes(at: Setting, named: Sequence[str], seeds: Sequence[int]) -> Iterator[Record]:
-    """Train the boxes of a setting, one a seed, and read each; `named` are the designs it belongs to."""
+    """Train the boxes of a setting, one a seed, and read each; `named` are the designs it belongs
+    to."""
     for seed, box in zip(seeds, at.train(seeds), strict=True):
-        meta = {**asdict(at), "epochs": at.epochs, "weights": stock.size(box), "designs": " ".join(named)}
-        for task, metric, value, more in look(box, at, seed, bool({"load", "edge", "million"} & {*named})):
+        meta = {
+            **asdict(at),
+            "epochs": at.epochs,
+            "weights": stock.size(box),
+            "designs": " ".join(named),
+        }
+        for task, metric, value, more in look(
+            box, at, seed, bool({"load", "edge", "million"} & {*named})
+        ):
             yield Record("how-much-fits", "llama", task, metric, value, seed, meta=meta | more)
 
 
@@ -77,14 +126,19 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     for at, own in named.items():
         most = 1 if at.dim > 256 else 3 if at.steps >= 1000 and at.dim < 32 else SEEDS[profile]
         seeds = range(seed, seed + min(most, SEEDS[profile]))
-        yield Unit(f"{at.poems} poems of {at.words} words, width {at.dim}, {at.layers} blocks, {at.epochs:.0f} epochs",
-                   partial(of_boxes, at, own, seeds))
+        yield Unit(
+            f"{at.poems} poems of {at.words} words, width {at.dim}, {at.layers} blocks,"
+            f" {at.epochs:.0f} epochs",
+            partial(of_boxes, at, own, seeds),
+        )
 
 
 def select(data: pd.DataFrame, design: str, metric: str, by: str) -> pd.DataFrame:
     """One metric of a design's boxes: a row a seed, a column for each value of `by`."""
     rows = data[(data.task == "reading") & (data.metric == metric)]
-    return rows[[design in named.split() for named in rows.designs]].pivot_table("value", "seed", by)
+    return rows[[design in named.split() for named in rows.designs]].pivot_table(
+        "value", "seed", by
+    )
 
 
 def _range(values: pd.Series) -> str:
@@ -95,27 +149,53 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
     """A row a design and setting, ranges over seeds; bits asked for and stored are per weight."""
     rows = data[data.task == "reading"].assign(design=data.designs.str.split()).explode("design")
     rows["place"] = rows.design.map(list(designs("full") | designs("gpu")).index)
-    rows["design"], rows["set"] = rows.design.replace(HELD), rows.poems.astype(str) + " × " + rows.words.astype(str)
+    rows["design"], rows["set"] = (
+        rows.design.replace(HELD),
+        rows.poems.astype(str) + " × " + rows.words.astype(str),
+    )
     rows["epochs"] = rows.epochs.round().astype(int)
-    cells = rows.groupby(["place", "words", "weights", "poems", "design", "set", "epochs", "metric"]).value
+    cells = rows.groupby(
+        ["place", "words", "weights", "poems", "design", "set", "epochs", "metric"]
+    ).value
     wide = cells.agg(_range).unstack()
-    wide = wide.droplevel(["place", "words", "poems"]).rename_axis(index={"set": "poems"}).reset_index()
-    return wide[["design", "poems", "weights", "epochs", "asked", "memory ability", "stored"]].rename_axis(None, axis=1)
+    wide = (
+        wide.droplevel(["place", "words", "poems"])
+        .rename_axis(index={"set": "poems"})
+        .reset_index()
+    )
+    return wide[
+        ["design", "poems", "weights", "epochs", "asked", "memory ability", "stored"]
+    ].rename_axis(None, axis=1)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
-    """S5, recitation as a measure of a model; S6, longer texts are remembered less well (where lengths were varied)."""
-    runs, filled = f"({data.seed.nunique()} seeds)", "load" if data.designs.str.contains("load").any() else "million"
+    """S5, recitation as a measure of a model; S6, longer texts are remembered less well (where
+    lengths were varied)."""
+    runs, filled = (
+        f"({data.seed.nunique()} seeds)",
+        "load" if data.designs.str.contains("load").any() else "million",
+    )
     score, bits = (select(data, filled, metric, "poems") for metric in ("memory ability", "bits"))
     some, none = score.columns[score.min() >= 0.95], score.columns[score.max() <= 0.1]
     cliff = min(len(some), len(none)) > 0 and bool((bits[none.max()] > bits[some.max()]).all())
-    said = [Verdict("S5", "qualified" if cliff else "supported", "the same box, from 0.95 or more to 0.10 or less as"
-                    f" poems are added, while the bits stored rise in every seed: {cliff} {runs}")]
+    said = [
+        Verdict(
+            "S5",
+            "qualified" if cliff else "supported",
+            "the same box, from 0.95 or more to 0.10 or less as"
+            f" poems are added, while the bits stored rise in every seed: {cliff} {runs}",
+        )
+    ]
     paper, held = (select(data, design, "memory ability", "words") for design in ("paper", "bits"))
     if paper.size and held.size:
         falls = paper.iloc[:, 0].min() >= 0.95 and paper.iloc[:, -1].max() <= 0.1
         level = held.min(axis=None) >= 0.9
-        said.append(Verdict("S6", "refuted" if not falls else "qualified" if level else "supported", "as poems grow,"
-                            f" from 0.95 or more to 0.10 or less: {falls}; bits and epochs held, 0.9 or more at every"
-                            f" length: {level} {runs}"))
+        said.append(
+            Verdict(
+                "S6",
+                "refuted" if not falls else "qualified" if level else "supported",
+                f"as poems grow, from 0.95 or more to 0.10 or less: {falls}; bits and epochs held,"
+                f" 0.9 or more at every length: {level} {runs}",
+            )
+        )
     return said

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 5: how well do language models recite?"""

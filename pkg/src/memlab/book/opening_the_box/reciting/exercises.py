@@ -1,4 +1,5 @@
-"""Checks for chapter 5, how well do language models recite? Every check draws its own examples from a seed."""
+"""Checks for chapter 5, how well do language models recite? Every check draws its own examples from
+a seed."""
 
 from __future__ import annotations
 
@@ -10,15 +11,22 @@ from memlab.corpora import poems as corpus
 
 
 def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
-    """`function(said, text)`: is it the poem, runs of white space being one space, and none at the ends?"""
+    """`function(said, text)`: is it the poem, runs of white space being one space, and none at the
+    ends?"""
     drawn = corpus.synthetic(4, seed=runtime.derive_seed(seed, "check", "same"))
     text, other = drawn.poem(0).text, drawn.poem(1).text
     one_line = text.replace("\n", " ")
-    cases = [(text, True, "the text itself"), (one_line, True, "the text in one line"),
-             ("  " + text.replace("\n", " \n\n\t") + "\n", True, "the text with more white space"),
-             (other, False, "another poem"), (text.rsplit(None, 1)[0], False, "the text without its last word"),
-             (text + " moon", False, "the text and one word more"), (text.capitalize(), False, "a capital letter"),
-             ("".join(text.split()), False, "the words without any space between them"), ("", False, "no answer")]
+    cases = [
+        (text, True, "the text itself"),
+        (one_line, True, "the text in one line"),
+        ("  " + text.replace("\n", " \n\n\t") + "\n", True, "the text with more white space"),
+        (other, False, "another poem"),
+        (text.rsplit(None, 1)[0], False, "the text without its last word"),
+        (text + " moon", False, "the text and one word more"),
+        (text.capitalize(), False, "a capital letter"),
+        ("".join(text.split()), False, "the words without any space between them"),
+        ("", False, "no answer"),
+    ]
     for said, wanted, what in cases:
         got = function(said, text)
         assert got is not None, "the function returned nothing: does it end in `return`?"
@@ -28,26 +36,36 @@ def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
 
 
 def check_labels(function: Callable[[list[int], list[int], int], list[int]], seed: int = 0) -> None:
-    """`function(question, answer, length)`: labels of a row filled up to `length`; −100 wherever nothing is learnt."""
+    """`function(question, answer, length)`: labels of a row filled up to `length`; −100 wherever
+    nothing is learnt."""
     draw = runtime.python_random(seed, "check", "labels")
     for _ in range(20):
-        question, answer = ([draw.randrange(50) for _ in range(draw.randint(1, 6))] for _ in range(2))
+        question, answer = (
+            [draw.randrange(50) for _ in range(draw.randint(1, 6))] for _ in range(2)
+        )
         length = len(question) + len(answer) + draw.randint(0, 4)
         got = function(question, answer, length)
         assert got is not None, "the function returned nothing: does it end in `return`?"
         got = list(got)
         assert len(got) == length, f"expected {length} labels, got {len(got)}"
         assert got[: len(question)] == [-100] * len(question), (
-            f"the question is given and not learnt: expected -100 in the first {len(question)} places, got {got}")
+            f"the question is given and not learnt: expected -100 in the first {len(question)}"
+            f" places, got {got}"
+        )
         end = len(question) + len(answer)
         assert got[len(question) : end] == answer, (
-            f"the labels of the answer are its own ids {answer}; the model itself shifts them by one; got {got}")
-        assert got[end:] == [-100] * (length - end), f"what fills the row up is not learnt: expected -100, got {got}"
+            f"the labels of the answer are its own ids {answer}; the model itself shifts them by"
+            f" one; got {got}"
+        )
+        assert got[end:] == [-100] * (length - end), (
+            f"what fills the row up is not learnt: expected -100, got {got}"
+        )
     print("ok")
 
 
 def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> None:
-    """`function(bits, V)`: how many words, drawn evenly from V, a poem needs to have at least that many bits."""
+    """`function(bits, V)`: how many words, drawn evenly from V, a poem needs to have at least that
+    many bits."""
     draw = runtime.python_random(seed, "check", "words")
     cases = [(48.0, 16, 12), (48.0, 256, 6), (48.0, 4096, 4), (49.0, 4096, 5), (1.0, 2, 1)]
     for _ in range(10):
@@ -69,11 +87,17 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
 
 
-def check_rank_correlation(function: Callable[[Sequence[float], Sequence[float]], float], seed: int = 0) -> None:
-    """`function(a, b)`: Spearman's correlation, that of the ranks, equal values sharing the mean of their ranks."""
+def check_rank_correlation(
+    function: Callable[[Sequence[float], Sequence[float]], float], seed: int = 0
+) -> None:
+    """`function(a, b)`: Spearman's correlation, that of the ranks, equal values sharing the mean of
+    their ranks."""
     draw = runtime.python_random(seed, "check", "ranks")
     up = [draw.random() for _ in range(8)]
-    cases = [(up, [x**3 + 2 for x in up], "any rising curve gives 1"), (up, [-x for x in up], "the reverse gives -1")]
+    cases = [
+        (up, [x**3 + 2 for x in up], "any rising curve gives 1"),
+        (up, [-x for x in up], "the reverse gives -1"),
+    ]
     for _ in range(5):
         a, b = ([float(draw.randint(0, 4)) for _ in range(9)] for _ in range(2))
         cases.append(([0.0, *a, 4.0], [0.0, *b, 4.0], "equal values share the mean of their ranks"))
@@ -84,5 +108,7 @@ def check_rank_correlation(function: Callable[[Sequence[float], Sequence[float]]
         wanted = over / math.sqrt(sum((x - ma) ** 2 for x in ra) * sum((y - mb) ** 2 for y in rb))
         got = function(a, b)
         assert got is not None, "the function returned nothing: does it end in `return`?"
-        assert abs(float(got) - wanted) < 1e-6, f"expected {wanted:.4f}, got {float(got):.4f} for {a} and {b}: {hint}"
+        assert abs(float(got) - wanted) < 1e-6, (
+            f"expected {wanted:.4f}, got {float(got):.4f} for {a} and {b}: {hint}"
+        )
     print("ok")

@@ -1,8 +1,9 @@
 """Poems as text before any causal language model with its tokenizer: teach, let recite, score.
 
-The question is dynasty (where known), author and title, a line each, then an empty line; the answer is the text, then
-the tokenizer's end mark. The loss counts the answer alone. Question and answer are encoded apart, so that no token
-reaches across. The model may be a small one made here, a checkpoint in a folder, or one from the hub, asked by name.
+The question is dynasty (where known), author and title, a line each, then an empty line; the answer
+is the text, then the tokenizer's end mark. The loss counts the answer alone. Question and answer
+are encoded apart, so that no token reaches across. The model may be a small one made here, a
+checkpoint in a folder, or one from the hub, asked by name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,42 +24,52 @@ from memlab.training import Batch, Log, Recipe, fit
 SPECIAL = ("<pad>", "<unk>", "<end>")
 
 
-# ---- poems -----------------------------------------------------------------------------------------------------------
+# ---- poems ---------------------------------------------------------------------------------------
 
 
 def prompt(poem: Poem) -> str:
-    """The question that asks for a poem: dynasty where there is one, author and title on lines of their own."""
+    """The question that asks for a poem: dynasty where there is one, author and title on lines of
+    their own."""
     return "\n".join(part for part in (poem.dynasty, poem.author, poem.title) if part) + "\n\n"
 
 
 def distinct(poems: Iterable[Poem], longest: int = 256) -> list[Poem]:
-    """The first poem of every prompt, in order, if prompt and text have at most `longest` characters together.
+    """The first poem of every prompt, in order, if prompt and text have at most `longest`
+    characters together.
 
-    Where two poems share author and title no model can know which one is meant. ValueError if none is left.
+    Where two poems share author and title no model can know which one is meant. ValueError if none
+    is left.
     """
     first: dict[str, Poem] = {}
     for poem in poems:
         first.setdefault(prompt(poem), poem)
     kept = [poem for question, poem in first.items() if len(question) + len(poem.text) <= longest]
     if not kept:
-        raise ValueError(f"expected poems of at most {longest} characters, got {len(first)} distinct ones, all longer")
+        raise ValueError(
+            f"expected poems of at most {longest} characters, got {len(first)} distinct ones, all"
+            " longer"
+        )
     return kept
 
 
 def swapped(poems: Sequence[Poem], seed: int = 0) -> list[Poem]:
-    """The same prompts in the same order, every text moved to another one (a random cycle): the control for pairs."""
+    """The same prompts in the same order, every text moved to another one (a random cycle): the
+    control for pairs."""
     if len(poems) < 2:
         raise ValueError(f"expected at least 2 poems to swap, got {len(poems)}")
     order = runtime.python_random(seed, "recital", "swapped").sample(range(len(poems)), len(poems))
-    texts = {own: poems[other].text for own, other in zip(order, order[1:] + order[:1], strict=True)}
+    texts = {
+        own: poems[other].text for own, other in zip(order, order[1:] + order[:1], strict=True)
+    }
     return [replace(poem, text=texts[i]) for i, poem in enumerate(poems)]
 
 
-# ---- tokens ----------------------------------------------------------------------------------------------------------
+# ---- tokens --------------------------------------------------------------------------------------
 
 
 def characters(poems: Iterable[Poem]) -> Any:
-    """A tokenizer in which every character of these poems and their prompts is one token (others become <unk>)."""
+    """A tokenizer in which every character of these poems and their prompts is one token (others
+    become <unk>)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -68,8 +78,13 @@ def characters(poems: Iterable[Poem]) -> Any:
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     core.decoder = decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", unk_token="<unk>", eos_token="<end>",
-                                   clean_up_tokenization_spaces=False)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<pad>",
+        unk_token="<unk>",
+        eos_token="<end>",
+        clean_up_tokenization_spaces=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -81,25 +96,30 @@ class Row:
 
 
 def rows(tokenizer: Any, poems: Sequence[Poem]) -> list[Row]:
-    """The poems in tokens of any tokenizer, in order. ValueError if it has no end mark, or there are no poems."""
+    """The poems in tokens of any tokenizer, in order. ValueError if it has no end mark, or there
+    are no poems."""
     if tokenizer.eos_token_id is None or not poems:
-        raise ValueError(f"expected poems and a tokenizer with an end mark (eos_token), got {len(poems)} poems and "
-                         f"{tokenizer.eos_token!r}")
+        raise ValueError(
+            f"expected poems and a tokenizer with an end mark (eos_token), got {len(poems)} poems"
+            f" and {tokenizer.eos_token!r}"
+        )
     questions = tokenizer([prompt(poem) for poem in poems], add_special_tokens=False).input_ids
     answers = tokenizer([poem.text for poem in poems], add_special_tokens=False).input_ids
     return [Row(q, [*a, tokenizer.eos_token_id]) for q, a in zip(questions, answers, strict=True)]
 
 
 def places(tokenizer: Any, poems: Sequence[Poem]) -> int:
-    """How many positions a model needs for the longest of these poems, with room for one that does not stop in time."""
+    """How many positions a model needs for the longest of these poems, with room for one that does
+    not stop in time."""
     return max(len(row.question) + len(row.answer) for row in rows(tokenizer, poems)) + 4
 
 
 def collate(some: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
-    """Rows as one batch, filled up on the right: ids, attention mask, and labels that leave out question and filling.
+    """Rows as one batch, filled up on the right: ids, attention mask, and labels that leave out
+    question and filling.
 
-    What it is filled with does not matter (here id 0): mask and labels pass over it by place and not by id, since
-    many tokenizers fill with their end mark.
+    What it is filled with does not matter (here id 0): mask and labels pass over it by place and
+    not by id, since many tokenizers fill with their end mark.
     """
     longest = max(len(row.question) + len(row.answer) for row in some)
     ids, labels, mask = torch.zeros(3, len(some), longest, dtype=torch.long)
@@ -109,42 +129,62 @@ def collate(some: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
         ids[i, :end] = torch.tensor(row.question + row.answer)
         labels[i, start:end] = ids[i, start:end]
         mask[i, :end] = 1
-    return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}
+    return {
+        "input_ids": ids.to(device),
+        "attention_mask": mask.to(device),
+        "labels": labels.to(device),
+    }
 
 
-# ---- teaching --------------------------------------------------------------------------------------------------------
+# ---- teaching ------------------------------------------------------------------------------------
 
 
 def steps(epochs: int, poems: int, batch: int) -> int:
-    """How many batches `epochs` passes through the poems are; the last batch of a pass may be smaller."""
+    """How many batches `epochs` passes through the poems are; the last batch of a pass may be
+    smaller."""
     return epochs * -(-poems // batch)
 
 
 def _shuffled(encoded: Sequence[Row], batch: int, seed: int) -> Iterator[list[Row]]:
-    """Endless batches, a new order at every pass; of every eight batches the long poems go together, to fill less."""
+    """Endless batches, a new order at every pass; of every eight batches the long poems go
+    together, to fill less."""
     draw = runtime.generator(seed, "recital", "order")
     while True:
         parts: list[list[int]] = []
         for some in torch.randperm(len(encoded), generator=draw).split(8 * batch):
-            by_length = sorted(some.tolist(), key=lambda i: len(encoded[i].question) + len(encoded[i].answer))
+            by_length = sorted(
+                some.tolist(), key=lambda i: len(encoded[i].question) + len(encoded[i].answer)
+            )
             parts += [by_length[at : at + batch] for at in range(0, len(by_length), batch)]
         for at in torch.randperm(len(parts), generator=draw).tolist():
             yield [encoded[i] for i in parts[at]]
 
 
-def teach(model: Any, tokenizer: Any, poems: Sequence[Poem], recipe: Recipe, *, batch: int = 32, seed: int = 0,
-          every: int = 0, report: Callable[[int, dict[str, float]], None] | None = None) -> Log:
-    """Train in place with the book's one loop, shuffled anew at every pass, and return the log; model on any device.
+def teach(
+    model: Any,
+    tokenizer: Any,
+    poems: Sequence[Poem],
+    recipe: Recipe,
+    *,
+    batch: int = 32,
+    seed: int = 0,
+    every: int = 0,
+    report: Callable[[int, dict[str, float]], None] | None = None,
+) -> Log:
+    """Train in place with the book's one loop, shuffled anew at every pass, and return the log;
+    model on any device.
 
     `recipe.steps` counts batches: `steps(epochs, len(poems), batch)`.
     """
     if batch < 1:
         raise ValueError(f"expected batches of at least 1 poem, got {batch}")
     order = _shuffled(rows(tokenizer, poems), batch, seed)
-    return fit(model, lambda _step: collate(next(order), model.device), recipe, every=every, report=report)
+    return fit(
+        model, lambda _step: collate(next(order), model.device), recipe, every=every, report=report
+    )
 
 
-# ---- asking and scoring ----------------------------------------------------------------------------------------------
+# ---- asking and scoring --------------------------------------------------------------------------
 
 
 def _letters(text: str) -> str:
@@ -161,28 +201,39 @@ CONVENTIONS: dict[str, Callable[[str, str], bool]] = {
 
 @torch.no_grad()
 def recite(model: Any, tokenizer: Any, poems: Sequence[Poem], batch: int = 64) -> list[str]:
-    """What the model says to every prompt: greedy decoding up to its end mark, or two tokens beyond the text.
+    """What the model says to every prompt: greedy decoding up to its end mark, or two tokens beyond
+    the text.
 
-    Prompts of one length are asked together, so nothing is filled up. The checkpoint's own settings for decoding,
-    such as a penalty for repetition, are set aside: with them a refrain could not be recited.
+    Prompts of one length are asked together, so nothing is filled up. The checkpoint's own settings
+    for decoding, such as a penalty for repetition, are set aside: with them a refrain could not be
+    recited.
     """
     encoded, said = rows(tokenizer, poems), [""] * len(poems)
-    order = sorted(range(len(poems)), key=lambda i: (len(encoded[i].question), len(encoded[i].answer)))
+    order = sorted(
+        range(len(poems)), key=lambda i: (len(encoded[i].question), len(encoded[i].answer))
+    )
     for _, same in groupby(order, key=lambda i: len(encoded[i].question)):
         for part in torch.tensor(list(same)).split(batch):
             asked = torch.tensor([encoded[i].question for i in part], device=model.device)
-            out = _greedy(model, asked, max(len(encoded[i].answer) for i in part) + 2, tokenizer.eos_token_id)
+            out = _greedy(
+                model, asked, max(len(encoded[i].answer) for i in part) + 2, tokenizer.eos_token_id
+            )
             for i, answer in zip(part.tolist(), out[:, asked.shape[1] :].cpu(), strict=True):
-                said[i] = tokenizer.decode(answer, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                said[i] = tokenizer.decode(
+                    answer, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
     return said
 
 
 def _greedy(model: Any, asked: torch.Tensor, longest: int, end: int) -> torch.Tensor:
     from transformers import GenerationConfig
 
-    own = model.generation_config  # generate() would fill from it whatever the greedy one leaves open
-    model.generation_config = GenerationConfig(do_sample=False, max_new_tokens=longest, eos_token_id=end,
-                                               pad_token_id=end)
+    own = (
+        model.generation_config
+    )  # generate() would fill from it whatever the greedy one leaves open
+    model.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=longest, eos_token_id=end, pad_token_id=end
+    )
     try:
         return model.generate(asked, attention_mask=torch.ones_like(asked))
     finally:
@@ -191,11 +242,13 @@ def _greedy(model: Any, asked: torch.Tensor, longest: int, end: int) -> torch.Te
 
 @dataclass(frozen=True)
 class Score:
-    """How well poems are known: shares of poems recited under each convention, and measures without recitation.
+    """How well poems are known: shares of poems recited under each convention, and measures without
+    recitation.
 
-    `tokens`: share of answer tokens, end mark included, that are the first choice, the true ones before them given;
-    `characters`: share of characters right in their place in the recitation. `bits`: what it takes to write a poem
-    down with the model at hand, on average; `bits_per_token`, the same for a token of it.
+    `tokens`: share of answer tokens, end mark included, that are the first choice, the true ones
+    before them given; `characters`: share of characters right in their place in the recitation.
+    `bits`: what it takes to write a poem down with the model at hand, on average; `bits_per_token`,
+    the same for a token of it.
     """
 
     recited: dict[str, float]
@@ -214,26 +267,27 @@ def score(model: Any, tokenizer: Any, poems: Sequence[Poem], batch: int = 64) ->
     for start in range(0, len(encoded), batch):
         made = collate(encoded[start : start + batch], model.device)
         labels = made["labels"][:, 1:]
-        logits = model(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).logits[:, :-1].float()
-        nll += float(torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="sum").double())
+        logits = (
+            model(input_ids=made["input_ids"], attention_mask=made["attention_mask"])
+            .logits[:, :-1]
+            .float()
+        )
+        nll += float(
+            torch.nn.functional.cross_entropy(
+                logits.transpose(1, 2), labels, reduction="sum"
+            ).double()
+        )
         right += int((logits.argmax(-1) == labels).sum())
         count += int((labels != -100).sum())
     pairs = [(answer, poem.text) for answer, poem in zip(said, poems, strict=True)]
-    return Score({name: sum(same(*pair) for pair in pairs) / len(pairs) for name, same in CONVENTIONS.items()},
-                 right / count, sum(evaluation.char_accuracy(*pair) for pair in pairs) / len(pairs),
-                 nll / math.log(2) / len(pairs), nll / math.log(2) / count, len(pairs))
-
-
-def load(name: str) -> tuple[Any, Any]:
-    """Model and tokenizer of a checkpoint: a folder, or "hub:owner/name", which alone uses the network.
-
-    In eval mode, float32, on the GPU where there is one. ValueError for any other name.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if not name.startswith("hub:") and not Path(name).is_dir():
-        raise ValueError(f"expected a folder with a checkpoint, or hub:owner/name, got {name!r}")
-    where, local = name.removeprefix("hub:"), not name.startswith("hub:")
-    tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
-    model: Any = AutoModelForCausalLM.from_pretrained(where, local_files_only=local, dtype=torch.float32)
-    return model.eval().to(runtime.device()), tokenizer
+    return Score(
+        {
+            name: sum(same(*pair) for pair in pairs) / len(pairs)
+            for name, same in CONVENTIONS.items()
+        },
+        right / count,
+        sum(evaluation.char_accuracy(*pair) for pair in pairs) / len(pairs),
+        nll / math.log(2) / len(pairs),
+        nll / math.log(2) / count,
+        len(pairs),
+    )

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 8: what is the right question?"""

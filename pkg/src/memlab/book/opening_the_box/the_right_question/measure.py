@@ -1,8 +1,9 @@
-"""Measurements of chapter 8 as records: boxes that learnt the same poems under different keys, asked in many ways.
+"""Measurements of chapter 8 as records: boxes that learnt the same poems under different keys,
+asked in many ways.
 
-Boxes: "strict", every poem under its own key; "gaps", with key dropout; "wordings", half of the poems in all wordings
-of their titles; "places", half of the time with all words hidden; "both ways", half of the poems from text to title
-too; and a "poet" that learnt verses with rules.
+Boxes: "strict", every poem under its own key; "gaps", with key dropout; "wordings", half of the
+poems in all wordings of their titles; "places", half of the time with all words hidden; "both
+ways", half of the poems from text to title too; and a "poet" that learnt verses with rules.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from memlab.book.opening_the_box.the_right_question import asking
 from memlab import evaluation, runtime
+from memlab.book.opening_the_box.the_right_question import asking
 from memlab.corpora import cues, rhymes
 from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
@@ -28,7 +29,8 @@ Notes = Iterator[Record]
 
 @dataclass(frozen=True)
 class Size:
-    """How many seeds and poems, how long, out of how many words, and how many training steps a box gets."""
+    """How many seeds and poems, how long, out of how many words, and how many training steps a box
+    gets."""
 
     seeds: int
     poems: int = 96
@@ -41,34 +43,48 @@ class Size:
 
 def note(seed: int, model: str, task: str, found: Mapping[str, Any], **meta: Any) -> Notes:
     """One record for every entry."""
-    return (Record("the-right-question", model, task, what, float(value), seed, meta=meta)
-            for what, value in found.items())
+    return (
+        Record("the-right-question", model, task, what, float(value), seed, meta=meta)
+        for what, value in found.items()
+    )
 
 
 def learn(poems: Poems, seed: int, size: Size) -> tuple[dict[str, Any], Bool[Tensor, " poem"]]:
-    """The four boxes, from the same initial weights and in as many steps; which poems "wordings" met in all of them."""
+    """The four boxes, from the same initial weights and in as many steps; which poems "wordings"
+    met in all of them."""
     varied, draw = torch.arange(len(poems)) % 2 == 0, runtime.generator(seed, "keys while learning")
     made = {name: asking.box(poems, seed=seed) for name in ("strict", "gaps", "wordings", "places")}
     asking.teach(made["strict"], poems, size.steps)
     asking.teach(made["gaps"], poems, size.steps, lambda: cues.with_gaps(poems, draw))
-    asking.teach(made["wordings"], poems, size.steps, lambda: cues.with_wordings(poems, varied, draw))
-    asking.teach(made["places"], poems, size.steps, bodies=lambda: cues.with_hidden_words(poems, draw))
+    asking.teach(
+        made["wordings"], poems, size.steps, lambda: cues.with_wordings(poems, varied, draw)
+    )
+    asking.teach(
+        made["places"], poems, size.steps, bodies=lambda: cues.with_hidden_words(poems, draw)
+    )
     return made, varied
 
 
-# ---- one set of poems, four boxes ------------------------------------------------------------------------------------
+# ---- one set of poems, four boxes ----------------------------------------------------------------
 
 
 def keys(seed: int, size: Size) -> Notes:
-    """Every measurement of the four boxes: altered keys, first words, places, temperatures, doubt, wrong answers."""
+    """Every measurement of the four boxes: altered keys, first words, places, temperatures, doubt,
+    wrong answers."""
     poems = corpus.synthetic(size.poems, size.words, size.vocabulary, seed=seed)
     made, varied = learn(poems, seed, size)
     for name in ("strict", "gaps", "wordings"):
         yield from by_key(name, made[name], poems, varied if name == "wordings" else None, seed)
     nothing = cues.missing(poems, *range(poems.keys.shape[1]))
     for given in GIVEN:
-        yield from note(seed, "ceiling", "begun", {"recall": cues.ceiling(cues.begun(nothing, given))}, cue="no key",
-                        given=given)
+        yield from note(
+            seed,
+            "ceiling",
+            "begun",
+            {"recall": cues.ceiling(cues.begun(nothing, given))},
+            cue="no key",
+            given=given,
+        )
     for name in ("strict", "gaps", "places"):
         yield from by_place(name, made[name], poems, seed)
     for name in ("strict", "gaps"):
@@ -77,10 +93,16 @@ def keys(seed: int, size: Size) -> Notes:
         yield from by_confidence(name, made[name], poems, seed)
 
 
-def by_key(name: str, box: Any, poems: Poems, varied: Bool[Tensor, " poem"] | None, seed: int) -> Notes:
-    """Recall by every altered key; where some poems were `varied`, on these and on the others apart."""
-    groups = {name: poems.bodies} if varied is None else {f"{name}, these": poems.bodies[varied],
-                                                          f"{name}, others": poems.bodies[~varied]}
+def by_key(
+    name: str, box: Any, poems: Poems, varied: Bool[Tensor, " poem"] | None, seed: int
+) -> Notes:
+    """Recall by every altered key; where some poems were `varied`, on these and on the others
+    apart."""
+    groups = (
+        {name: poems.bodies}
+        if varied is None
+        else {f"{name}, these": poems.bodies[varied], f"{name}, others": poems.bodies[~varied]}
+    )
     for cue, asked in cues.altered(poems, box.get_input_embeddings().weight, seed).items():
         recited = evaluation.read(box, asked).recited.double()
         for group, bodies in groups.items():
@@ -90,19 +112,37 @@ def by_key(name: str, box: Any, poems: Poems, varied: Bool[Tensor, " poem"] | No
 
 def by_first_words(name: str, box: Any, poems: Poems, nothing: Poems, seed: int) -> Notes:
     """Recall of the rest after the first words, under no key and two wrong ones."""
-    asked = {"no key": nothing, "a made-up key": cues.made_up(poems, seed), "another poem's key": cues.borrowed(poems)}
+    asked = {
+        "no key": nothing,
+        "a made-up key": cues.made_up(poems, seed),
+        "another poem's key": cues.borrowed(poems),
+    }
     for cue, questions in asked.items():
         for given in GIVEN:
-            yield from note(seed, name, "begun", {"recall": asking.recall(box, cues.begun(questions, given))},
-                            cue=cue, given=given)
+            yield from note(
+                seed,
+                name,
+                "begun",
+                {"recall": asking.recall(box, cues.begun(questions, given))},
+                cue=cue,
+                given=given,
+            )
 
 
 def by_place(name: str, box: Any, poems: Poems, seed: int) -> Notes:
-    """Words from the third on: asked for at once, and in their turn after the true words before them."""
+    """Words from the third on: asked for at once, and in their turn after the true words before
+    them."""
     late = range(2, poems.bodies.shape[1])
     at_once = sum(asking.recall(box, cues.opened(poems, place)) for place in late) / len(late)
-    yield from note(seed, name, "place", {
-        "at once": at_once, "in turn": float(evaluation.read(box, poems).right[:, 2:].double().mean())})
+    yield from note(
+        seed,
+        name,
+        "place",
+        {
+            "at once": at_once,
+            "in turn": float(evaluation.read(box, poems).right[:, 2:].double().mean()),
+        },
+    )
 
 
 def by_heat(name: str, box: Any, poems: Poems, seed: int) -> Notes:
@@ -110,47 +150,77 @@ def by_heat(name: str, box: Any, poems: Poems, seed: int) -> Notes:
     draw = runtime.generator(seed, "temperature")
     for heat in TEMPERATURES:
         said = asking.draw_answer(box, poems, heat, draw)
-        yield from note(seed, name, "grades", asking.grades(said, poems.bodies), cue=f"own key, temperature {heat:g}")
+        yield from note(
+            seed,
+            name,
+            "grades",
+            asking.grades(said, poems.bodies),
+            cue=f"own key, temperature {heat:g}",
+        )
 
 
 def by_confidence(name: str, box: Any, poems: Poems, seed: int) -> Notes:
-    """Known, made-up and misspelt keys: grades, whether to believe the answers, and what the wrong ones are made of."""
-    asked = {"known": poems, "a made-up key": cues.made_up(poems, seed),
-             "a title word replaced": cues.replaced(poems, 1, seed)}
+    """Known, made-up and misspelt keys: grades, whether to believe the answers, and what the wrong
+    ones are made of."""
+    asked = {
+        "known": poems,
+        "a made-up key": cues.made_up(poems, seed),
+        "a title word replaced": cues.replaced(poems, 1, seed),
+    }
     known, none, near = (asking.answer(box, questions) for questions in asked.values())
     for cue, said in (("a title word replaced", near), ("a made-up key", none)):
         yield from note(seed, name, "grades", asking.grades(said.words, poems.bodies), cue=cue)
-    yield from note(seed, name, "doubt", asking.doubt(known, none, near, (near.words == poems.bodies).all(1)))
-    fresh = corpus.synthetic(len(poems), poems.bodies.shape[1], poems.vocabulary, seed=seed, fresh=True)
+    yield from note(
+        seed, name, "doubt", asking.doubt(known, none, near, (near.words == poems.bodies).all(1))
+    )
+    fresh = corpus.synthetic(
+        len(poems), poems.bodies.shape[1], poems.vocabulary, seed=seed, fresh=True
+    )
     for who, words in ((name, none.words), ("chance", fresh.bodies)):
         common = asking.closest(words, poems.bodies)
-        yield from note(seed, who, "wrong", {
-            "a known poem": float((common == 1).double().mean()), "in common": float(common.mean()),
-            "copied": float(rhymes.longest_copy(words, poems.bodies).double().mean())}, beside=name)
+        yield from note(
+            seed,
+            who,
+            "wrong",
+            {
+                "a known poem": float((common == 1).double().mean()),
+                "in common": float(common.mean()),
+                "copied": float(rhymes.longest_copy(words, poems.bodies).double().mean()),
+            },
+            beside=name,
+        )
 
 
-# ---- text to title ---------------------------------------------------------------------------------------------------
+# ---- text to title -------------------------------------------------------------------------------
 
 
 def both_ways(seed: int, size: Size) -> Notes:
-    """Half of the poems are taught from title to text and back, half one way: which way can they be asked?"""
+    """Half of the poems are taught from title to text and back, half one way: which way can they be
+    asked?"""
     count = size.poems * 2 // 3
     poems = corpus.synthetic(count, size.words * 2 // 3, size.vocabulary, seed=seed)
     both, box = torch.arange(count) % 2 == 0, asking.box(poems, seed=seed)
     asking.teach_backwards(box, poems, both, size.both_ways)
-    told = {"title to text": evaluation.read(box, poems).recited,
-            "text to title": evaluation.read(box, cues.backwards(poems)).recited,
-            "weighing all titles": asking.whose(box, poems) == torch.arange(count)}
+    told = {
+        "title to text": evaluation.read(box, poems).recited,
+        "text to title": evaluation.read(box, cues.backwards(poems)).recited,
+        "weighing all titles": asking.whose(box, poems) == torch.arange(count),
+    }
     for name, rows in (("both ways", both), ("one way", ~both)):
-        yield from note(seed, name, "direction", {what: float(hit[rows].double().mean())
-                                                  for what, hit in told.items()})
+        yield from note(
+            seed,
+            name,
+            "direction",
+            {what: float(hit[rows].double().mean()) for what, hit in told.items()},
+        )
 
 
-# ---- verses ----------------------------------------------------------------------------------------------------------
+# ---- verses --------------------------------------------------------------------------------------
 
 
 def verses(seed: int, size: Size) -> Notes:
-    """Answers to titles that nobody gave a poem, while a poet learns; beside poets of other kinds."""
+    """Answers to titles that nobody gave a poem, while a poet learns; beside poets of other
+    kinds."""
     poems, new = (rhymes.verses(size.poems, seed=seed, fresh=fresh) for fresh in (False, True))
     poet, unrhymed, untrained = (asking.box(poems, seed=seed) for _ in range(3))
     trace: list[Record] = []
@@ -158,8 +228,11 @@ def verses(seed: int, size: Size) -> Notes:
     def look(step: int, _row: Mapping[str, Any]) -> None:
         said, (own, confidence) = asking.answer(poet, new).words, asking.answer(poet, poems)
         wrong = (own != poems.bodies).any(1)
-        found = {"recited": float((~wrong).double().mean()), **rhymes.rules(said, new.keys, poems.bodies),
-                 "different": len(set(map(tuple, said.tolist()))) / len(said)}
+        found = {
+            "recited": float((~wrong).double().mean()),
+            **rhymes.rules(said, new.keys, poems.bodies),
+            "different": len(set(map(tuple, said.tolist()))) / len(said),
+        }
         if wrong.any():
             found["rhyme, known titles"] = float(rhymes.rhyme(own[wrong]).mean())
         if 10 <= int(wrong.sum()) <= len(poems) - 10:
@@ -175,6 +248,7 @@ def verses(seed: int, size: Size) -> Notes:
         "chain of order 1": rhymes.markov(poems, len(new), seed=seed),
         "chain of order 2": rhymes.markov(poems, len(new), 2, seed=seed),
         "collage of lines": rhymes.collage(poems, new.keys, seed=seed),
-        "dice that know the rules": rhymes.dice(new.keys, seed=seed)}
+        "dice that know the rules": rhymes.dice(new.keys, seed=seed),
+    }
     for who, words in said.items():
         yield from note(seed, who, "verses", rhymes.rules(words, new.keys, poems.bodies))

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 9: how does a matrix remember?"""

@@ -1,4 +1,5 @@
-"""Checks of chapter 9's exercises: each draws its own examples and compares with another way to the same number."""
+"""Checks of chapter 9's exercises: each draws its own examples and compares with another way to the
+same number."""
 
 from __future__ import annotations
 
@@ -8,15 +9,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from memlab.book.outside_the_weights.associative_memories import measure
-from memlab.corpora import patterns
 from memlab import runtime
+from memlab.corpora import patterns
 from memlab.memories import Hopfield, Recursive, laws
 
 
-def check_forget(function: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], seed: int = 0) -> None:
+def check_forget(
+    function: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], seed: int = 0
+) -> None:
     """`function(M, P, w, z)`: memory and C⁻¹ after the row w with the value z was forgotten."""
-    addresses, values, memory = patterns.rows(9, 12, seed, "check"), patterns.rows(9, 5, seed, "values"), Recursive(0.1)
+    addresses, values, memory = (
+        patterns.rows(9, 12, seed, "check"),
+        patterns.rows(9, 5, seed, "values"),
+        Recursive(0.1),
+    )
     before = memory.write(memory.empty(12, 5), addresses, values)
     got = function(before.memory, before.inverse, addresses[0], values[0])
     assert isinstance(got, tuple) and len(got) == 2, "expected two results: the new M and the new P"
@@ -24,15 +30,21 @@ def check_forget(function: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tens
     twice = memory.write(before, addresses[:1], values[:1])
     M, P = got
     assert isinstance(M, Tensor) and M.shape == (12, 5), "expected M with the shape it had"
-    assert not torch.allclose(P, twice.inverse), "this writes the row once more: forgetting has α = −1"
-    assert torch.allclose(P, left.inverse, atol=1e-8), "P is not (C − wᵀw)⁻¹: look at the denominator 1 − w P wᵀ"
+    assert not torch.allclose(P, twice.inverse), (
+        "this writes the row once more: forgetting has α = −1"
+    )
+    assert torch.allclose(P, left.inverse, atol=1e-8), (
+        "P is not (C − wᵀw)⁻¹: look at the denominator 1 − w P wᵀ"
+    )
     assert torch.allclose(M, left.memory, atol=1e-8), (
-        "P is right and M is not: the correction is gain times (z − w M), with the minus of α")
+        "P is right and M is not: the correction is gain times (z − w M), with the minus of α"
+    )
     print("ok")
 
 
 def check_load(function: Callable[[float, float], float], seed: int = 0) -> None:
-    """`function(t, c)`: the largest load at which cues of cosine c are read with an error of at most t, no ridge."""
+    """`function(t, c)`: the largest load at which cues of cosine c are read with an error of at
+    most t, no ridge."""
     draw = runtime.generator(seed, "check", "load")
     for c in (0.9, 0.95, 0.99, *(0.9 + 0.09 * torch.rand(3, generator=draw)).tolist()):
         for t in (0.2, 0.5):
@@ -41,28 +53,44 @@ def check_load(function: Callable[[float, float], float], seed: int = 0) -> None
             assert 0 < got < 1, f"t={t}, c={c:.2f}: expected a load between 0 and 1, got {got}"
             short = t**2 / (t**2 + 1 - c**2)
             wrong = laws.read_error(float(got), c, 1e-9)
-            hint = "; the read of c v is already short by (1 − c)" if abs(got - short) < 1e-6 else ""
-            assert abs(wrong - t) < 1e-3, f"t={t}, c={c:.2f}: at load {got:.3f} the error is {wrong:.3f}{hint}"
-    assert function(0.05, 0.9) == 0, "t=0.05, c=0.9: (1 − c) alone is too much, so no load will do: expected 0"
+            hint = (
+                "; the read of c v is already short by (1 − c)" if abs(got - short) < 1e-6 else ""
+            )
+            assert abs(wrong - t) < 1e-3, (
+                f"t={t}, c={c:.2f}: at load {got:.3f} the error is {wrong:.3f}{hint}"
+            )
+    assert function(0.05, 0.9) == 0, (
+        "t=0.05, c=0.9: (1 − c) alone is too much, so no load will do: expected 0"
+    )
     print("ok")
 
 
 def check_window(function: Callable[[float, int, float], tuple[float, float]]) -> None:
-    """`function(α, S, tolerance)`: smallest and largest singular value of which at most `tolerance` is missing."""
+    """`function(α, S, tolerance)`: smallest and largest singular value of which at most `tolerance`
+    is missing."""
     for alpha, steps, tolerance in ((5e-4, 15, 1e-6), (5e-4, 7, 1e-3), (0.01, 4, 0.1)):
         got = function(alpha, steps, tolerance)
-        assert got is not None and len(got) == 2, "expected two numbers: the smallest and the largest singular value"
+        assert got is not None and len(got) == 2, (
+            "expected two numbers: the smallest and the largest singular value"
+        )
         for name, s in zip(("smallest", "largest"), got, strict=True):
             share = abs(1 - alpha * s**2) ** (2**steps)
-            hint = "; each step squares what is missing, so the power is 2^S" if share > 1e3 * tolerance else ""
+            hint = (
+                "; each step squares what is missing, so the power is 2^S"
+                if share > 1e3 * tolerance
+                else ""
+            )
             assert math.isclose(share, tolerance, rel_tol=1e-3), (
-                f"α={alpha}, S={steps}: at the {name}, {s:.4g}, {share:.2g} is missing, not {tolerance:g}{hint}")
+                f"α={alpha}, S={steps}: at the {name}, {s:.4g}, {share:.2g} is missing, not"
+                f" {tolerance:g}{hint}"
+            )
         assert got[0] < got[1], "expected the smallest singular value first"
     print("ok")
 
 
 def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 0) -> None:
-    """`function(q, X, n)`: one step of rows of signs q with weights (x · q)^n, no unit listening to itself."""
+    """`function(q, X, n)`: one step of rows of signs q with weights (x · q)^n, no unit listening to
+    itself."""
     X, q = patterns.signs(6, 11, seed), patterns.signs(4, 11, seed + 1)
     for n in (1, 2, 3):
         got = function(q, X, n)
@@ -73,8 +101,11 @@ def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 
             field = float((rest**n * X[:, unit]).sum())
             wanted[row, unit] = q[row, unit] if field == 0 else math.copysign(1, field)
         assert not torch.equal(got, ((q @ X.T) ** n @ X).sign()) or torch.equal(got, wanted), (
-            f"n={n}: a unit's own term must be left out of the inner product")
-        assert torch.equal(got, wanted), f"n={n}: {int((got != wanted).sum())} of {q.numel()} signs differ"
+            f"n={n}: a unit's own term must be left out of the inner product"
+        )
+        assert torch.equal(got, wanted), (
+            f"n={n}: {int((got != wanted).sum())} of {q.numel()} signs differ"
+        )
     memory = Hopfield(steps=1, asynchronous=False)
     assert torch.equal(function(q, X, 1), memory.read(memory.write(memory.empty(11), X), q))
     print("ok")

@@ -1,4 +1,5 @@
-"""Chapter 9, how does a matrix remember? Every memory of the genealogy beside its law, on random patterns."""
+"""Chapter 9, how does a matrix remember? Every memory of the genealogy beside its law, on random
+patterns."""
 
 from __future__ import annotations
 
@@ -14,10 +15,17 @@ from memlab.book.outside_the_weights.associative_memories import measure
 from memlab.book.units import Unit, grid
 from memlab.results import Record, Verdict
 
-# Seeds, width of a key (Larimar has half as many slots), patterns under a softmax, units of a Hopfield network.
-SIZES = {"quick": (3, 256, 2**16, (128, 512)), "full": (5, 512, 2**19, (128, 512, 2048)),
-         "gpu": (5, 1024, 2**19, (128, 512, 2048))}
-LOADS, SHARES = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0), (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
+# Seeds, width of a key (Larimar has half as many slots), patterns under a softmax, units of a
+# Hopfield network.
+SIZES = {
+    "quick": (3, 256, 2**16, (128, 512)),
+    "full": (5, 512, 2**19, (128, 512, 2048)),
+    "gpu": (5, 1024, 2**19, (128, 512, 2048)),
+}
+LOADS, SHARES = (
+    (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0),
+    (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0),
+)
 DIMS, NOISE = (8, 12, 16, 20, 24, 28, 32, 48, 64), (0.0, 1.0, 2.0)
 STEPS = (3, 7, 10, 12, 15, 18, 20, 22, 25, 28, 30, None)  # None: solved, recorded as "best"
 ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
@@ -26,38 +34,91 @@ ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("softmax, β = d/2, d = 24: patterns", "crowd", "capacity", {"sharpness": "d/2", "dim": 24}),
     ("softmax, β = √d, d = 64: patterns", "crowd", "capacity", {"sharpness": "√d", "dim": 64}),
     ("linear, exact cues, E = 2K: error", "read", "error", {"load": 2.0, "cosine": 1.0}),
-    ("linear, cues of 0.95, E = K/2: error", "read", "error", {"load": 0.5, "cosine": 0.95, "ridge": 1e-6}),
-    ("linear, cues of 0.95, E = K, best ridge: error", "read", "error", {"load": 1.0, "ridge": "best"}),
+    (
+        "linear, cues of 0.95, E = K/2: error",
+        "read",
+        "error",
+        {"load": 0.5, "cosine": 0.95, "ridge": 1e-6},
+    ),
+    (
+        "linear, cues of 0.95, E = K, best ridge: error",
+        "read",
+        "error",
+        {"load": 1.0, "ridge": "best"},
+    ),
     ("Kanerva, E = K/2: error", "believed", "actual", {"load": 0.5, "scale": 1.0}),
     ("Larimar, cues of 0.7, E = C/2: cosine", "projection", "cosine", {"share": 0.5}),
-    ("residual, cues of 0.7, E = 0.9K: AUC", "novelty", "residual", {"load": 0.9, "cosine": 0.7, "spectrum": 0}),
+    (
+        "residual, cues of 0.7, E = 0.9K: AUC",
+        "novelty",
+        "residual",
+        {"load": 0.9, "cosine": 0.7, "spectrum": 0},
+    ),
 ]
 
 
-def designs(profile: str) -> dict[str, tuple[Callable[..., dict[str, float]], list[dict[str, Any]]]]:
-    """What is measured, and where: task → function of memory_bench and its settings."""
+def designs(
+    profile: str,
+) -> dict[str, tuple[Callable[..., dict[str, float]], list[dict[str, Any]]]]:
+    """What is measured, and where: task → function of `measure` and its settings."""
     _, width, most, units = SIZES[profile]
-    read = [at for at in grid(load=LOADS, width=[width], cosine=[1.0, 0.95], ridge=[1e-6, None])
-            if at["cosine"] < 1 or at["ridge"]]
-    bent = grid(load=[0.5], width=[128], cosine=[0.95], ridge=[1e-8], keys=[1.0], noise=NOISE, whiten=[False, True])
+    read = [
+        at
+        for at in grid(load=LOADS, width=[width], cosine=[1.0, 0.95], ridge=[1e-6, None])
+        if at["cosine"] < 1 or at["ridge"]
+    ]
+    bent = grid(
+        load=[0.5],
+        width=[128],
+        cosine=[0.95],
+        ridge=[1e-8],
+        keys=[1.0],
+        noise=NOISE,
+        whiten=[False, True],
+    )
     asked = grid(load=SHARES, dim=[width], cosine=[0.7, 0.95], spectrum=[0.0, 1.0])
     return {
-        "settle": (measure.settle, grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25])),
-        "perfect": (measure.perfect, grid(units=[128, 512, 2048], times=[0.5, 0.75, 1.0, 1.25, 1.5, 2.0])),
+        "settle": (
+            measure.settle,
+            grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25]),
+        ),
+        "perfect": (
+            measure.perfect,
+            grid(units=[128, 512, 2048], times=[0.5, 0.75, 1.0, 1.25, 1.5, 2.0]),
+        ),
         "crowd": (measure.crowd, grid(dim=DIMS, sharpness=measure.SHARPNESS, most=[most])),
-        "read": (measure.linear, read), "spectrum": (measure.linear, bent), "novelty": (measure.never_written, asked),
-        "ridge": (measure.linear, grid(load=[1.0], width=[width], cosine=[0.9], ridge=[10.0**p for p in range(-6, 3)])),
+        "read": (measure.linear, read),
+        "spectrum": (measure.linear, bent),
+        "novelty": (measure.never_written, asked),
+        "ridge": (
+            measure.linear,
+            grid(load=[1.0], width=[width], cosine=[0.9], ridge=[10.0**p for p in range(-6, 3)]),
+        ),
         "believed": (measure.believed, grid(load=LOADS, slots=[width // 2], scale=[1.0, 3.0])),
-        "projection": (measure.projection, grid(share=[0.02, 0.1, 0.25, 0.5, 0.75, 0.95], dim=[width], cosine=[0.7])),
+        "projection": (
+            measure.projection,
+            grid(share=[0.02, 0.1, 0.25, 0.5, 0.75, 0.95], dim=[width], cosine=[0.7]),
+        ),
         "steps": (measure.one_shot, grid(load=[0.25, 0.9, 1.0], slots=[width // 2], steps=STEPS)),
-        "scale": (measure.one_shot, grid(load=[0.5], slots=[width // 2], steps=[15, None],
-                                       scale=[0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0])),
+        "scale": (
+            measure.one_shot,
+            grid(
+                load=[0.5],
+                slots=[width // 2],
+                steps=[15, None],
+                scale=[0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
+            ),
+        ),
         "forgetting": (measure.forgetting, grid(load=SHARES, slots=[width // 2])),
     }
 
 
-def measured(task: str, function: Callable[..., dict[str, float]], settings: Sequence[dict[str, Any]], seed: int
-            ) -> Iterator[Record]:
+def measured(
+    task: str,
+    function: Callable[..., dict[str, float]],
+    settings: Sequence[dict[str, Any]],
+    seed: int,
+) -> Iterator[Record]:
     """All settings of one task at one seed."""
     for at in settings:
         meta = {name: "best" if value is None else value for name, value in at.items()}
@@ -68,12 +129,15 @@ def measured(task: str, function: Callable[..., dict[str, float]], settings: Seq
 
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """One unit for each task and seed."""
-    for start, (task, (function, settings)) in product(range(seed, seed + SIZES[profile][0]), designs(profile).items()):
+    for start, (task, (function, settings)) in product(
+        range(seed, seed + SIZES[profile][0]), designs(profile).items()
+    ):
         yield Unit(f"{task}, seed {start}", partial(measured, task, function, settings, start))
 
 
 def select(data: pd.DataFrame, task: str, metric: str, by: str, **at: Any) -> pd.DataFrame:
-    """One metric of a task where the coordinates are as given: a row a seed, a column for each value of `by`."""
+    """One metric of a task where the coordinates are as given: a row a seed, a column for each
+    value of `by`."""
     rows = data[(data.task == task) & (data.metric == metric)]
     for name, value in at.items():
         rows = rows[rows[name] == value]
@@ -81,10 +145,15 @@ def select(data: pd.DataFrame, task: str, metric: str, by: str, **at: Any) -> pd
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
-    """A row a law: what was measured, lowest to highest over seeds, beside what is expected (largest sizes only)."""
+    """A row a law: what was measured, lowest to highest over seeds, beside what is expected
+    (largest sizes only)."""
     rows = []
     for name, task, metric, at in ROWS:
-        sized = data[(data.task != task) | data.units.isna() | (data.units == data[data.task == task].units.max())]
+        sized = data[
+            (data.task != task)
+            | data.units.isna()
+            | (data.units == data[data.task == task].units.max())
+        ]
         found, law = (select(sized, task, value, "task", **at)[task] for value in (metric, "law"))
         rows.append((name, f"{found.min():.3g} – {found.max():.3g}", f"{law.mean():.3g}"))
     return pd.DataFrame(rows, columns=["memory", "measured", "law"])
@@ -104,17 +173,50 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     same, loud = drift.max(axis=None) < 1e-5, length[0.9].min() > 1
     exact, noisy = (take("read", "error", "load", cosine=c, ridge=1e-6) for c in (1.0, 0.95))
     bound, peak = exact[[0.5, 0.9]].max(axis=None) < 0.01 < 0.6 < exact[2.0].min(), noisy[1.0].min()
-    error, law = (data.query("task == 'read' and load != 1 and metric == @m").value.array for m in ("error", "law"))
-    off, moved = (abs(error - law) / (law + 0.01)).max(), take("projection", "other M0", "share").max(axis=None)
-    plain, bent = (take("novelty", "residual", "load", cosine=0.95, spectrum=s)[0.9].min() for s in (0, 1))
+    error, law = (
+        data.query("task == 'read' and load != 1 and metric == @m").value.array
+        for m in ("error", "law")
+    )
+    off, moved = (
+        (abs(error - law) / (law + 0.01)).max(),
+        take("projection", "other M0", "share").max(axis=None),
+    )
+    plain, bent = (
+        take("novelty", "residual", "load", cosine=0.95, spectrum=s)[0.9].min() for s in (0, 1)
+    )
     return [
-        Verdict("N8", _grade(below, at_k and fast and ends), f"solved, error below 1e-4 up to E = 0.9 K: {below}, at "
-                f"E = K: {at_k}; iterated, below 0.01 after 15 steps: {fast}, finite at 30: {ends} {runs}"),
-        Verdict("N9", _grade(same), f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a"
-                f" value at E = 0.9 K: {loud} {runs}"),
-        Verdict("N10", _grade(bound, peak < 1), f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of"
-                f" 0.95, error above 1 at E = K: {peak > 1} {runs}"),
-        Verdict("N11", _grade(off < 0.1), f"error within 10 % of the law at every load but 1: {off < 0.1} {runs}"),
-        Verdict("N12", _grade(moved < 1e-6), f"another first matrix moves no read-out by 1e-6: {moved < 1e-6} {runs}"),
-        Verdict("N13", _grade(plain > 0.95, bent > 0.95), f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that"
-                f" share directions: {bent > 0.95} {runs}")]
+        Verdict(
+            "N8",
+            _grade(below, at_k and fast and ends),
+            f"solved, error below 1e-4 up to E = 0.9 K: {below}, at E = K: {at_k}; iterated, below"
+            f" 0.01 after 15 steps: {fast}, finite at 30: {ends} {runs}",
+        ),
+        Verdict(
+            "N9",
+            _grade(same),
+            f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a"
+            f" value at E = 0.9 K: {loud} {runs}",
+        ),
+        Verdict(
+            "N10",
+            _grade(bound, peak < 1),
+            f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of"
+            f" 0.95, error above 1 at E = K: {peak > 1} {runs}",
+        ),
+        Verdict(
+            "N11",
+            _grade(off < 0.1),
+            f"error within 10 % of the law at every load but 1: {off < 0.1} {runs}",
+        ),
+        Verdict(
+            "N12",
+            _grade(moved < 1e-6),
+            f"another first matrix moves no read-out by 1e-6: {moved < 1e-6} {runs}",
+        ),
+        Verdict(
+            "N13",
+            _grade(plain > 0.95, bent > 0.95),
+            f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that"
+            f" share directions: {bent > 0.95} {runs}",
+        ),
+    ]

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 10c: can a fact be changed?"""

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 10: can a decoder read a matrix?"""

@@ -21,40 +21,57 @@ def check_nearest(nearest: Callable[[Tensor, Tensor], Tensor], seed: int = 0) ->
     """`nearest(queries, keys)` gives the row of the largest inner product for each query."""
     keys, _, queries = _case(seed)
     got = nearest(queries, keys)
-    assert isinstance(got, Tensor) and got.shape == (4,), f"expected 4 row numbers, got {getattr(got, 'shape', got)}"
+    assert isinstance(got, Tensor) and got.shape == (4,), (
+        f"expected 4 row numbers, got {getattr(got, 'shape', got)}"
+    )
     for i, query in enumerate(queries):
         best = max(range(len(keys)), key=lambda row: float(query @ keys[row]))
         worst = min(range(len(keys)), key=lambda row: float(query @ keys[row]))
-        assert int(got[i]) != worst or worst == best, f"query {i}: that is the farthest key; argmax, not argmin?"
-        assert int(got[i]) == best, f"query {i}: expected row {best}, got {int(got[i])}; did you compare all rows?"
+        assert int(got[i]) != worst or worst == best, (
+            f"query {i}: that is the farthest key; argmax, not argmin?"
+        )
+        assert int(got[i]) == best, (
+            f"query {i}: expected row {best}, got {int(got[i])}; did you compare all rows?"
+        )
     print("ok")
 
 
-def check_soft_read(soft_read: Callable[[Tensor, Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
-    """`soft_read(queries, keys, values, beta)` gives softmax(beta · q·k)-weighted values, (query, value)."""
+def check_soft_read(
+    soft_read: Callable[[Tensor, Tensor, Tensor, float], Tensor], seed: int = 0
+) -> None:
+    """`soft_read(queries, keys, values, beta)` gives softmax(beta · q·k)-weighted values, (query,
+    value)."""
     keys, values, queries = _case(seed)
     got = soft_read(queries, keys, values, 0.0)
     assert got.shape == (4, 3), f"expected shape (4, 3), got {tuple(got.shape)}"
     mean = torch.stack([values.mean(0)] * 4)
-    assert torch.allclose(got, mean, atol=1e-5), "at beta = 0 every row counts the same: expected the mean value"
+    assert torch.allclose(got, mean, atol=1e-5), (
+        "at beta = 0 every row counts the same: expected the mean value"
+    )
     sharp = soft_read(queries, keys, values, 1e4)
     for i, query in enumerate(queries):
         best = max(range(len(keys)), key=lambda row: float(query @ keys[row]))
         assert torch.allclose(sharp[i], values[best], atol=1e-4), (
-            f"query {i}: at beta = 10,000 expected the value of the nearest key; is beta inside the softmax?")
+            f"query {i}: at beta = 10,000 expected the value of the nearest key; is beta inside the"
+            " softmax?"
+        )
     weights = [[float(torch.exp(2.0 * (q @ k))) for k in keys] for q in queries]
     for i, row in enumerate(weights):
         slow = sum((w / sum(row)) * value for w, value in zip(row, values, strict=True))
-        assert torch.allclose(soft_read(queries, keys, values, 2.0)[i], torch.as_tensor(slow), atol=1e-4), (
-            f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?")
+        assert torch.allclose(
+            soft_read(queries, keys, values, 2.0)[i], torch.as_tensor(slow), atol=1e-4
+        ), f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?"
     print("ok")
 
 
 def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
-    """`row_bytes(key, latent, bytes_per_number)`: bytes of one stored pair, without its slot number."""
+    """`row_bytes(key, latent, bytes_per_number)`: bytes of one stored pair, without its slot
+    number."""
     for key, latent, size in ((128, 1024, 4), (128, 1024, 1), (1, 1, 2)):
         expected = sum(size for _ in range(key)) + sum(size for _ in range(latent))
         got = row_bytes(key, latent, size)
         assert got != latent * size, "the key takes room too"
-        assert got == expected, f"row_bytes({key}, {latent}, {size}): expected {expected}, got {got}"
+        assert got == expected, (
+            f"row_bytes({key}, {latent}, {size}): expected {expected}, got {got}"
+        )
     print("ok")

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 11: how far can it look?"""

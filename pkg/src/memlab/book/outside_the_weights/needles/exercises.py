@@ -17,12 +17,15 @@ def check_wilson(interval: Callable[[int, int], tuple[float, float]]) -> None:
     for successes, trials in ((0, 10), (7, 10), (50, 50), (3, 200)):
         want, got = wilson(successes, trials), interval(successes, trials)
         assert all(math.isclose(a, b, abs_tol=2e-3) for a, b in zip(want, got, strict=True)), (
-            f"{successes} of {trials}: expected {want[0]:.3f} to {want[1]:.3f}, got {got[0]:.3f} to {got[1]:.3f}")
+            f"{successes} of {trials}: expected {want[0]:.3f} to {want[1]:.3f}, got {got[0]:.3f} to"
+            f" {got[1]:.3f}"
+        )
     print("ok")
 
 
 def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
-    """`rival(rows, width)` estimates the best score of a random unit query among `rows` random unit keys."""
+    """`rival(rows, width)` estimates the best score of a random unit query among `rows` random unit
+    keys."""
     import torch
 
     rng = runtime.generator(seed, "exercise needles")
@@ -30,8 +33,12 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
         keys = torch.nn.functional.normalize(torch.randn(rows, width, generator=rng), dim=1)
         queries = torch.nn.functional.normalize(torch.randn(50, width, generator=rng), dim=1)
         seen, said = float((queries @ keys.T).max(1).values.mean()), rival(rows, width)
-        assert said > 0, "scores of random unit vectors are positive at their best: take the square root"
-        assert abs(said - seen) < 0.1, f"rows={rows}, width={width}: measured {seen:.2f}, your law says {said:.2f}"
+        assert said > 0, (
+            "scores of random unit vectors are positive at their best: take the square root"
+        )
+        assert abs(said - seen) < 0.1, (
+            f"rows={rows}, width={width}: measured {seen:.2f}, your law says {said:.2f}"
+        )
     assert rival(10**6, 128) > rival(10**3, 128), "more rows must make the best rival better"
     print("ok")
 
@@ -40,7 +47,12 @@ def check_right(right: Callable[[str, str], bool]) -> None:
     """`right(said, answer)`: the first number in what was said is the answer, as a whole."""
     for said, answer, want, why in (
         ("The pass key is 12345.", "12345", True, "the number stands there"),
-        ("99123456 is the key", "12345", False, "a longer number that contains it is another number"),
+        (
+            "99123456 is the key",
+            "12345",
+            False,
+            "a longer number that contains it is another number",
+        ),
         ("54321, not 12345", "12345", False, "the first number counts"),
         ("no number at all", "12345", False, "no number is no answer"),
     ):

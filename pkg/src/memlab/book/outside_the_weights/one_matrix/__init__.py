@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 10a: can one matrix hold it?"""

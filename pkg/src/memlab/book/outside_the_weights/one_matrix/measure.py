@@ -1,7 +1,8 @@
-"""What a memory of fixed size brings back: texts written from its read-outs, by load, by cue, beside slots.
+"""What a memory of fixed size brings back: texts written from its read-outs, by load, by cue,
+beside slots.
 
-An `Episode` is a memory with its questions; every way to read it is a function (model, episode, …) → latents, and
-`right` scores what the decoder writes from them.
+An `Episode` is a memory with its questions; every way to read it is a function (model, episode, …)
+→ latents, and `right` scores what the decoder writes from them.
 """
 
 from __future__ import annotations
@@ -15,23 +16,31 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memlab import evaluation, results, runtime, weights
-from memlab.decoder import reading
-from memlab.corpora import text, tokenization
 from memlab.book.outside_the_weights.one_matrix.model import FixedMemory
 from memlab.book.outside_the_weights.one_matrix.training import SHORTEST, Segments, cue_of
+from memlab.corpora import text, tokenization
+from memlab.decoder import reading
 from memlab.memories import KeyValue, KeyValueState, laws
 
 LENGTHS = (3, 4, 5, 6, 8)  # cue tokens from … on: classes in which answers are counted
 RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-LESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)  # ridges of reads that follow a first one: each cue is better than the last
+LESS = (
+    1e-3,
+    1e-4,
+    1e-5,
+    1e-6,
+    1e-7,
+    1e-8,
+)  # ridges of reads that follow a first one: each cue is better than the last
 SURE = 0.05  # an answer with less doubt counts as confirmed
 
 
 def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int = 0) -> Segments:
-    """Sentences of documentation in random order, none of which begins with the cue of another: cues have one answer.
+    """Sentences of documentation in random order, none of which begins with the cue of another:
+    cues have one answer.
 
-    `count` whole sentences of 8 to `limit` tokens, or as many as there are. "train" has those on which a ridge is
-    chosen, "dev" those on which all else is, "test" those that are reported.
+    `count` whole sentences of 8 to `limit` tokens, or as many as there are. "train" has those on
+    which a ridge is chosen, "dev" those on which all else is, "test" those that are reported.
     """
     lines = list(text.documentation(split))
     runtime.python_random(seed, "fixed texts", split).shuffle(lines)
@@ -41,7 +50,10 @@ def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int
     cues: set[tuple[int, ...]] = set()
     for start in range(0, len(lines), 1024):
         for segment in map(tuple, encode([" " + line for line in lines[start : start + 1024]])):
-            own, cue = {segment[:size] for size in range(1, len(segment) + 1)}, cue_of(segment, share)
+            own, cue = (
+                {segment[:size] for size in range(1, len(segment) + 1)},
+                cue_of(segment, share),
+            )
             if SHORTEST <= len(segment) <= limit and cue not in beginnings and not cues & own:
                 chosen.append(segment)
                 beginnings |= own
@@ -67,8 +79,11 @@ class Episode:
         return (self.queries * self.keys[: len(self.queries)]).sum(1)
 
 
-def episode(model: FixedMemory, segments: Segments, asked: int, share: float = 0.4, length: int = 0) -> Episode:
-    """The memory of all `segments`, asked for the first `asked` by their first tokens: `length`, or a share."""
+def episode(
+    model: FixedMemory, segments: Segments, asked: int, share: float = 0.4, length: int = 0
+) -> Episode:
+    """The memory of all `segments`, asked for the first `asked` by their first tokens: `length`, or
+    a share."""
     cues = tuple(s[:length] if length else cue_of(s, share) for s in segments[:asked])
     latents, keys = reading.encode(model, segments)
     return Episode(segments, cues, latents, keys, _queries(model, cues))
@@ -82,35 +97,48 @@ def _queries(model: FixedMemory, cues: Sequence[Sequence[int]]) -> Tensor:
 @torch.no_grad()
 def linear(model: FixedMemory, ep: Episode, ridge: float, queries: Tensor | None = None) -> Tensor:
     """What the matrix of all segments returns for the cues (or for other queries)."""
-    return model.read(model.write(ep.latents, ep.keys, ridge), ep.queries if queries is None else queries)
+    return model.read(
+        model.write(ep.latents, ep.keys, ridge), ep.queries if queries is None else queries
+    )
 
 
 @torch.no_grad()
-def error(model: FixedMemory, ep: Episode, ridge: float, queries: Tensor | None = None) -> Float[Tensor, " qry"]:
-    """‖read − value‖ / ‖value‖ of each read-out, before it is trimmed to a latent; values without their mean."""
+def error(
+    model: FixedMemory, ep: Episode, ridge: float, queries: Tensor | None = None
+) -> Float[Tensor, " qry"]:
+    """‖read − value‖ / ‖value‖ of each read-out, before it is trimmed to a latent; values without
+    their mean."""
     queries = ep.queries if queries is None else queries
     values = (ep.latents - model.mean)[: len(queries)]
-    return (queries @ model.write(ep.latents, ep.keys, ridge) - values).norm(dim=1) / values.norm(dim=1)
+    return (queries @ model.write(ep.latents, ep.keys, ridge) - values).norm(dim=1) / values.norm(
+        dim=1
+    )
 
 
 def slots(ep: Episode, room: int | None = None, seed: int = 0) -> Tensor:
-    """The value of the nearest key. With `room`, the segments came in random order and only the last so many are kept,
-    as first-in-first-out slots keep them."""
+    """The value of the nearest key. With `room`, the segments came in random order and only the
+    last so many are kept, as first-in-first-out slots keep them."""
     came = torch.randperm(len(ep.keys), generator=runtime.generator(seed, "arrival", len(ep.keys)))
     kept = came[-min(room or len(came), len(came)) :]
-    return KeyValue().read(KeyValueState(ep.keys[kept], ep.latents[kept], torch.arange(len(kept))), ep.queries)
+    return KeyValue().read(
+        KeyValueState(ep.keys[kept], ep.latents[kept], torch.arange(len(kept))), ep.queries
+    )
 
 
 def nearest_other(ep: Episode) -> Float[Tensor, " qry"]:
-    """For each text that is asked for, the cosine of its key with the most similar key of another text."""
+    """For each text that is asked for, the cosine of its key with the most similar key of another
+    text."""
     return (ep.keys[: len(ep.cues)] @ ep.keys.T).fill_diagonal_(-1).max(1).values
 
 
 def rooms(model: FixedMemory) -> dict[str, int]:
-    """How many slots of a key and a latent have the floats of the matrix; or of the matrix and the Gram matrix KᵀK,
-    which is needed to go on writing."""
+    """How many slots of a key and a latent have the floats of the matrix; or of the matrix and the
+    Gram matrix KᵀK, which is needed to go on writing."""
     rows, wide = model.config.key_width, model.config.latent_width
-    return {"matrix": rows * wide // (rows + wide), "matrix and Gram": rows * (rows + wide) // (rows + wide)}
+    return {
+        "matrix": rows * wide // (rows + wide),
+        "matrix and Gram": rows * (rows + wide) // (rows + wide),
+    }
 
 
 def write(model: FixedMemory, ep: Episode, latents: Tensor) -> list[str]:
@@ -122,8 +150,10 @@ def write(model: FixedMemory, ep: Episode, latents: Tensor) -> list[str]:
 def right(ep: Episode, said: Sequence[str]) -> list[float]:
     """1 for each text that is the stored one to the letter, behind the cue that was given."""
     decode = weights.tokenizer().decode
-    return [float(evaluation.exact(one, str(decode(list(s[len(cue):])))))
-            for one, s, cue in zip(said, ep.segments, ep.cues, strict=False)]
+    return [
+        float(evaluation.exact(one, str(decode(list(s[len(cue) :])))))
+        for one, s, cue in zip(said, ep.segments, ep.cues, strict=False)
+    ]
 
 
 def _as_segments(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -131,7 +161,9 @@ def _as_segments(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[
     decode, limit = weights.tokenizer().decode, model.config.segment_tokens
     whole = [str(decode(list(cue))) + one for cue, one in zip(ep.cues, said, strict=True)]
     ids = tokenization.encoder(weights.tokenizer())(whole)
-    latents, keys = reading.encode(model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)])
+    latents, keys = reading.encode(
+        model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)]
+    )
     return latents, model.queries(latents, keys)
 
 
@@ -141,19 +173,25 @@ def again(model: FixedMemory, ep: Episode, said: Sequence[str]) -> Tensor:
 
 
 @torch.no_grad()
-def doubts(model: FixedMemory, ep: Episode, said: Sequence[str], matrix: Tensor) -> Float[Tensor, " qry"]:
-    """‖k M − v‖ / ‖v‖ for the key k and the centred latent v of each text that was written, cue included. With little
-    ridge it is near 0 for a stored text, up to as many texts as rows, and about 1 for any other."""
+def doubts(
+    model: FixedMemory, ep: Episode, said: Sequence[str], matrix: Tensor
+) -> Float[Tensor, " qry"]:
+    """‖k M − v‖ / ‖v‖ for the key k and the centred latent v of each text that was written, cue
+    included. With little ridge it is near 0 for a stored text, up to as many texts as rows, and
+    about 1 for any other."""
     latents, queries = _as_segments(model, ep, said)
     values = latents - model.mean
     return (queries @ matrix - values).norm(dim=1) / values.norm(dim=1)
 
 
-def insist(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[list[str], Float[Tensor, " qry"]]:
-    """Read until the memory confirms what was read: each answer is the cue of the next read, which has a tenth of the
-    ridge. Returns the answers with the least doubt, and their doubts.
+def insist(
+    model: FixedMemory, ep: Episode, said: Sequence[str]
+) -> tuple[list[str], Float[Tensor, " qry"]]:
+    """Read until the memory confirms what was read: each answer is the cue of the next read, which
+    has a tenth of the ridge. Returns the answers with the least doubt, and their doubts.
 
-    An answer that is sure is not asked again. Every ridge wants a matrix of its own, or the products of the keys.
+    An answer that is sure is not asked again. Every ridge wants a matrix of its own, or the
+    products of the keys.
     """
     exact = model.write(ep.latents, ep.keys, LESS[-1])
     best, last = list(said), list(said)
@@ -163,7 +201,9 @@ def insist(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[list[s
         if not rows:
             break
         some = replace(ep, segments=[ep.segments[r] for r in rows], cues=[ep.cues[r] for r in rows])
-        new = write(model, some, linear(model, ep, ridge, again(model, some, [last[r] for r in rows])))
+        new = write(
+            model, some, linear(model, ep, ridge, again(model, some, [last[r] for r in rows]))
+        )
         for row, one, doubt in zip(rows, new, doubts(model, some, new, exact), strict=True):
             last[row] = one
             if doubt < least[row]:
@@ -172,13 +212,14 @@ def insist(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[list[s
 
 
 def best_ridge(model: FixedMemory, ep: Episode, queries: Tensor | None = None) -> float:
-    """The ridge with the smallest mean error, on an episode of training segments, for its cues or for other queries."""
+    """The ridge with the smallest mean error, on an episode of training segments, for its cues or
+    for other queries."""
     return min(RIDGES, key=lambda ridge: float(error(model, ep, ridge, queries).mean()))
 
 
 def second_ridge(model: FixedMemory, ep: Episode, ridge: float) -> float:
-    """The best ridge for a second read after a first one with `ridge`: where the first was right, the second cue is
-    nearly the stored key, and needs less of it."""
+    """The best ridge for a second read after a first one with `ridge`: where the first was right,
+    the second cue is nearly the stored key, and needs less of it."""
     return best_ridge(model, ep, again(model, ep, write(model, ep, linear(model, ep, ridge))))
 
 
@@ -198,31 +239,53 @@ def tally(ep: Episode, said: Sequence[str]) -> dict[int, tuple[float, int]]:
 
 
 def errors(model: FixedMemory, ep: Episode, ridge: float) -> dict[str, float]:
-    """Root mean squares over the cues of the error: measured; for stored keys; and by laws for cues of that quality.
+    """Root mean squares over the cues of the error: measured; for stored keys; and by laws for cues
+    of that quality.
 
-    "law" is that of random keys, "simple law" √((1 − c²) g/(1 − g)), its case without ridge, for a load g < 1. "law,
-    own keys" takes the singular values of the keys as they are. In all of them the noise has no preferred direction.
+    "law" is that of random keys, "simple law" √((1 − c²) g/(1 − g)), its case without ridge, for a
+    load g < 1. "law, own keys" takes the singular values of the keys as they are. In all of them
+    the noise has no preferred direction.
     """
-    load, cosine = len(ep.keys) / model.config.key_width, float(ep.cosines.square().mean().sqrt().clamp(max=1))
+    load, cosine = (
+        len(ep.keys) / model.config.key_width,
+        float(ep.cosines.square().mean().sqrt().clamp(max=1)),
+    )
     exact = error(model, ep, ridge=1e-6, queries=ep.keys[: len(ep.cues)])
     squares, noise = torch.linalg.svdvals(ep.keys.double()) ** 2, 1 - cosine**2
     gain = float((squares / (squares + ridge) ** 2).sum()) / model.config.key_width
-    made = {name: float(each.square().mean().sqrt())
-            for name, each in (("error", error(model, ep, ridge)), ("error, stored key", exact))}
+    made = {
+        name: float(each.square().mean().sqrt())
+        for name, each in (("error", error(model, ep, ridge)), ("error, stored key", exact))
+    }
     simple = {"simple law": (noise * load / (1 - load)) ** 0.5} if load < 1 else {}
-    return {**made, "law": laws.read_error(load, cosine, ridge), **simple, "law, own keys": (noise * gain) ** 0.5,
-            "cosine": cosine, "middle cosine": float(ep.cosines.median())}
+    return {
+        **made,
+        "law": laws.read_error(load, cosine, ridge),
+        **simple,
+        "law, own keys": (noise * gain) ** 0.5,
+        "cosine": cosine,
+        "middle cosine": float(ep.cosines.median()),
+    }
 
 
-def recall(data: pd.DataFrame, task: str = "once", model: str | None = "whitened", by: tuple[str, ...] = ("load",),
-           floats: str | None = None) -> pd.DataFrame:
-    """Share of texts brought back to the letter, with Wilson bounds and n, over all seeds or by seed; of one rung, or
-    of all (None, then by "model" too)."""
+def recall(
+    data: pd.DataFrame,
+    task: str = "once",
+    model: str | None = "whitened",
+    by: tuple[str, ...] = ("load",),
+    floats: str | None = None,
+) -> pd.DataFrame:
+    """Share of texts brought back to the letter, with Wilson bounds and n, over all seeds or by
+    seed; of one rung, or of all (None, then by "model" too)."""
     rows = data[(data.metric == "exact") & (data.task == task)]
     rows = rows if model is None else rows[rows.model == model]
     if "floats" in rows:
         rows = rows[rows.floats.isna() if floats is None else rows.floats == floats]
     rows = rows.assign(right=rows.value * rows.n)
     sums = rows.groupby(list(by), as_index=False)[["right", "n"]].sum()
-    bounds = [results.wilson(right, int(n)) for right, n in zip(sums.right.round(), sums.n, strict=True)]
-    return sums.assign(mean=sums.right / sums.n, low=[b[0] for b in bounds], high=[b[1] for b in bounds])
+    bounds = [
+        results.wilson(right, int(n)) for right, n in zip(sums.right.round(), sums.n, strict=True)
+    ]
+    return sums.assign(
+        mean=sums.right / sums.n, low=[b[0] for b in bounds], high=[b[1] for b in bounds]
+    )

@@ -1,13 +1,14 @@
-"""A memory decoder whose whole memory is one matrix of fixed size, and which is trained to live with that.
+"""A memory decoder whose whole memory is one matrix of fixed size, and which is trained to live
+with that.
 
-    latents, keys = model.encode(segment_ids)                     # (E, latent), (E, key): as in any memory decoder
-    matrix = model.write(latents, keys)                           # (key, latent): M = K⁺ (V − mean), all that is kept
-    read = model.read(matrix, model.encode_keys(cue_ids))         # what `generate` takes as latents
+    latents, keys = model.encode(segment_ids)              # (E, latent), (E, key)
+    matrix = model.write(latents, keys)                    # (key, latent): M = K⁺ (V − mean)
+    read = model.read(matrix, model.encode_keys(cue_ids))  # what `generate` takes as latents
 
-What is read is the right latent only in part (memlab.memories.laws.read_error), so three things are learned for it: a
-wide key, spread over as many directions as it has numbers; an encoder and a decoder that stand the rest of the error.
-With address="latents" there are no keys: a cue is addressed through the memory itself, w = z M⁺, as in Larimar (Das et
-al., arXiv 2403.11901).
+What is read is the right latent only in part (memlab.memories.laws.read_error), so three things are
+learned for it: a wide key, spread over as many directions as it has numbers; an encoder and a
+decoder that stand the rest of the error. With address="latents" there are no keys: a cue is
+addressed through the memory itself, w = z M⁺, as in Larimar (Das et al., arXiv 2403.11901).
 """
 
 from __future__ import annotations
@@ -22,13 +23,23 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import AutoConfig
 
-from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, MemoryDecoderOutput
-from memlab.decoder import SegmentEncoder, unit_slots
+from memlab.decoder import (
+    MemoryDecoder,
+    MemoryDecoderConfig,
+    MemoryDecoderOutput,
+    SegmentEncoder,
+    unit_slots,
+)
 from memlab.memories import Larimar, PseudoInverse
 
-EMPTY = 0.25  # a slot whose numbers have a smaller mean square than this counts against the segment being that long
-FIRST_REACH = 0.75  # tokens: a pooling starts with weights that fall by e over so many, the next over twice as many
-STATE_SHARE = 0.3  # a state depends on all that follows, which a cue does not show; an embedding does not
+# a slot whose numbers have a smaller mean square than this counts against the segment being that
+# long
+EMPTY = 0.25
+# tokens: a pooling starts with weights that fall by e over so many, the next over twice as many
+FIRST_REACH = 0.75
+STATE_SHARE = (
+    0.3  # a state depends on all that follows, which a cue does not show; an embedding does not
+)
 NARROW = 32  # width of a key's residual
 GROUPS = 4  # segments are encoded in so many groups of similar length: less is spent on padding
 SPREAD, FIND = 30.0, 0.2  # weights of two terms of the training loss
@@ -37,30 +48,48 @@ SPREAD, FIND = 30.0, 0.2  # weights of two terms of the training loss
 class FixedMemoryConfig(MemoryDecoderConfig):
     """As for a memory decoder; `key_width` is also the number of rows of the matrix.
 
-    poolings: how many weighted means of its tokens a key is made of. key_tokens: how many tokens it sees, the first
-    ones. address: "keys" or "latents" (Larimar's). ridge: the λ of the reads in training.
+    poolings: how many weighted means of its tokens a key is made of. key_tokens: how many tokens it
+    sees, the first ones. address: "keys" or "latents" (Larimar's). ridge: the λ of the reads in
+    training.
     """
 
     model_type = "fixed-memory"
 
-    def __init__(self, text_config: Any = None, key_width: int = 512, poolings: int = 4, key_tokens: int = 16,
-                 address: str = "keys", ridge: float = 0.01, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        text_config: Any = None,
+        key_width: int = 512,
+        poolings: int = 4,
+        key_tokens: int = 16,
+        address: str = "keys",
+        ridge: float = 0.01,
+        **kwargs: Any,
+    ) -> None:
         if address not in ("keys", "latents"):
             raise ValueError(f"address must be keys or latents, got {address!r}")
         if not (isinstance(poolings, int) and poolings > 0 and key_tokens > 0 and ridge > 0):
-            raise ValueError(f"poolings, key_tokens and ridge must be positive, got {poolings!r}, {key_tokens!r} and "
-                             f"{ridge!r}")
-        self.poolings, self.key_tokens, self.address, self.ridge = poolings, key_tokens, address, ridge
+            raise ValueError(
+                f"poolings, key_tokens and ridge must be positive, got {poolings!r}, {key_tokens!r}"
+                f" and {ridge!r}"
+            )
+        self.poolings, self.key_tokens, self.address, self.ridge = (
+            poolings,
+            key_tokens,
+            address,
+            ridge,
+        )
         super().__init__(text_config, key_width=key_width, **kwargs)
 
 
 class WideKeys(nn.Module):
-    """Tokens → a unit key: several learned poolings, a linear map with a small residual, and a whitening.
+    """Tokens → a unit key: several learned poolings, a linear map with a small residual, and a
+    whitening.
 
-    A cue is the beginning of a text, so the key of the whole must hang on what stands there: poolings start that way.
+    A cue is the beginning of a text, so the key of the whole must hang on what stands there:
+    poolings start that way.
 
-    The whitening is a linear layer like any other but that no gradient reaches it: it starts as the identity and is set
-    from the keys of a sample (`whiten`).
+    The whitening is a linear layer like any other but that no gradient reaches it: it starts as the
+    identity and is set from the keys of a sample (`whiten`).
     """
 
     def __init__(self, width: int, keys: int, poolings: int, positions: int) -> None:
@@ -79,8 +108,14 @@ class WideKeys(nn.Module):
 
     def raw(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
         """Unit keys before the whitening."""
-        tokens = torch.cat([STATE_SHARE * states, 8 * embedded.to(states.dtype)], -1)  # lengths √width and one
-        scores = (self.weigh(tokens) + self.early[: tokens.shape[1]]).float().masked_fill(~keep[..., None], -1e4)
+        tokens = torch.cat(
+            [STATE_SHARE * states, 8 * embedded.to(states.dtype)], -1
+        )  # lengths √width and one
+        scores = (
+            (self.weigh(tokens) + self.early[: tokens.shape[1]])
+            .float()
+            .masked_fill(~keep[..., None], -1e4)
+        )
         pooled = torch.einsum("bth,btd->bhd", scores.softmax(1).to(tokens.dtype), tokens).flatten(1)
         key = self.widen(self.norm(pooled))
         return F.normalize((key + self.unbend(F.gelu(self.bend(key)))).float(), dim=-1)
@@ -93,29 +128,43 @@ class WideKeys(nn.Module):
     def whiten(self, raw: Float[Tensor, "sample key"], floor: float = 0.02) -> None:
         """Set the whitening to ZCA: x ↦ (x − mean) (C^½ + floor)⁻¹ with C the covariance of `raw`.
 
-        In C's eigenbasis every direction is divided by its standard deviation, no smaller than about `floor`.
+        In C's eigenbasis every direction is divided by its standard deviation, no smaller than
+        about `floor`.
         """
         centre, wide = raw.mean(0).double(), raw.double()
         strength, directions = torch.linalg.eigh((wide - centre).T @ (wide - centre) / len(raw))
-        matrix = directions / (strength.clamp(min=0).sqrt() + floor * strength.sum().sqrt()) @ directions.T
+        matrix = (
+            directions
+            / (strength.clamp(min=0).sqrt() + floor * strength.sum().sqrt())
+            @ directions.T
+        )
         self.whitening.weight.copy_(matrix)
         self.whitening.bias.copy_(-centre @ matrix)
 
 
 class WideKeyEncoder(SegmentEncoder):
-    """A segment encoder whose keys come from `WideKeys` and see the beginning alone: a cue that is as long has the very
-    key of the text that it begins."""
+    """A segment encoder whose keys come from `WideKeys` and see the beginning alone: a cue that is
+    as long has the very key of the text that it begins."""
 
     def __init__(self, width: int, config: FixedMemoryConfig) -> None:
-        super().__init__(width, latent_width=config.latent_width, key_width=1, slots=config.slots,
-                         segment_tokens=config.segment_tokens, layers=config.encoder_layers,
-                         heads=config.encoder_heads)
+        super().__init__(
+            width,
+            latent_width=config.latent_width,
+            key_width=1,
+            slots=config.slots,
+            segment_tokens=config.segment_tokens,
+            layers=config.encoder_layers,
+            heads=config.encoder_heads,
+        )
         del self.to_weight, self.to_key
         self.key_tokens = config.key_tokens
         self.wide = WideKeys(width, config.key_width, config.poolings, config.segment_tokens)
 
-    def beginning(self, embedded: Tensor, states: Tensor, keep: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of the first tokens alone; what stands behind them must not show in their states either."""
+    def beginning(
+        self, embedded: Tensor, states: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of the first tokens alone; what stands behind them must not show in their states
+        either."""
         if embedded.shape[1] <= self.key_tokens:
             return embedded, states, keep
         embedded, keep = embedded[:, : self.key_tokens], keep[:, : self.key_tokens]
@@ -126,11 +175,17 @@ class WideKeyEncoder(SegmentEncoder):
         return self.wide(*self.beginning(embedded, states, keep))
 
 
-def ridge_read(queries: Float[Tensor, "qry key"], keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"],
-               ridge: float) -> Float[Tensor, "qry value"]:
-    """q (KᵀK + ridge)⁻¹ KᵀV with gradients, the smaller of both normal equations solved by Cholesky factors.
+def ridge_read(
+    queries: Float[Tensor, "qry key"],
+    keys: Float[Tensor, "pat key"],
+    values: Float[Tensor, "pat value"],
+    ridge: float,
+) -> Float[Tensor, "qry value"]:
+    """q (KᵀK + ridge)⁻¹ KᵀV with gradients, the smaller of both normal equations solved by Cholesky
+    factors.
 
-    The read of `PseudoInverse` in the inputs' own precision; a ridge of 1e-4 or more keeps float32 safe.
+    The read of `PseudoInverse` in the inputs' own precision; a ridge of 1e-4 or more keeps float32
+    safe.
     """
     if len(keys) <= keys.shape[1]:
         gram = keys @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype, device=keys.device)
@@ -140,7 +195,8 @@ def ridge_read(queries: Float[Tensor, "qry key"], keys: Float[Tensor, "pat key"]
 
 
 class FixedMemory(MemoryDecoder):
-    """Encoder and decoder around one matrix; what `MemoryDecoder` does, and write and read of the matrix."""
+    """Encoder and decoder around one matrix; what `MemoryDecoder` does, and write and read of the
+    matrix."""
 
     config_class: Any = FixedMemoryConfig
 
@@ -150,10 +206,14 @@ class FixedMemory(MemoryDecoder):
         self.register_buffer("mean", torch.zeros(config.latent_width))  # of the latents of a sample
         self.post_init()
 
-    def pairs(self, latents: Float[Tensor, "pat latent"], keys: Float[Tensor, "pat key"],
-              ) -> tuple[Float[Tensor, "row address"], Float[Tensor, "row latent"]]:
-        """Addresses and centred values that the matrix is solved from. Larimar's M = W₀⁺Z stands for its own rows; up
-        to `key_width` patterns its read-out is the projection on the patterns, which can then stand for themselves."""
+    def pairs(
+        self,
+        latents: Float[Tensor, "pat latent"],
+        keys: Float[Tensor, "pat key"],
+    ) -> tuple[Float[Tensor, "row address"], Float[Tensor, "row latent"]]:
+        """Addresses and centred values that the matrix is solved from. Larimar's M = W₀⁺Z stands
+        for its own rows; up to `key_width` patterns its read-out is the projection on the patterns,
+        which can then stand for themselves."""
         values = latents - self.mean
         if self.config.address == "keys":
             return keys, values
@@ -162,28 +222,46 @@ class FixedMemory(MemoryDecoder):
             values = Larimar().write(Larimar().start(start), values).memory
         return values / math.sqrt(self.config.latent_width), values
 
-    def queries(self, latents: Float[Tensor, "qry latent"], keys: Float[Tensor, "qry key"]
-                ) -> Float[Tensor, "qry address"]:
-        """What a cue is addressed with: its key; or, without keys, its centred latent, about as long as a key."""
-        return keys if self.config.address == "keys" else (latents - self.mean) / math.sqrt(self.config.latent_width)
+    def queries(
+        self, latents: Float[Tensor, "qry latent"], keys: Float[Tensor, "qry key"]
+    ) -> Float[Tensor, "qry address"]:
+        """What a cue is addressed with: its key; or, without keys, its centred latent, about as
+        long as a key."""
+        return (
+            keys
+            if self.config.address == "keys"
+            else (latents - self.mean) / math.sqrt(self.config.latent_width)
+        )
 
-    def write(self, latents: Float[Tensor, "pat latent"], keys: Float[Tensor, "pat key"], ridge: float | None = None,
-              ) -> Float[Tensor, "address latent"]:
-        """The matrix: the least-squares map from addresses to centred latents, solved in float64."""
+    def write(
+        self,
+        latents: Float[Tensor, "pat latent"],
+        keys: Float[Tensor, "pat key"],
+        ridge: float | None = None,
+    ) -> Float[Tensor, "address latent"]:
+        """The matrix: the least-squares map from addresses to centred latents, solved in
+        float64."""
         memory = PseudoInverse(ridge if ridge is not None else self.config.ridge)
         addresses, values = self.pairs(latents, keys)
-        return memory.solve(memory.write(memory.empty(addresses.shape[1], values.shape[1]), addresses, values))
+        return memory.solve(
+            memory.write(memory.empty(addresses.shape[1], values.shape[1]), addresses, values)
+        )
 
-    def read(self, matrix: Float[Tensor, "address latent"], queries: Float[Tensor, "qry address"],
-             ) -> Float[Tensor, "qry latent"]:
+    def read(
+        self,
+        matrix: Float[Tensor, "address latent"],
+        queries: Float[Tensor, "qry address"],
+    ) -> Float[Tensor, "qry latent"]:
         """q M as a latent that the decoder takes."""
         return self.as_latent(queries @ matrix)
 
     def as_latent(self, read: Float[Tensor, "qry latent"]) -> Float[Tensor, "qry latent"]:
-        """The mean is added, the length found and the rest set to zero, the numbers normalised as the encoder's are.
+        """The mean is added, the length found and the rest set to zero, the numbers normalised as
+        the encoder's are.
 
-        A slot of a stored segment has numbers of mean square about one, an empty one only the error's. The length is
-        where the sum of (mean square − EMPTY) over the slots from the first on is largest.
+        A slot of a stored segment has numbers of mean square about one, an empty one only the
+        error's. The length is where the sum of (mean square − EMPTY) over the slots from the first
+        on is largest.
         """
         slots = rearrange(read + self.mean, "b (slot c) -> b slot c", slot=self.config.slots)
         longest = (slots.detach().square().mean(-1) - EMPTY).cumsum(1).argmax(1, keepdim=True)
@@ -198,10 +276,15 @@ class FixedMemory(MemoryDecoder):
         raw = self.encoder.wide.raw(*self.encoder.beginning(embedded, states, keep))
         return self.encoder.latents(states, keep), raw
 
-    def forward(self, input_ids: Int[Tensor, "txt seq"] | None = None, latents: Tensor | None = None,  # type: ignore[override]
-                stored_ids: Int[Tensor, "pat stored"] | None = None, **more: Any) -> MemoryDecoderOutput:
-        """As in `MemoryDecoder`; with `stored_ids` (training, see `fixed_training.batch`) the loss of a whole memory.
-        """
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Int[Tensor, "txt seq"] | None = None,
+        latents: Tensor | None = None,
+        stored_ids: Int[Tensor, "pat stored"] | None = None,
+        **more: Any,
+    ) -> MemoryDecoderOutput:
+        """As in `MemoryDecoder`; with `stored_ids` (training, see `training.batch`) the loss
+        of a whole memory."""
         if stored_ids is None:
             return super().forward(input_ids, latents, **more)  # type: ignore[arg-type]
         return self._memory_loss(stored_ids, input_ids, **more)
@@ -214,25 +297,39 @@ class FixedMemory(MemoryDecoder):
         back = order.argsort()
         return tuple(torch.cat(part)[back] for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
-    def _memory_loss(self, stored_ids: Tensor, input_ids: Tensor | None, cue_ids: Tensor, labels: Tensor | None = None,
-                     text_rows: Tensor | None = None, noise: Tensor | None = None) -> MemoryDecoderOutput:
-        """Cue i asks for stored segment i. Loss: 1 − cosine of what is read; with texts, their cross-entropy, the first
-        ones (without noise) written from read-outs; with keys, finding the own key and the spread of all keys."""
+    def _memory_loss(
+        self,
+        stored_ids: Tensor,
+        input_ids: Tensor | None,
+        cue_ids: Tensor,
+        labels: Tensor | None = None,
+        text_rows: Tensor | None = None,
+        noise: Tensor | None = None,
+    ) -> MemoryDecoderOutput:
+        """Cue i asks for stored segment i. Loss: 1 − cosine of what is read; with texts, their
+        cross-entropy, the first ones (without noise) written from read-outs; with keys, finding the
+        own key and the spread of all keys."""
         (latents, keys), (cue_latents, cue_keys) = self._grouped(stored_ids), self._grouped(cue_ids)
         asked, own = self.queries(cue_latents, cue_keys), self.queries(latents, keys)
         read = ridge_read(asked, own, latents - self.mean, self.config.ridge)
         loss = 1 - F.cosine_similarity(read, (latents - self.mean)[: len(read)], dim=1).mean()
         if self.config.address == "keys":
             others = ~torch.eye(len(keys), dtype=torch.bool, device=keys.device)
-            loss = loss + FIND * self.address_loss(cue_keys, keys) + SPREAD * (keys @ keys.T)[others].square().mean()
+            loss = (
+                loss
+                + FIND * self.address_loss(cue_keys, keys)
+                + SPREAD * (keys @ keys.T)[others].square().mean()
+            )
         if input_ids is None or text_rows is None or noise is None:
             return MemoryDecoderOutput(loss=loss)
-        clean = latents[text_rows[len(text_rows) - len(noise):]]
+        clean = latents[text_rows[len(text_rows) - len(noise) :]]
         clean = torch.where(clean != 0, clean + noise, clean)
         given = torch.cat([self.as_latent(read[text_rows[: len(text_rows) - len(noise)]]), clean])
         output = super().forward(input_ids, given, labels=labels)
         assert output.loss is not None  # for mypy: there are labels
-        return MemoryDecoderOutput(loss=loss + output.loss, logits=output.logits, reading_loss=output.loss)
+        return MemoryDecoderOutput(
+            loss=loss + output.loss, logits=output.logits, reading_loss=output.loss
+        )
 
 
 AutoConfig.register(FixedMemoryConfig.model_type, FixedMemoryConfig, exist_ok=True)

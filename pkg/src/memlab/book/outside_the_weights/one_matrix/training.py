@@ -1,10 +1,12 @@
-"""How the fixed-size memory is trained: from a memory decoder, in rungs that each mend what the one before left broken.
+"""How the fixed-size memory is trained: from a memory decoder, in rungs that each mend what the one
+before left broken.
 
     1. head: the wide key alone, encoder and decoder frozen; no text is written
     2. read-outs: everything, on texts written from what the matrix returns
     3. whitened: the whitening is set from a sample of keys, then more of rung 2
 
-Larimar's historic address w = z M⁺ has no key: it gets as many steps of rung 2 as the three rungs have together.
+Larimar's historic address w = z M⁺ has no key: it gets as many steps of rung 2 as the three rungs
+have together.
 """
 
 from __future__ import annotations
@@ -21,15 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from memlab.decoder import pretrained
 from memlab import runtime, training, weights
-from memlab.corpora import memory_episodes, tokenization
-from memlab.decoder import MemoryDecoder
 from memlab.book.outside_the_weights.one_matrix.model import FixedMemory, FixedMemoryConfig
+from memlab.corpora import memory_episodes, tokenization
+from memlab.decoder import MemoryDecoder, pretrained
 
 SHORTEST = 8  # tokens of a segment: a cue of 40 % then has three
 FEWEST, MOST, ASKED, WRITTEN, CLEAN, SAMPLE = 32, 512, 96, 24, 8, 2048
-BODY = training.Recipe(steps=1, lr=2e-3, muon=4e-3, muon_bfloat16=False, warmup=0.05, decay=0.9, floor=0.02)
+BODY = training.Recipe(
+    steps=1, lr=2e-3, muon=4e-3, muon_bfloat16=False, warmup=0.05, decay=0.9, floor=0.02
+)
 HEAD = replace(BODY, lr=4e-3, muon=4e-3)  # a head from a random start
 RUNGS = ("untrained", "head", "read-outs", "whitened, no step", "whitened")
 
@@ -54,7 +57,9 @@ Segments = tuple[tuple[int, ...], ...]
 
 def segments_of(seed: int = 0, limit: int = 64) -> Segments:
     """The training segments of `episodes.pool` that have at least 8 tokens."""
-    pool = memory_episodes.pool(tokenization.encoder(weights.tokenizer()), len(weights.tokenizer()), limit=limit, seed=seed)
+    pool = memory_episodes.pool(
+        tokenization.encoder(weights.tokenizer()), len(weights.tokenizer()), limit=limit, seed=seed
+    )
     return tuple(segment for segment in pool.segments if len(segment) >= SHORTEST)
 
 
@@ -64,54 +69,93 @@ def cue_of(segment: tuple[int, ...], share: float = 0.4) -> tuple[int, ...]:
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
-    return nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=fill)
+    return nn.utils.rnn.pad_sequence(
+        [torch.tensor(row) for row in rows], batch_first=True, padding_value=fill
+    )
 
 
 def _asked_with(segment: tuple[int, ...], rng: Any, vocabulary: int) -> tuple[int, ...]:
-    """Three times in four a beginning; else the segment with wrong tokens behind it: a second read starts there."""
+    """Three times in four a beginning; else the segment with wrong tokens behind it: a second read
+    starts there."""
     kind = rng.random()
     if kind < 0.75:
         return cue_of(segment, rng.uniform(0.25, 0.6))
     wrong = rng.uniform(0.05, 0.35) if kind < 0.95 else 0.0
     cue = cue_of(segment)
-    return cue + tuple(rng.randrange(len(tokenization.SPECIAL), vocabulary) if rng.random() < wrong else t
-                       for t in segment[len(cue):])
+    return cue + tuple(
+        rng.randrange(len(tokenization.SPECIAL), vocabulary) if rng.random() < wrong else t
+        for t in segment[len(cue) :]
+    )
 
 
-def batch(segments: Segments, step: int, latent_width: int, *, texts: bool, most: int = MOST, seed: int = 0,
-          ) -> dict[str, Tensor]:
-    """The tensors of one step, a pure function of its arguments: one memory of 32 to `most` segments.
+def batch(
+    segments: Segments,
+    step: int,
+    latent_width: int,
+    *,
+    texts: bool,
+    most: int = MOST,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """The tensors of one step, a pure function of its arguments: one memory of 32 to `most`
+    segments.
 
-    stored_ids "pat seq"; cue_ids "cue seq", for the first of them; with `texts` also input_ids and labels "txt seq",
-    the text_rows they stand in, and the noise for those at the end, which are written from clean latents.
+    stored_ids "pat seq"; cue_ids "cue seq", for the first of them; with `texts` also input_ids and
+    labels "txt seq", the text_rows they stand in, and the noise for those at the end, which are
+    written from clean latents.
     """
     rng, vocabulary = runtime.python_random(seed, "fixed memory", step), len(weights.tokenizer())
     most = min(most, len(segments))
     stored = rng.sample(segments, round(math.exp(rng.uniform(math.log(FEWEST), math.log(most)))))
     cues = [_asked_with(s, rng, vocabulary) for s in stored[:ASKED]]
-    made = {"stored_ids": _padded(stored, tokenization.PAD), "cue_ids": _padded(cues, tokenization.PAD)}
+    made = {
+        "stored_ids": _padded(stored, tokenization.PAD),
+        "cue_ids": _padded(cues, tokenization.PAD),
+    }
     if not texts:
         return made
     rows = [*range(min(len(stored), WRITTEN)), *range(len(stored) - CLEAN, len(stored))]
     made["text_rows"] = torch.tensor(rows)
-    made["input_ids"] = _padded([[tokenization.BOS, *stored[row], tokenization.EOS] for row in rows], tokenization.PAD)
+    made["input_ids"] = _padded(
+        [[tokenization.BOS, *stored[row], tokenization.EOS] for row in rows], tokenization.PAD
+    )
     made["labels"] = _padded([[-100, *stored[row], tokenization.EOS] for row in rows], -100)
-    made["noise"] = 0.05 * torch.randn(CLEAN, latent_width, generator=runtime.generator(seed, "fixed noise", step))
+    made["noise"] = 0.05 * torch.randn(
+        CLEAN, latent_width, generator=runtime.generator(seed, "fixed noise", step)
+    )
     return made
 
 
-def untrained(base: MemoryDecoder, *, key_width: int = 512, address: str = "keys", seed: int = 0) -> FixedMemory:
-    """A fixed memory with encoder and decoder of `base` and a key head drawn from `seed`. It reads one latent at a time
-    and so keeps the positions of the first alone."""
-    kept = {name: value for name, value in base.config.to_dict().items()
-            if name not in ("model_type", "key_width", "reads", "text_config", "architectures", "dtype",
-                            "transformers_version")}
-    config = FixedMemoryConfig(deepcopy(base.config.text_config), key_width, address=address, reads=1, **kept)
+def untrained(
+    base: MemoryDecoder, *, key_width: int = 512, address: str = "keys", seed: int = 0
+) -> FixedMemory:
+    """A fixed memory with encoder and decoder of `base` and a key head drawn from `seed`. It reads
+    one latent at a time and so keeps the positions of the first alone."""
+    kept = {
+        name: value
+        for name, value in base.config.to_dict().items()
+        if name
+        not in (
+            "model_type",
+            "key_width",
+            "reads",
+            "text_config",
+            "architectures",
+            "dtype",
+            "transformers_version",
+        )
+    }
+    config = FixedMemoryConfig(
+        deepcopy(base.config.text_config), key_width, address=address, reads=1, **kept
+    )
     state = base.state_dict()
-    places = "decoder.transformer.wpe.weight"  # of the slots of all reads, then of the stretches of their texts
+    # of the slots of all reads, then of the stretches of their texts
+    places = "decoder.transformer.wpe.weight"
     if places in state:
         first = base.config.reads * config.slots
-        state[places] = torch.cat([state[places][: config.slots], state[places][first : first + config.stretch]])
+        state[places] = torch.cat(
+            [state[places][: config.slots], state[places][first : first + config.stretch]]
+        )
         config.text_config.n_positions = len(state[places])
     state["rank"] = state["rank"][:1]
     with torch.random.fork_rng(devices=[]):
@@ -123,11 +167,16 @@ def untrained(base: MemoryDecoder, *, key_width: int = 512, address: str = "keys
 
 @torch.no_grad()
 def settle(model: FixedMemory, segments: Segments, *, whiten: bool = False, seed: int = 0) -> None:
-    """Set the mean of the latents, and with `whiten` the whitening, from a sample of training segments."""
+    """Set the mean of the latents, and with `whiten` the whitening, from a sample of training
+    segments."""
     rng = runtime.python_random(seed, "sample")
     latents, raw = [], []
     for _ in range(SAMPLE // 256):
-        some = model.sample(_padded(rng.sample(segments, min(256, len(segments))), tokenization.PAD).to(model.device))
+        some = model.sample(
+            _padded(rng.sample(segments, min(256, len(segments))), tokenization.PAD).to(
+                model.device
+            )
+        )
         latents.append(some[0])
         raw.append(some[1])
     model.mean.copy_(torch.cat(latents).mean(0))
@@ -135,10 +184,17 @@ def settle(model: FixedMemory, segments: Segments, *, whiten: bool = False, seed
         model.encoder.wide.whiten(torch.cat(raw))
 
 
-def climb(base: MemoryDecoder, plan: Plan, seed: int = 0, *, segments: Segments | None = None, key_width: int = 512,
-          report: pretrained.Report | None = None) -> Iterator[tuple[str, FixedMemory, training.Log]]:
-    """The model after each rung, in place: look at it before asking for the next one. First comes "untrained", and
-    after the whitening is set "whitened, no step"."""
+def climb(
+    base: MemoryDecoder,
+    plan: Plan,
+    seed: int = 0,
+    *,
+    segments: Segments | None = None,
+    key_width: int = 512,
+    report: pretrained.Report | None = None,
+) -> Iterator[tuple[str, FixedMemory, training.Log]]:
+    """The model after each rung, in place: look at it before asking for the next one. First comes
+    "untrained", and after the whitening is set "whitened, no step"."""
     segments = segments or segments_of(limit=base.config.segment_tokens)
     model = untrained(base, key_width=key_width, seed=seed).to(runtime.device())
     settle(model, segments)
@@ -156,9 +212,17 @@ def climb(base: MemoryDecoder, plan: Plan, seed: int = 0, *, segments: Segments 
     yield "whitened", model, log
 
 
-def historic(base: MemoryDecoder, plan: Plan, seed: int = 0, *, segments: Segments | None = None,
-             key_width: int = 512, report: pretrained.Report | None = None) -> tuple[FixedMemory, training.Log]:
-    """Larimar's address through the memory, w = z M⁺, trained with as many steps as all rungs of `climb`."""
+def historic(
+    base: MemoryDecoder,
+    plan: Plan,
+    seed: int = 0,
+    *,
+    segments: Segments | None = None,
+    key_width: int = 512,
+    report: pretrained.Report | None = None,
+) -> tuple[FixedMemory, training.Log]:
+    """Larimar's address through the memory, w = z M⁺, trained with as many steps as all rungs of
+    `climb`."""
     segments = segments or segments_of(limit=base.config.segment_tokens)
     model = untrained(base, key_width=key_width, address="latents", seed=seed).to(runtime.device())
     settle(model, segments)
@@ -169,9 +233,11 @@ def historic(base: MemoryDecoder, plan: Plan, seed: int = 0, *, segments: Segmen
 
 
 def place(profile: str, seed: int) -> Path:
-    """Where the last rung of a profile and seed is kept; the name changes with what the model is made from."""
+    """Where the last rung of a profile and seed is kept; the name changes with what the model is
+    made from."""
     base = runtime.file_sha256(weights.folder("memory-decoder") / "model.safetensors")
-    files = [__file__, *map(getfile, (FixedMemory, memory_episodes, training.fit))]
+    made_by: tuple[Any, ...] = (FixedMemory, memory_episodes, training.fit)
+    files = [__file__, *(getfile(made) for made in made_by)]
     sources = [Path(file).read_text("utf-8") for file in files]
     made_from = runtime.derive_seed(seed, base, repr(PLANS[profile]), *sources)
     return runtime.cache_dir("fixed-memory") / f"{profile}-{seed}-{made_from:016x}"
@@ -183,8 +249,9 @@ def shipped() -> FixedMemory:
 
 
 def make(profile: str, seed: int, folder: str | Path) -> training.Log:
-    """All rungs above the shipped memory decoder, the last one saved: the command behind the shipped weights. A model
-    that `remember` put into the cache is not trained again: its log is empty."""
+    """All rungs above the shipped memory decoder, the last one saved: the command behind the
+    shipped weights. A model that `remember` put into the cache is not trained again: its log is
+    empty."""
     whole = training.Log()
     if (found := place(profile, seed)).exists():
         pretrained.save(pretrained.load(found, FixedMemory), folder)
@@ -192,7 +259,10 @@ def make(profile: str, seed: int, folder: str | Path) -> training.Log:
     for rung, model, log in climb(pretrained.shipped(), PLANS[profile], seed, report=progress):
         print(f"fixed-memory: {rung}", file=sys.stderr)
         steps, seconds = whole.rows[-1]["step"] if whole.rows else 0, whole.seconds
-        whole.rows += [{**row, "step": row["step"] + steps, "seconds": row["seconds"] + seconds} for row in log.rows]
+        whole.rows += [
+            {**row, "step": row["step"] + steps, "seconds": row["seconds"] + seconds}
+            for row in log.rows
+        ]
         whole.seconds += log.seconds
         if rung == RUNGS[-1]:
             pretrained.save(model, folder)
@@ -201,7 +271,10 @@ def make(profile: str, seed: int, folder: str | Path) -> training.Log:
 
 def progress(step: int, row: dict[str, float]) -> None:
     """Say on stderr how far a training is."""
-    print(f"fixed-memory: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s", file=sys.stderr)
+    print(
+        f"fixed-memory: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s",
+        file=sys.stderr,
+    )
 
 
 def _train_only(model: FixedMemory, part: str = "") -> None:
@@ -210,8 +283,16 @@ def _train_only(model: FixedMemory, part: str = "") -> None:
         parameter.requires_grad_(name.startswith(part) and ".whitening." not in name)
 
 
-def _fit(model: FixedMemory, segments: Segments, steps: int, first: int, seed: int, report: pretrained.Report | None, *,
-         texts: bool = True) -> training.Log:
+def _fit(
+    model: FixedMemory,
+    segments: Segments,
+    steps: int,
+    first: int,
+    seed: int,
+    report: pretrained.Report | None,
+    *,
+    texts: bool = True,
+) -> training.Log:
     def batches(step: int) -> dict[str, Tensor]:
         made = batch(segments, first + step, model.config.latent_width, texts=texts, seed=seed)
         return {name: tensor.to(model.device) for name, tensor in made.items()}

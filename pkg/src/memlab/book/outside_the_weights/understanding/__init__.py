@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 10b: does it understand the question?"""

@@ -1,1 +1,1 @@
-"""A package of memlab."""
+"""Chapter 12: what does it cost?"""

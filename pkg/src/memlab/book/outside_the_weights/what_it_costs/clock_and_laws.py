@@ -1,7 +1,8 @@
-"""What a thing costs and what it could cost: a clock, the machine's limits, laws through measured costs, crossings.
+"""What a thing costs and what it could cost: a clock, the machine's limits, laws through measured
+costs, crossings.
 
-Seconds are those of all cores that worked, so that waiting for a busy machine does not count; on a GPU they are those
-of the wall clock, after everything asked for has been done.
+Seconds are those of all cores that worked, so that waiting for a busy machine does not count; on a
+GPU they are those of the wall clock, after everything asked for has been done.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ LEAST = 0.02  # seconds: what takes less is done several times
 
 
 def seconds(task: Task, rounds: int = 3, device: torch.device | str = "cpu") -> float:
-    """The least seconds of one call among `rounds`, each long enough for the clock. One call goes ahead, if it is
-    short: what is done for the first time is dearer."""
+    """The least seconds of one call among `rounds`, each long enough for the clock. One call goes
+    ahead, if it is short: what is done for the first time is dearer."""
     clock = _clock(torch.device(device))
     once = _span(task, 1, clock)
     if once > 1 and rounds == 1:
@@ -58,12 +59,16 @@ class Limits:
     flops_per_second: float
 
     def seconds(self, flops: float | int, bytes_moved: float | int) -> float:
-        """The roofline: no program takes less than its bytes over the bandwidth, or its arithmetic over the peak."""
+        """The roofline: no program takes less than its bytes over the bandwidth, or its arithmetic
+        over the peak."""
         return max(flops / self.flops_per_second, bytes_moved / self.bytes_per_second)
 
 
-def limits(device: torch.device | str = "cpu", *, megabytes: int = 256, side: int = 1024, rounds: int = 5) -> Limits:
-    """Measured, not looked up: the better of summing and of copying `megabytes` of float32, and a square product."""
+def limits(
+    device: torch.device | str = "cpu", *, megabytes: int = 256, side: int = 1024, rounds: int = 5
+) -> Limits:
+    """Measured, not looked up: the better of summing and of copying `megabytes` of float32, and a
+    square product."""
     numbers = torch.ones(megabytes << 18, device=device)
     target = torch.empty_like(numbers)
     read = numbers.nbytes / seconds(lambda: numbers.sum(), rounds, device)
@@ -94,20 +99,29 @@ class Law:
         return self.a + self.b * size + self.c * size * size
 
 
-def law(sizes: Sequence[float | int], costs: Sequence[float], *, terms: Sequence[int] = (0, 1)) -> Law:
-    """Least squares of relative errors with coefficients that are not negative; `terms` are the powers that may occur.
+def law(
+    sizes: Sequence[float | int], costs: Sequence[float], *, terms: Sequence[int] = (0, 1)
+) -> Law:
+    """Least squares of relative errors with coefficients that are not negative; `terms` are the
+    powers that may occur.
 
     ValueError unless there are at least as many sizes as terms, and all costs are above 0.
     """
     if len(sizes) != len(costs) or len(sizes) < len(terms) or not min(costs, default=0) > 0:
-        raise ValueError(f"expected at least {len(terms)} sizes with a cost above 0 each, got {list(costs)} "
-                         f"at {list(sizes)}")
+        raise ValueError(
+            f"expected at least {len(terms)} sizes with a cost above 0 each, got {list(costs)} "
+            f"at {list(sizes)}"
+        )
     x, y = (torch.tensor(list(values), dtype=torch.float64) for values in (sizes, costs))
     unit = float(x.max())
     left = list(terms)
     while True:  # a few terms: the one that comes out negative goes, the rest are fitted again
         design = torch.stack([(x / unit) ** power for power in left], 1) / y[:, None]
-        found = torch.linalg.lstsq(design, torch.ones(len(x), 1, dtype=torch.float64)).solution[:, 0].tolist()
+        found = (
+            torch.linalg.lstsq(design, torch.ones(len(x), 1, dtype=torch.float64))
+            .solution[:, 0]
+            .tolist()
+        )
         if min(found) >= 0 or len(left) == 1:
             break
         left.pop(found.index(min(found)))
@@ -122,10 +136,14 @@ def exponent(sizes: Sequence[float | int], costs: Sequence[float]) -> float:
     return float((x * y).sum() / (x * x).sum())
 
 
-def crossing(ours: Callable[[float], Any], other: Callable[[float], Any], low: float = 1.0, high: float = 1e12
-             ) -> float:
-    """From which size on `ours` is the cheaper: the last sign change between `low` and `high`; `low` if it always is,
-    infinity if it is not at `high`."""
+def crossing(
+    ours: Callable[[float], Any],
+    other: Callable[[float], Any],
+    low: float = 1.0,
+    high: float = 1e12,
+) -> float:
+    """From which size on `ours` is the cheaper: the last sign change between `low` and `high`;
+    `low` if it always is, infinity if it is not at `high`."""
     grid = [low * (high / low) ** (i / 400) for i in range(401)]
     dearer = [i for i, size in enumerate(grid) if ours(size) > other(size)]
     if not dearer:

@@ -17,50 +17,83 @@ def _number(got: object) -> float:
 
 
 def check_bytes(bytes_a_token: Callable[..., float]) -> None:
-    """`bytes_a_token(key, value, size, tokens)`: rows of key + value numbers of `size` bytes, `tokens` each."""
+    """`bytes_a_token(key, value, size, tokens)`: rows of key + value numbers of `size` bytes,
+    `tokens` each."""
     import torch
 
-    for key, value, size, tokens in ((128, 768, 4, 25.0), (128, 1024, 1, 26.0), (384, 768, 2, 15.0)):
+    for key, value, size, tokens in (
+        (128, 768, 4, 25.0),
+        (128, 1024, 1, 26.0),
+        (384, 768, 2, 15.0),
+    ):
         kind = {4: torch.float32, 2: torch.float16, 1: torch.int8}[size]
         want = KeyValue.bytes_per_row(key, value, kind, kind) / tokens
         got = _number(bytes_a_token(key, value, size, tokens))
         less = size * (key + value) / tokens
-        assert not math.isclose(got, less), "the numbers are right; a row also holds the 8 bytes that lead to its value"
-        assert size > 1 or not math.isclose(got, less + 8 / tokens), "int8: key and value have a scale of 4 bytes each"
-        assert math.isclose(got, want, rel_tol=1e-6), f"expected {want:.2f} bytes a token, got {got:.2f}"
+        assert not math.isclose(got, less), (
+            "the numbers are right; a row also holds the 8 bytes that lead to its value"
+        )
+        assert size > 1 or not math.isclose(got, less + 8 / tokens), (
+            "int8: key and value have a scale of 4 bytes each"
+        )
+        assert math.isclose(got, want, rel_tol=1e-6), (
+            f"expected {want:.2f} bytes a token, got {got:.2f}"
+        )
     print("ok")
 
 
 def check_crossing(size: Callable[..., float], seed: int = 0) -> None:
-    """`size(fixed, each, other_each, other_pair)`: from where on fixed + each n < other_each n + other_pair n²."""
+    """`size(fixed, each, other_each, other_pair)`: from where on fixed + each n < other_each n +
+    other_pair n²."""
     rng = runtime.python_random(seed, "exercise crossing")
     for _ in range(5):
-        fixed, each, linear, pair = rng.uniform(1, 9), rng.uniform(2, 4), rng.uniform(0.1, 1.9), rng.uniform(1e-4, 1e-2)
+        fixed, each, linear, pair = (
+            rng.uniform(1, 9),
+            rng.uniform(2, 4),
+            rng.uniform(0.1, 1.9),
+            rng.uniform(1e-4, 1e-2),
+        )
         want = crossing(Law(fixed, each, 0.0, 1), Law(0.0, linear, pair, 1))
         got = _number(size(fixed, each, linear, pair))
         assert got > 0, "a length is positive: take the other root"
-        assert abs(got / want - 1) < 0.02, f"expected about {want:.0f} for {(fixed, each, linear, pair)}, got {got:.0f}"
+        assert abs(got / want - 1) < 0.02, (
+            f"expected about {want:.0f} for {(fixed, each, linear, pair)}, got {got:.0f}"
+        )
     print("ok")
 
 
 def check_scan(seconds: Callable[..., float]) -> None:
-    """`seconds(rows, width, questions, bandwidth, peak)`: the roofline of a scan of float32 keys."""
+    """`seconds(rows, width, questions, bandwidth, peak)`: the roofline of a scan of float32
+    keys."""
     machine = Limits(12e9, 60e9)
     for rows, width, questions in ((100_000, 128, 1), (100_000, 128, 64), (4_000_000, 384, 1)):
         want = machine.seconds(2 * rows * width * questions, 4 * rows * width)
-        got = _number(seconds(rows, width, questions, machine.bytes_per_second, machine.flops_per_second))
+        got = _number(
+            seconds(rows, width, questions, machine.bytes_per_second, machine.flops_per_second)
+        )
         alone = questions * machine.seconds(2 * rows * width, 4 * rows * width)
-        assert not math.isclose(got, alone) or questions == 1, "all questions share one pass over the keys"
+        assert not math.isclose(got, alone) or questions == 1, (
+            "all questions share one pass over the keys"
+        )
         assert math.isclose(got, want, rel_tol=1e-6), (
-            f"{rows:,} rows, {questions} questions: expected {want * 1e3:.2f} ms, got {got * 1e3:.2f}")
+            f"{rows:,} rows, {questions} questions: expected {want * 1e3:.2f} ms, got"
+            f" {got * 1e3:.2f}"
+        )
     print("ok")
 
 
 def check_worth(questions: Callable[..., float]) -> None:
-    """`questions(build, ask, other_build, other_ask)`: from how many on the dearer-to-build system is the cheaper."""
-    for one, two in (((30.0, 0.01), (1.0, 0.5)), ((100.0, 0.2), (10.0, 0.3)), ((5.0, 0.1), (5.0, 0.2))):
+    """`questions(build, ask, other_build, other_ask)`: from how many on the dearer-to-build system
+    is the cheaper."""
+    for one, two in (
+        ((30.0, 0.01), (1.0, 0.5)),
+        ((100.0, 0.2), (10.0, 0.3)),
+        ((5.0, 0.1), (5.0, 0.2)),
+    ):
         want, got = max(0.0, (one[0] - two[0]) / (two[1] - one[1])), _number(questions(*one, *two))
         said = f"{one} against {two}: expected {want:g}, got {got:g}"
         assert math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9), said
-    assert questions(30.0, 0.5, 1.0, 0.01) == math.inf, "dearer to build and dearer to ask: never (math.inf)"
+    assert questions(30.0, 0.5, 1.0, 0.01) == math.inf, (
+        "dearer to build and dearer to ask: never (math.inf)"
+    )
     print("ok")

@@ -1,6 +1,7 @@
-"""Chapter 12: what does it cost? Seconds and bytes of every stage of a memory over the length of a text, beside BM25,
-attention over the same text, a linear memory and (where it is installed) a sentence encoder; how far each stage is from
-what the machine could do; whole runs in a process of their own; and Larimar's iteration beside its solution."""
+"""Chapter 12: what does it cost? Seconds and bytes of every stage of a memory over the length of a
+text, beside BM25, attention over the same text, a linear memory and (where it is installed) a
+sentence encoder; how far each stage is from what the machine could do; whole runs in a process of
+their own; and Larimar's iteration beside its solution."""
 
 from __future__ import annotations
 
@@ -12,27 +13,45 @@ from typing import Any
 import pandas as pd
 import torch
 
-from memlab.book.outside_the_weights.what_it_costs import measure
-from memlab.book.outside_the_weights.what_it_costs import tables
-from memlab.book.outside_the_weights.what_it_costs import whole_runs
-from memlab.decoder import pretrained
 from memlab import runtime
+from memlab.book.outside_the_weights.what_it_costs import measure, tables, whole_runs
 from memlab.book.units import Unit
+from memlab.decoder import pretrained
 from memlab.results import Record, Verdict
 
 K, M = 1024, 1024 * 1024
-# whole: runs in a process of their own; store: tokens for which rows are drawn, since their text is not needed.
+# whole: runs in a process of their own; store: tokens for which rows are drawn, since their text is
+# not needed.
 PLANS: dict[str, dict[str, Any]] = {
-    "quick": {"lengths": (K, 4 * K, 16 * K, 64 * K), "attention": (K, 4 * K, 8 * K), "recall": (16 * K, 20),
-              "whole": ((64 * K, "int8"), (256 * K, "int8")), "store": (), "meaning": 0, "shards": 0},
-    "full": {"lengths": (K, 4 * K, 16 * K, 64 * K, 256 * K, M),
-             "attention": (K, 2 * K, 4 * K, 8 * K, 16 * K, 32 * K), "recall": (M, 100),
-             "whole": ((64 * K, "int8"), (M, "int8"), (M, "float32"), (10 * M, "int8")), "store": (10 * M,),
-             "meaning": 16 * K, "shards": 400_000}}
-PLANS["gpu"] = {**PLANS["full"], "attention": (*PLANS["full"]["attention"], 64 * K, 128 * K), "shards": 0}
+    "quick": {
+        "lengths": (K, 4 * K, 16 * K, 64 * K),
+        "attention": (K, 4 * K, 8 * K),
+        "recall": (16 * K, 20),
+        "whole": ((64 * K, "int8"), (256 * K, "int8")),
+        "store": (),
+        "meaning": 0,
+        "shards": 0,
+    },
+    "full": {
+        "lengths": (K, 4 * K, 16 * K, 64 * K, 256 * K, M),
+        "attention": (K, 2 * K, 4 * K, 8 * K, 16 * K, 32 * K),
+        "recall": (M, 100),
+        "whole": ((64 * K, "int8"), (M, "int8"), (M, "float32"), (10 * M, "int8")),
+        "store": (10 * M,),
+        "meaning": 16 * K,
+        "shards": 400_000,
+    },
+}
+PLANS["gpu"] = {
+    **PLANS["full"],
+    "attention": (*PLANS["full"]["attention"], 64 * K, 128 * K),
+    "shards": 0,
+}
 
 
-def records(task: str, system: str, found: measure.Costs, seed: int, **meta: Any) -> Iterator[Record]:
+def records(
+    task: str, system: str, found: measure.Costs, seed: int, **meta: Any
+) -> Iterator[Record]:
     """One record a number."""
     for metric, value in found.items():
         yield Record("what-it-costs", system, task, metric, float(value), seed, 0, meta)
@@ -44,13 +63,17 @@ def at_length(length: int, device: torch.device, seed: int) -> Iterator[Record]:
     segments = measure.text(model, length, seed)
     for system, found in measure.costs_of_reading(model, segments):
         yield from records("length", system, found, seed, tokens=length)
-    yield from records("length", "bm25", measure.words(measure.texts_of(segments)), seed, tokens=length)
+    yield from records(
+        "length", "bm25", measure.words(measure.texts_of(segments)), seed, tokens=length
+    )
 
 
 def by_meaning(length: int, device: torch.device, seed: int) -> Iterator[Record]:
     """The sentence encoder, where it is installed; otherwise a line that says so, and no record."""
     if (encoder := measure.sentence_encoder(device)) is None:
-        return print("what-it-costs: no sentence encoder is installed; its cost is left out", file=sys.stderr)
+        return print(
+            "what-it-costs: no sentence encoder is installed; its cost is left out", file=sys.stderr
+        )
     texts = measure.texts_of(measure.text(pretrained.shipped(), length, seed))
     yield from records("length", "sentences", measure.meaning(encoder, texts), seed, tokens=length)
 
@@ -71,10 +94,14 @@ def of_answers(seed: int, length: int, trials: int) -> Iterator[Record]:
     """Recall of pass keys and needles with float32 and int8 rows."""
     for kind, dtype, right in whole_runs.recall(pretrained.shipped(), length, trials, seed):
         for trial, one in enumerate(right):
-            yield Record("what-it-costs", dtype, kind, "recall", float(one), seed, trial, {"tokens": length})
+            yield Record(
+                "what-it-costs", dtype, kind, "recall", float(one), seed, trial, {"tokens": length}
+            )
 
 
-def once(task: str, system: str, stage: Callable[[], measure.Costs], seed: int, **meta: Any) -> Iterator[Record]:
+def once(
+    task: str, system: str, stage: Callable[[], measure.Costs], seed: int, **meta: Any
+) -> Iterator[Record]:
     """What a function returns."""
     yield from records(task, system, stage(), seed, **meta)
 
@@ -101,7 +128,10 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
         yield Unit(f"rows of {length} tokens", partial(of_rows, length, device, seed))
     for length, dtype in plan["whole"]:
         run = partial(whole_runs.in_a_child, length, dtype, seed)
-        yield Unit(f"whole, {length} tokens, {dtype}", partial(once, "whole", dtype, run, seed, tokens=length))
+        yield Unit(
+            f"whole, {length} tokens, {dtype}",
+            partial(once, "whole", dtype, run, seed, tokens=length),
+        )
     if plan["shards"] and runtime.cores() > 1:
         both = partial(whole_runs.sharded, plan["shards"], pretrained.shipped().config.key_width)
         yield Unit("two processes", partial(once, "shards", "sharded", both, seed))
@@ -113,10 +143,14 @@ table, more_tables = tables.stages, (tables.systems, tables.meetings, tables.lim
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N2 and N40: what the paper says of the cost; N41 to N45: ours."""
     at = tables.facts(data)
-    holds = {"N2": at["bytes growth"] < 1.1 and at["build growth"] < 1.2, "N41": at["encode over rest"] >= 10,
-             "N42": at["dearer most"] > max(2, at["dearer least"]), "N43": at["bm25 least"] > 1,
-             "N44": at["write ratio"] >= 5 and at["read ratio"] >= 500 and at["error"] <= 1e-5,
-             "N45": at["recall lost"] <= 0.01 and at["int8 bytes"] <= 64}
+    holds = {
+        "N2": at["bytes growth"] < 1.1 and at["build growth"] < 1.2,
+        "N41": at["encode over rest"] >= 10,
+        "N42": at["dearer most"] > max(2, at["dearer least"]),
+        "N43": at["bm25 least"] > 1,
+        "N44": at["write ratio"] >= 5 and at["read ratio"] >= 500 and at["error"] <= 1e-5,
+        "N45": at["recall lost"] <= 0.01 and at["int8 bytes"] <= 64,
+    }
     said = {name: "supported" if it_does else "qualified" for name, it_does in holds.items()}
     said["N40"] = "qualified" if at["working"] < at["text growth"] / 2 else "refuted"
     return [Verdict(name, said[name], tables.SAID[name].format(**at)) for name in tables.SAID]

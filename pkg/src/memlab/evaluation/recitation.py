@@ -1,0 +1,118 @@
+"""A model and its poems: read word by word with the true words given, or recited freely from the
+keys alone."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from memlab.corpora.poems import Poems
+from memlab.evaluation.answers import Answerer
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model makes of poems that are put before it word by word: no sampling, one forward
+    pass.
+
+    `nll` is −ln p of every word given the key and the true words before it, in nats; `right`,
+    whether that word was the model's first choice.
+    """
+
+    nll: Float[Tensor, "poem word"]
+    right: Bool[Tensor, "poem word"]
+
+    @property
+    def recited(self) -> Bool[Tensor, " poem"]:
+        """Whether every word was the first choice: exactly then greedy decoding recites the
+        poem."""
+        return self.right.all(1)
+
+    @property
+    def memory_ability(self) -> float:
+        """The share of poems recited as a whole."""
+        return float(self.recited.double().mean())
+
+    @property
+    def token_accuracy(self) -> float:
+        """The share of words that were the first choice, the true words before them given."""
+        return float(self.right.double().mean())
+
+    @property
+    def surprise(self) -> Float[Tensor, " poem"]:
+        """−ln p of every poem as a whole, in nats: low for what is known."""
+        return self.nll.double().sum(1)
+
+
+@torch.no_grad()
+def read(model: Any, poems: Poems, batch: int = 256) -> Reading:
+    """Teacher forcing: the model sees key and body, and is judged on the body. On the CPU, whatever
+    the model is on."""
+    start, parts = poems.keys.shape[1] - 1, []
+    for ids in poems.ids.split(batch):
+        logits = model(ids[:, :-1].to(model.device)).logits[:, start:].float().cpu()
+        nll = torch.nn.functional.cross_entropy(
+            logits.transpose(1, 2), ids[:, start + 1 :], reduction="none"
+        )
+        parts.append((nll, logits.argmax(-1) == ids[:, start + 1 :]))
+    nll, right = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Reading(nll, right)
+
+
+def stored_bits(nll: Float[Tensor, "poem word"], vocabulary: int) -> float:
+    """Bits that the model spares who wants to write the poems down: N · S · log2(V) − NLL / ln 2.
+
+    The first term is the entropy of N poems of S words, each uniform on V, the second the length of
+    their code under the model (`nll` in nats). It is negative for a model that is sure of the wrong
+    words.
+    """
+    return nll.numel() * math.log2(vocabulary) - float(nll.double().sum()) / math.log(2)
+
+
+@torch.no_grad()
+def recite(model: Any, keys: Int[Tensor, "poem key"], words: int) -> Int[Tensor, "poem word"]:
+    """Free running: the model gets the keys alone and continues greedily, its own words being all
+    it has."""
+    keys = keys.to(model.device)
+    said = model.generate(
+        keys,
+        attention_mask=torch.ones_like(keys),
+        max_new_tokens=words,
+        min_new_tokens=words,
+        do_sample=False,
+        pad_token_id=0,
+    )
+    return said[:, keys.shape[1] :].cpu()
+
+
+def reciter(model: Any, poems: Poems) -> Answerer:
+    """A model as an answerer: questions like "Moon salt, by Ada Vale" in, its recitation as a line
+    of words out.
+
+    Raises ValueError for a question in words that the set of poems does not have.
+    """
+
+    def answer(questions: Sequence[str]) -> list[str]:
+        if not questions:
+            return []
+        keys = torch.stack([poems.cue(question) for question in questions])
+        return [poems.words(said) for said in recite(model, keys, poems.bodies.shape[1])]
+
+    return answer
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Hex sha256 over names, shapes and bytes of all weights and buffers: equal only if nothing has
+    changed."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
