@@ -10,6 +10,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 import notebooks
+import quiz
 import repository
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,12 +44,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Chapter:
-    """A chapter's cells (with outputs where its notebook has them) and the sections they fall
-    into."""
+    """A chapter's cells (with outputs where its notebook has them), the sections they fall into,
+    and its quizzes as they stand in the source."""
 
     cells: tuple[NotebookNode, ...]
     size: int
     bootstrap: str
+    quizzes: tuple[quiz.Question, ...]
 
     @property
     def code(self) -> list[NotebookNode]:
@@ -89,7 +91,10 @@ def read(md: Path, root: Path = ROOT) -> Chapter:
         if notebooks.same_code(notebook, old):
             notebooks.keep_outputs(notebook, old)
     return Chapter(
-        tuple(notebook.cells), size, BOOTSTRAP.format(url=where.url, branch=where.branch)
+        tuple(notebook.cells),
+        size,
+        BOOTSTRAP.format(url=where.url, branch=where.branch),
+        tuple(quiz.questions(md.read_text("utf-8"))),
     )
 
 

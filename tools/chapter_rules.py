@@ -42,12 +42,14 @@ FREE_BETWEEN = (
 COST_CARD = "| profile | time | memory | needs |"
 VERDICTS = ("supported", "refuted", "qualified", "not testable here")
 HIDING = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
+FOLDING = "figure-code"  # the page folds the code of a cell that draws under its figure
 MEDIAN_LINES, P90_LINES, MAX_LINES = 8, 25, 40
 CODE_WIDTH, SOLUTION_WIDTH = (
     88,
     80,
 )  # what the page shows without scrolling at 1280 pixels; a solution is indented
 HIDDEN_SHARE, NOTEBOOK_BYTES, WORDS, ALT_LENGTH = 0.10, 400_000, 4_500, 20
+REASON_WORDS = 3
 
 
 Rule = Callable[[Chapter], Iterator[str]]
@@ -182,19 +184,23 @@ def claims(chapter: Chapter) -> Iterator[str]:
 
 
 def quiz(chapter: Chapter) -> Iterator[str]:
-    """Three to five questions that work without a kernel, with an explanation for the choices."""
-    prose = chapter.section("Check yourself").prose
-    questions = re.split(r'(?=<details class="quiz">)', prose)[1:]
-    yield from _outside(len(questions), 3, 5, 'questions (<details class="quiz">)')
-    for question in questions:
-        title = re.search(r"<summary>(.*?)</summary>(.*)", question, re.S)
-        if not title or not title[1].strip():
-            yield 'expected a <summary> with the question in every <details class="quiz">'
-        elif len(_plain(title[2]).split()) < 10:
-            yield f"expected an explanation below the question {title[1].strip()[:50]!r}"
-    if prose.count("<details") != prose.count("</details>"):
-        yield "expected every <details> of the quiz to be closed"
-    if chapter.section("Check yourself").code:
+    """Three to five questions that work without a kernel, with a reason for every option. (That
+    one option is right, of two or more, is seen when the quiz is written out.)"""
+    section = chapter.section("Check yourself")
+    asked = section.prose.count('<div class="quiz"')
+    yield from _outside(asked, 3, 5, "questions (:::{quiz} …) in '## Check yourself'")
+    for option in (option for question in chapter.quizzes for option in question.options):
+        if len(_plain(option.reason).split()) < REASON_WORDS:
+            yield (
+                f"option {option.text[:50]!r}: expected a reason of at least {REASON_WORDS} words,"
+                f" got {option.reason!r}"
+            )
+        if re.match(r"[*_]*(Yes|No|Right|Wrong)[*_]*[.,:;!]", option.reason):
+            yield (
+                f"option {option.text[:50]!r}: expected a reason without a verdict of its own (the"
+                f" page says Right or No), got {option.reason[:30]!r}"
+            )
+    if section.code:
         yield "expected no code cell in '## Check yourself': it works without a kernel"
 
 
@@ -245,6 +251,24 @@ def figures(chapter: Chapter) -> Iterator[str]:
     yield from _images_without_alt(
         "\n".join(c.source for c in chapter.cells if c.cell_type == "markdown")
     )
+
+
+def folding(chapter: Chapter) -> Iterator[str]:
+    """What the page folds under a figure only draws it: the code that measures stays in view."""
+    for number, cell in enumerate(chapter.code, 1):
+        folded, draws = FOLDING in _tags(cell), "figure" in cell.metadata.get("mystnb", {})
+        if folded != draws:
+            yield (
+                f"code cell {number}: expected the tag {FOLDING} where mystnb.figure stands, and"
+                " nowhere else"
+            )
+        if not folded:
+            continue
+        if more := _tags(cell) & HIDING:
+            yield f"code cell {number}: expected {FOLDING} without {', '.join(sorted(more))}"
+        outputs = cell.get("outputs", [])
+        if any("image/png" not in output.get("data", {}) for output in outputs):
+            yield f"code cell {number}: expected {FOLDING} on a cell that only draws, got a text"
 
 
 def _images_without_alt(text: str) -> Iterator[str]:
@@ -439,6 +463,7 @@ RULES: tuple[Rule, ...] = (
     quiz,
     exercises,
     figures,
+    folding,
     code_budget,
     length,
     strictness,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -30,7 +31,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
-import notebook_widgets
+import quiz
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT_METADATA = ("tags", "mystnb")
@@ -123,10 +124,17 @@ def _toc(path: Path) -> Iterator[str]:
 
 
 def from_md(md: Path) -> NotebookNode:
-    """The notebook that a source describes: no outputs, cell ids that depend on the text alone."""
+    """The notebook that a source describes: quizzes written out, no outputs, cell ids that depend
+    on the text alone. ChapterError if a quiz is not well formed."""
     notebook = jupytext.read(md, fmt="md:myst")
     seen: dict[str, int] = {}
+    numbers = itertools.count(1)
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            try:
+                cell.source = quiz.expand(cell.source, numbers)
+            except ValueError as problem:
+                raise ChapterError(f"{md}: {problem}") from None
         cell.metadata = NotebookNode(
             {key: value for key, value in cell.metadata.items() if key in KEPT_METADATA}
         )
@@ -201,9 +209,8 @@ def _first_failure(notebook: NotebookNode) -> str:
     return "execution stopped"
 
 
-def normalise(notebook: NotebookNode, stem: str) -> NotebookNode:
-    """The notebook without what differs from run to run: timestamps, object addresses, random
-    widget ids."""
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """The notebook without what differs from run to run: timestamps and object addresses."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
@@ -213,7 +220,7 @@ def normalise(notebook: NotebookNode, stem: str) -> NotebookNode:
             if output.output_type == "stream":
                 output.text = _without_addresses(output.text)
     notebook.metadata["language_info"] = NotebookNode(name="python")
-    return notebook_widgets.rename(notebook, stem)
+    return notebook
 
 
 def _without_addresses(text: str) -> str:
@@ -223,9 +230,7 @@ def _without_addresses(text: str) -> str:
 def seal(notebook: NotebookNode) -> str:
     """A digest of all outputs: what a later hand edit would change."""
     outputs = [[cell.execution_count, cell.outputs] for cell in code_cells(notebook)]
-    everything = json.dumps(
-        [outputs, notebook.metadata.get("widgets")], sort_keys=True, ensure_ascii=False
-    )
+    everything = json.dumps(outputs, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(everything.encode()).hexdigest()[:16]
 
 
@@ -270,8 +275,6 @@ def keep_outputs(new: NotebookNode, old: NotebookNode) -> None:
     """Give `new` the outputs of `old`, cell by cell."""
     for fresh, kept in zip(code_cells(new), code_cells(old), strict=True):
         fresh.outputs, fresh.execution_count = kept.outputs, kept.execution_count
-    if "widgets" in old.metadata:
-        new.metadata["widgets"] = old.metadata["widgets"]
 
 
 def executed(notebook: NotebookNode) -> bool:
@@ -293,7 +296,7 @@ def build(md: Path, force: bool = False) -> str:
         done = "kept outputs"
     else:
         execute(notebook, md)
-        notebook = normalise(notebook, md.stem)
+        notebook = normalise(notebook)
         done = "executed"
     notebook.metadata[SEAL] = NotebookNode(outputs=seal(notebook))
     text = render(notebook)
@@ -344,8 +347,8 @@ def _difference(new: NotebookNode, old: NotebookNode) -> str:
                 return f"cell {number} differs from the source in its {what.replace('_', ' ')}"
     if len(new.cells) != len(old.cells):
         return f"{len(old.cells)} cells, where the source has {len(new.cells)}"
-    wanted = {**new.metadata, SEAL: old.metadata.get(SEAL), "widgets": old.metadata.get("widgets")}
-    have = {SEAL: None, "widgets": None, **old.metadata}
+    wanted = {**new.metadata, SEAL: old.metadata.get(SEAL)}
+    have = {SEAL: None, **old.metadata}
     return "" if wanted == have else "notebook metadata differs from what the source asks for"
 
 

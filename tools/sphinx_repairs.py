@@ -27,6 +27,8 @@ REPAIRS = (
     (re.compile(r'(<i class="theme-switch[^>]*?) title="[^"]*"'), r"\1"),
     (re.compile(r' role="doc-biblioentry"'), ""),
     (re.compile(r'<div role="list" class="citation-list">'), '<div class="citation-list">'),
+    # A formula that tools/quiz.py wrote into HTML, in the brackets that MathJax looks for here.
+    (re.compile(r'<span class="math">\$(.*?)\$</span>'), r'<span class="math">\(\1\)</span>'),
 )
 CARD_ALT = "An open box with a small grid of cells inside; one cell is lit."
 

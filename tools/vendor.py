@@ -47,13 +47,6 @@ PACKAGES = (
         strip="es5/",
         skip=("es5/input/tex/extensions/all-packages.js",),
     ),
-    Package("requirejs@2.3.8", "web/static/vendor/widgets", ("require.js",)),
-    Package(
-        "@jupyter-widgets/html-manager@1.0.15",
-        "web/static/vendor/widgets",
-        ("dist/embed-amd.js", "dist/embed.js.LICENSE.txt", "dist/*.woff2"),
-        strip="dist/",
-    ),
     Package(
         "@fontsource-variable/source-serif-4@5.3.1",
         "web/static/vendor/fonts",

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from nbformat.v4 import new_output
 
+import chapter
 import chapter_rules
 import notebooks
+import repository
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = notebooks.chapters(root=ROOT)
@@ -90,6 +92,7 @@ print(loss < 0.5)
 mystnb:
   figure: {name: fig-tiny, caption: "n = 2, seed 0, quick."}
   image: {alt: The line falls from one to zero within two steps.}
+tags: [figure-code]
 ---
 draw()
 ```
@@ -126,13 +129,12 @@ EXERCISES
 {cite:t}`hopfield1982` began.
 """
 QUESTION = """\
-<details class="quiz">
-<summary>What is two and two?</summary>
-<ul>
-<li><strong>Three.</strong> No: count again, with both of your hands.</li>
-<li><strong>Four.</strong> Yes.</li>
-</ul>
-</details>"""
+:::{quiz} What is two and two?
+- Three.
+  : Count again, with both of your hands.
+- [x] Four.
+  : Two and two are four.
+:::"""
 EXERCISE = """\
 ### Add
 
@@ -146,11 +148,9 @@ BY_HAND = "print(2 + 2)"
 
 
 def source(text: str = GOOD) -> str:
-    where = chapter_rules.repository.setting(ROOT)
+    where = repository.setting(ROOT)
     return (
-        text.replace(
-            "BOOTSTRAP", chapter_rules.BOOTSTRAP.format(url=where.url, branch=where.branch)
-        )
+        text.replace("BOOTSTRAP", chapter.BOOTSTRAP.format(url=where.url, branch=where.branch))
         .replace("QUIZ", "\n\n".join([QUESTION] * 3))
         .replace("EXERCISES", "\n\n".join([EXERCISE] * 3))
     )
@@ -226,13 +226,11 @@ BROKEN = [
     (r"\| supported \|", "| supported, for two |", None),
     (r"\| T1 .*\n", "", "a table with the columns id, claim"),
     # quiz
-    (r'(<details class="quiz">[\s\S]*?</details>\n\n)', "", "expected 3 to 5 questions .*, got 2"),
-    (
-        r"<ul>[\s\S]*?</ul>\n",
-        "",
-        "expected an explanation below the question 'What is two and two\\?'",
-    ),
-    (r"<summary>What is two and two\?</summary>", "", "expected a <summary>"),
+    (r":::\{quiz\}[\s\S]*?:::\n\n", "", "expected 3 to 5 questions .*, got 2"),
+    (r"^(?=:::\{quiz\})", (QUESTION + "\n\n") * 3, "expected 3 to 5 questions .*, got 6"),
+    (r"Two and two are four\.", "Indeed.", "'Four.': expected a reason of at least 3 words"),
+    (r"Count again", "No: count again", "'Three.': expected a reason without a verdict of its own"),
+    (r"Count again", "None of us: count again", None),
     (
         r"^## Exercises",
         CODE.replace("%s", "1") + "\n## Exercises",
@@ -258,6 +256,17 @@ BROKEN = [
     ),
     (r"  image: .*\n", "", "code cell 7 draws: expected mystnb.image.alt"),
     (r"name: fig-tiny, ", "", "code cell 7 draws: expected mystnb.figure with name and caption"),
+    (
+        r"^tags: \[figure-code\]\n",
+        "",
+        "code cell 7: expected the tag figure-code where mystnb.figure",
+    ),
+    (
+        re.escape(BY_HAND),
+        ":tags: [figure-code]\n\n2",
+        "code cell 3: expected the tag figure-code where",
+    ),
+    (r"\[figure-code\]", "[figure-code, hide-input]", "expected figure-code without hide-input"),
     (r"^Two and two", "![](x.png)\n\nTwo and two", "expected alt text on every image"),
     (r"^Two and two", '<img src="x.png">\n\nTwo and two', "expected alt text on every <img>"),
     (r"^Two and two", '<img src="x.png" alt="two">\n\nTwo and two', None),
@@ -350,12 +359,28 @@ def test_a_heading_inside_a_fence_is_no_section(tmp_path: Path) -> None:
     assert check(tmp_path, source().replace("Words.", "```\n## Not a section\n```")) == []
 
 
-def with_output(folder: Path, output: dict, size: int = 0) -> list[str]:
-    """What the checker says when the second code cell printed `output`."""
+def test_a_quiz_that_is_not_well_formed_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        notebooks.ChapterError, match=r"tiny\.md: quiz 'What is two .* right option"
+    ):
+        check(tmp_path, source().replace("[x] ", "", 1))
+
+
+def test_folded_code_draws_and_prints_nothing(tmp_path: Path) -> None:
+    drawn = {"output_type": "display_data", "data": {"image/png": "eA==", "text/plain": "<Figure>"}}
+    printed = {"output_type": "stream", "name": "stdout", "text": "recall 0.9"}
+    assert with_output(tmp_path, drawn, cell=6) == []
+    assert with_output(tmp_path, printed, cell=6) == [
+        "code cell 7: expected figure-code on a cell that only draws, got a text"
+    ]
+
+
+def with_output(folder: Path, output: dict, size: int = 0, cell: int = 1) -> list[str]:
+    """What the checker says when the second code cell (or that of index `cell`) gave `output`."""
     md = folder / "tiny.md"
     md.write_text(source(), "utf-8")
     notebook = notebooks.from_md(md)
-    notebooks.code_cells(notebook)[1].outputs = [new_output(**output)]
+    notebooks.code_cells(notebook)[cell].outputs = [new_output(**output)]
     md.with_suffix(".ipynb").write_text(notebooks.render(notebook) + " " * size, "utf-8")
     return chapter_rules.broken(chapter_rules.read(md, ROOT))
 

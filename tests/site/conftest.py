@@ -31,12 +31,8 @@ FLAGS = [
 
 def sources() -> Iterator[Path]:
     """Everything that the site is made of."""
-    yield from (
-        ROOT / "_config.yml",
-        ROOT / "_toc.yml",
-        ROOT / "tools/sphinx_repairs.py",
-        ROOT / "tools/sphinx_hide_sources.py",
-    )
+    yield from (ROOT / "_config.yml", ROOT / "_toc.yml")
+    yield from (ROOT / "tools").glob("sphinx_*.py")
     yield from (p for p in (ROOT / "web").rglob("*") if p.is_file())
     yield from (
         p

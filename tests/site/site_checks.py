@@ -125,8 +125,7 @@ def accessibility(page: Page, look: str = "all") -> list[str]:
     takes longer than the others together and hangs on the colours, or of the "form", which is all
     the others.
 
-    What ipywidgets draws is left out: its buttons have no names, and that is not ours to repair. So
-    are repeated pieces of code and formulas, for good: look at this last.
+    Repeated pieces of code and formulas are left out, for good: look at this last.
     """
     page.evaluate(AXE.read_text("utf-8") + ";0")
     options: dict[str, object] = {"resultTypes": ["violations"], "runOnly": AXE_TAGS}
@@ -135,7 +134,7 @@ def accessibility(page: Page, look: str = "all") -> list[str]:
     elif look == "form":
         options["rules"] = {"color-contrast": {"enabled": False}}
     page.evaluate(ALIKE)
-    found = page.evaluate("(options) => axe.run({exclude: ['.jupyter-widgets']}, options)", options)
+    found = page.evaluate("options => axe.run(options)", options)
     return [
         f"axe {v['id']}: {n['html'][:90]} ({n['failureSummary'].splitlines()[-1].strip()[:120]})"
         for v in found["violations"]

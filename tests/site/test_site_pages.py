@@ -4,19 +4,30 @@ from the disk."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import site_checks
 import yaml
-from playwright.sync_api import Browser, Page, TimeoutError
+from playwright.sync_api import Browser, Locator, Page, TimeoutError
 
 ROOT = Path(__file__).resolve().parents[2]
 # Colours are the same on a phone, and the form is the same in the dark: there it is the contrast
 # that is looked at.
 SCREENS = {"desk": (1280, 900, "all"), "phone": (390, 844, "form")}
 FROM_DISK = 4  # pages, spread over the book
+CHAPTER = "book/argument/poem-in-the-box.html"  # one with a quiz and figures
+# The different looks of a quiz's options: frame, text and the mark before it.
+LOOKS = """quiz => {
+  const look = (of, pseudo) => {
+    const { borderColor, borderWidth, backgroundColor, color, clipPath, fontWeight } = getComputedStyle(of, pseudo);
+    return [borderColor, borderWidth, backgroundColor, color, clipPath, fontWeight];
+  };
+  const options = [...quiz.querySelectorAll("details")].map(one =>
+    JSON.stringify([look(one), look(one.querySelector("summary")), look(one.querySelector("summary"), "::before")]));
+  return [...new Set(options)];
+}"""  # noqa: E501
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +73,81 @@ def shown_in(page: Page, scheme: str) -> list[str]:
     except TimeoutError:
         return [f"asked for {scheme}, not shown so"]
     return []
+
+
+@pytest.fixture
+def chapter(site: Path, serve: Callable[[Path], str], browser: Browser) -> Iterator[Page]:
+    """A page with a quiz and a figure."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    base = serve(site)
+    page, complaints = site_checks.visit(context, base + CHAPTER, base)
+    assert not complaints
+    yield page
+    context.close()
+
+
+def test_an_option_answers_to_a_click_and_to_a_key(chapter: Page) -> None:
+    question = chapter.get_by_role("group", name=re.compile("swapped pairs"))
+    options, reasons = question.locator("summary"), question.locator("details > p")
+    assert options.count() == reasons.count() == 3
+    assert visible(options) == [True] * 3 and visible(reasons) == [False] * 3
+    options.nth(1).click()
+    assert visible(reasons) == [False, True, False]
+    chapter.keyboard.press("Shift+Tab")
+    chapter.keyboard.press("Enter")
+    assert visible(reasons) == [True, True, False]
+    options.nth(2).focus()
+    chapter.keyboard.press("Space")
+    assert visible(reasons) == [True] * 3
+    verdicts = [text.split()[0] for text in reasons.all_inner_texts()]
+    assert sorted(verdicts) == ["No.", "No.", "Right."]
+
+
+def test_options_look_and_sound_alike_until_they_are_opened(chapter: Page) -> None:
+    for question in chapter.locator(".quiz").all():
+        assert len(question.evaluate(LOOKS)) == 1
+        heard = question.aria_snapshot()
+        assert "Right." not in heard and "No." not in heard
+    question.locator("summary").evaluate_all("all => all.forEach(one => one.click())")
+    assert len(question.evaluate(LOOKS)) == 2, "expected the right one to differ, once opened"
+
+
+def test_options_stand_on_the_page_without_scripts(
+    site: Path, serve: Callable[[Path], str], browser: Browser
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(serve(site) + CHAPTER)
+    options, reasons = page.locator(".quiz summary"), page.locator(".quiz details > p")
+    assert visible(options) == [True] * options.count() and not any(visible(reasons))
+    options.first.click()
+    assert visible(reasons).index(True) == 0
+    assert page.locator("details.figure-code").first.is_visible()
+    context.close()
+
+
+def test_the_code_that_draws_is_folded_under_its_figure(chapter: Page) -> None:
+    cells = chapter.locator("div.cell.tag_figure-code")
+    assert cells.count() >= 1
+    for cell in cells.all():
+        figure, code = cell.locator("figure img"), cell.locator("details .highlight")
+        assert visible(figure) == [True] and visible(code) == [False]
+        cell.get_by_text("The code that draws this figure").click()
+        assert visible(code) == [True]
+        assert figure.bounding_box()["y"] < code.bounding_box()["y"]
+        assert code.locator("span.n").count() and code.locator("button.copybtn").count() == 1
+
+
+def test_reasons_are_printed_and_drawing_code_is_not(chapter: Page) -> None:
+    chapter.emulate_media(media="print")
+    for reason in chapter.locator(".quiz details > p").all():
+        assert reason.evaluate("one => one.checkVisibility({contentVisibilityAuto: true})")
+    assert not any(visible(chapter.locator("details.figure-code")))
+
+
+def visible(found: Locator) -> list[bool]:
+    """Whether a reader sees it, for each of the elements."""
+    return [one.is_visible() for one in found.all()]
 
 
 def test_formulas_from_the_disk(site: Path, browser: Browser) -> None:

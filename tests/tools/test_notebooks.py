@@ -34,6 +34,7 @@ object()
 
 ```{code-cell} ipython3
 ---
+tags: [figure-code]
 mystnb:
   figure: {name: fig-line, caption: A line}
   image: {alt: the line rises}
@@ -44,11 +45,15 @@ plt.show()
 ```
 
 ```{code-cell} ipython3
-import ipywidgets
-slider, field = ipywidgets.IntSlider(value=3), ipywidgets.IntText(value=3)
-ipywidgets.jslink((slider, "value"), (field, "value"))
-ipywidgets.VBox([slider, field])
+6 * 7
 ```
+
+:::{quiz} How much is six times seven?
+- [x] 42.
+  : The cell above says so.
+- 13.
+  : That is six and seven.
+:::
 """
 )
 
@@ -127,20 +132,22 @@ def test_nothing_random_is_left_in_the_notebook(executed: tuple[str, str]) -> No
     assert "timestamp" not in executed[1] and "iopub" not in executed[1]
 
 
-def test_widgets_and_their_link_survive(executed: tuple[str, str]) -> None:
-    state = json.loads(executed[1])["metadata"]["widgets"][notebooks.notebook_widgets.STATE][
-        "state"
-    ]
-    names = {model["model_name"] for model in state.values()}
-    assert {"VBoxModel", "IntSliderModel", "IntTextModel", "LinkModel"} <= names
-    assert all(value is not None for model in state.values() for value in model["state"].values())
-    referred = set(re.findall(r"IPY_MODEL_([0-9a-f]{32})", executed[1]))
-    assert referred <= set(state)
+def test_a_quiz_stands_in_the_notebook_as_details(executed: tuple[str, str]) -> None:
+    last = json.loads(executed[1])["cells"][-1]["source"]
+    assert "<summary>42.</summary>\n" in last and "**Right.** The cell above says so.\n" in last
+    assert ":::{quiz}" not in executed[1]
 
 
-def test_prose_and_captions_change_without_executing(chapter: Path) -> None:
+def test_a_quiz_that_is_not_well_formed_stops_the_build(chapter: Path) -> None:
+    chapter.write_text(CHAPTER.replace("[x] ", ""), "utf-8")
+    with pytest.raises(notebooks.ChapterError, match=r"tiny\.md: quiz 'How much .* got 0"):
+        notebooks.build(chapter)
+
+
+def test_prose_captions_tags_and_quizzes_change_without_executing(chapter: Path) -> None:
+    text = CHAPTER.replace("Prose with", "Words with").replace("A line", "One line")
     chapter.write_text(
-        CHAPTER.replace("Prose with", "Words with").replace("A line", "One line"), "utf-8"
+        text.replace("tags: [figure-code]", "tags: [x]").replace("13.", "14."), "utf-8"
     )
     assert notebooks.problems(chapter)
     assert notebooks.build(chapter) == "kept outputs, written"
@@ -162,11 +169,9 @@ def test_changed_code_is_executed(chapter: Path) -> None:
         ('print("to stdout")', "print(1)", "cell 2 differs from the source in its source"),
         ("A line", "One line", "cell 3 differs from the source in its metadata"),
         ("Prose with $x^2$.", "Prose.\n\n+++\n\nMore.", "differs from the source in its"),
-        (
-            "```{code-cell} ipython3\nimport ipywidgets",
-            "```python\nimport ipywidgets",
-            "differs from the source in its",
-        ),
+        ("tags: [figure-code]", "tags: [x]", "cell 3 differs from the source in its metadata"),
+        ("- 13.", "- 14.", "cell 5 differs from the source in its source"),
+        ("```{code-cell} ipython3\n6", "```python\n6", "differs from the source in its"),
     ],
 )
 def test_check_sees_an_edited_source(

@@ -1,6 +1,3 @@
-// The theme's Font Awesome swaps <i> for <svg> even inside widgets, which breaks ipywidgets.Play.
-window.FontAwesomeConfig = { observeMutations: false };
-
 // A formula too wide for the screen scrolls on its own; let the keyboard reach it.
 function reachable() {
   for (const box of document.querySelectorAll("mjx-container[display=true], div.math"))
