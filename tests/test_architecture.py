@@ -246,6 +246,15 @@ def test_light_modules_do_no_heavy_work_at_import(name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_importing_memlab_alone_costs_next_to_nothing() -> None:
+    heavy = "{'torch', 'transformers', 'pandas', 'numpy'}"
+    program = f"import sys, memlab; sys.exit(str({heavy} & set(sys.modules) or ''))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE
+    )
+    assert done.stderr.strip() == ""
+
+
 def test_importing_anything_prints_nothing_and_moves_no_random_state() -> None:
     modules = [
         ".".join(("memlab", *file.relative_to(SOURCE).with_suffix("").parts)).removesuffix(

@@ -65,20 +65,11 @@ def test_records_come_back_as_they_went(file: Path) -> None:
     assert results.frame(some(6)).equals(data[results.frame(some(6)).columns])
     assert [made["commit"] for made in results.provenances(file)] == ["abc", "def"]
     assert results.provenances(file)[0]["note"] == "Schrödinger"
-    assert results.done(file) == {record.key() for record in some(6)}
 
 
-def test_a_record_is_frozen_and_its_key_leaves_out_the_value() -> None:
-    first, second = Record("e", "m", "t", "k", 0.0), Record("e", "m", "t", "k", 1.0)
-    assert (
-        first.key() == second.key() and first.key() != Record("e", "m", "t", "k", 0.0, seed=1).key()
-    )
-    one, other = (
-        Record("e", "m", "t", "k", 0.0, meta=meta) for meta in ({"a": 1, "b": 2}, {"b": 2, "a": 1})
-    )
-    assert one.key() == other.key()
+def test_a_record_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        first.value = 2.0  # type: ignore[misc]
+        Record("e", "m", "t", "k", 0.0).value = 2.0  # type: ignore[misc]
 
 
 def test_numbers_of_numpy_and_torch_are_written_as_numbers(tmp_path: Path) -> None:
@@ -103,7 +94,7 @@ def test_a_session_that_ended_says_how_long_it_took(file: Path) -> None:
         "wall_seconds": 1.5,
         "records": 3,
     }
-    assert len(results.load(file)) == 6 and len(results.done(file)) == 6
+    assert len(results.load(file)) == 6
 
 
 def test_cut_anywhere_nothing_whole_is_lost(tmp_path: Path) -> None:
@@ -142,12 +133,11 @@ def test_cut_anywhere_nothing_whole_is_lost(tmp_path: Path) -> None:
         results.load(file)
 
 
-def test_done_after_a_cut_lets_a_run_resume(file: Path) -> None:
+def test_repair_sets_a_cut_line_aside_once(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-10])
-    assert results.done(file) == {record.key() for record in some(5)}
+    assert results.repair(file) == file.with_name(file.name + ".cut")
     assert results.repair(file) is None, "repaired once, there is nothing left to repair"
-    results.append(file, [record for record in some(6) if record.key() not in results.done(file)])
-    assert list(results.load(file)["index"]) == [0, 1, 2, 3, 4, 5]
+    assert list(results.load(file)["index"]) == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("line", [b"oops", b"[1, 2]", b"3", b"\xff\xfe", b""])
@@ -174,7 +164,6 @@ def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
         FileNotFoundError, match=r"no recorded results at .*needles\.jsonl; expected .*memlab run"
     ):
         results.load(tmp_path / "needles.jsonl")
-    assert results.done(tmp_path / "needles.jsonl") == set()
 
 
 def test_a_killed_run_keeps_what_it_had_measured(tmp_path: Path) -> None:

@@ -82,22 +82,29 @@ def compare(
 
     They take turns in going first: who comes second finds the caches as the first has left them.
     """
-    ours(), other()
-    timed = []
+    ours()
+    other()
+    mine = []
+    theirs = []
     for turn in range(rounds):
-        pair = [(ours, repeat), (other, other_repeat)]
-        spent = [seconds(*one) for one in (pair if turn % 2 == 0 else pair[::-1])]
-        timed.append(spent if turn % 2 == 0 else spent[::-1])
-    mine, theirs = (statistics.median(column) for column in zip(*timed, strict=True))
-    ratio = statistics.median(other / max(ours, 1e-9) for ours, other in timed)
-    print(f"{what:64} {mine * 1e3:10.3f} ms {theirs * 1e3:10.3f} ms   {ratio:9.2f}x")
+        if turn % 2 == 0:
+            mine.append(seconds(ours, repeat))
+            theirs.append(seconds(other, other_repeat))
+        else:
+            theirs.append(seconds(other, other_repeat))
+            mine.append(seconds(ours, repeat))
+    ratio = statistics.median(b / max(a, 1e-9) for a, b in zip(mine, theirs, strict=True))
+    own = statistics.median(mine) * 1e3
+    others = statistics.median(theirs) * 1e3
+    print(f"{what:64} {own:10.3f} ms {others:10.3f} ms   {ratio:9.2f}x")
     return ratio
 
 
 def growth(what: str, sizes: Sequence[int], costs: Sequence[float], unit: str = "s") -> float:
     """Print and return the exponent p of cost ~ size^p: the slope of a line through the
     logarithms."""
-    xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-9)) for cost in costs]
+    xs = [math.log(size) for size in sizes]
+    ys = [math.log(max(cost, 1e-9)) for cost in costs]
     exponent = statistics.linear_regression(xs, ys).slope
     ends = f"{costs[0]:.3g} {unit} at {sizes[0]:,}, {costs[-1]:.3g} {unit} at {sizes[-1]:,}"
     print(f"{what:64} {exponent:6.2f}   {ends}")

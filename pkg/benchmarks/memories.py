@@ -21,9 +21,8 @@ from torch import Tensor
 from memlab import runtime
 from memlab.memories import Larimar, LarimarState, PseudoInverse, PublishedLarimar, iterate_inverse
 
-published = (
-    PublishedLarimar()
-)  # 15 steps, every inverse made anew: what stands in the equations and in the code
+# 15 steps, every inverse made anew: what stands in the equations and in the code.
+published = PublishedLarimar()
 
 
 def historic_write(initial: Tensor, patterns: Tensor) -> Tensor:
@@ -41,71 +40,99 @@ def error(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm(dim=1).mean() / wanted.norm(dim=1).mean())
 
 
+def unit_rows(count: int, width: int, name: str) -> Tensor:
+    """Random rows of length one; `name` makes them others."""
+    draw = runtime.generator(0, name, count)
+    return F.normalize(torch.randn(count, width, generator=draw), dim=1)
+
+
 def larimar(counts: Sequence[int], slots: int, width: int, rounds: int) -> dict[str, float]:
     """Ratios and errors of writing `counts` patterns into `slots` rows of `width`, M₀ the
     identity."""
-    memory, initial, found = Larimar(), torch.eye(slots, width), {}
-    start, kept = memory.start(initial), iterate_inverse(initial)
+    start = Larimar().start(torch.eye(slots, width))
+    found: dict[str, float] = {}
     for count in counts:
         measure.heading(f"Larimar, {count} patterns in {slots} slots of {width}", other="15 steps")
-        patterns = F.normalize(
-            torch.randn(count, width, generator=runtime.generator(0, "patterns", count)), dim=1
-        )
-        for scale in (1.0, 30.0):
-            z = scale * patterns
-            ours = error(memory.read(memory.write(start, z), z), z)
-            theirs = error(historic_read(historic_write(initial, z), z), z)
-            print(
-                f"{f'relative error of the read, patterns of length {scale:g}':64} {ours:13.1e}"
-                f" {theirs:13.1e}"
-            )
-            found[f"error {count} {scale:g}"] = ours
-        state, old = memory.write(start, patterns), historic_write(initial, patterns)
+        patterns = unit_rows(count, width, "patterns")
+        found |= read_errors(start, patterns)
+        found |= writes(start, patterns, rounds)
+        found |= reads(start, patterns, rounds)
+    return found
 
-        def again(state: object = state, patterns: Tensor = patterns) -> Tensor:
-            return memory.read(replace(state), patterns)  # type: ignore[type-var]  # a copy that has not been read
 
-        found[f"write {count}"] = measure.compare(
-            "write",
-            lambda z=patterns: memory.write(start, z),
-            lambda z=patterns: historic_write(initial, z),
-            rounds=rounds,
-        )
-        found[f"write, inverse anew {count}"] = measure.compare(
-            "write, M₀⁺ made anew by both",
-            lambda z=patterns: memory.write(memory.start(initial), z),
-            lambda z=patterns: historic_write(initial, z),
-            rounds=rounds,
-        )
-        found[f"write, inverse kept {count}"] = measure.compare(
-            "write, M₀⁺ kept by both",
-            lambda z=patterns: memory.write(start, z),
-            lambda z=patterns: iterate_inverse(z @ kept) @ z,
-            rounds=rounds,
-        )
-        measure.compare(
-            f"first read after a write, {count} queries",
-            again,
-            lambda m=old, z=patterns: historic_read(m, z),
-            rounds=rounds,
-        )
-        for queries in (patterns[:number] for number in sorted({1, min(16, count), count})):
-            found[f"read {len(queries)} of {count}"] = measure.compare(
-                f"every read after it, {len(queries)} queries",
-                lambda s=state, q=queries: memory.read(s, q),
-                lambda m=old, q=queries: historic_read(m, q),
-                rounds=rounds,
-                repeat=20,
-            )
-        inverse = iterate_inverse(old)
-        found[f"read, inverse kept {count}"] = measure.compare(
-            "every read after it, 1 query, M⁺ kept by both",
-            lambda s=state, q=patterns[:1]: memory.read(s, q),
-            lambda m=old, x=inverse, q=patterns[:1]: q @ x @ m,
+def read_errors(start: LarimarState, patterns: Tensor) -> dict[str, float]:
+    """Relative errors of reading what was written, by the length of the patterns."""
+    memory = Larimar()
+    found = {}
+    for scale in (1.0, 30.0):
+        z = scale * patterns
+        ours = error(memory.read(memory.write(start, z), z), z)
+        theirs = error(historic_read(historic_write(start.memory, z), z), z)
+        what = f"relative error of the read, patterns of length {scale:g}"
+        print(f"{what:64} {ours:13.1e} {theirs:13.1e}")
+        found[f"error {len(z)} {scale:g}"] = ours
+    return found
+
+
+def writes(start: LarimarState, patterns: Tensor, rounds: int) -> dict[str, float]:
+    """Ratios of one write."""
+    memory = Larimar()
+    initial = start.memory
+    kept = iterate_inverse(initial)
+    count = len(patterns)
+    found = {}
+    found[f"write {count}"] = measure.compare(
+        "write",
+        lambda: memory.write(start, patterns),
+        lambda: historic_write(initial, patterns),
+        rounds=rounds,
+    )
+    found[f"write, inverse anew {count}"] = measure.compare(
+        "write, M₀⁺ made anew by both",
+        lambda: memory.write(memory.start(initial), patterns),
+        lambda: historic_write(initial, patterns),
+        rounds=rounds,
+    )
+    found[f"write, inverse kept {count}"] = measure.compare(
+        "write, M₀⁺ kept by both",
+        lambda: memory.write(start, patterns),
+        lambda: iterate_inverse(patterns @ kept) @ patterns,
+        rounds=rounds,
+    )
+    return found
+
+
+def reads(start: LarimarState, patterns: Tensor, rounds: int) -> dict[str, float]:
+    """Ratios of the first read after a write, and of every read after it."""
+    memory = Larimar()
+    state = memory.write(start, patterns)
+    old = historic_write(start.memory, patterns)
+    count = len(patterns)
+    found = {}
+    measure.compare(
+        f"first read after a write, {count} queries",
+        lambda: memory.read(replace(state), patterns),  # a copy that has not been read
+        lambda: historic_read(old, patterns),
+        rounds=rounds,
+    )
+    for number in sorted({1, min(16, count), count}):
+        found[f"read {number} of {count}"] = measure.compare(
+            f"every read after it, {number} queries",
+            lambda q=patterns[:number]: memory.read(state, q),
+            lambda q=patterns[:number]: historic_read(old, q),
             rounds=rounds,
             repeat=20,
-            other_repeat=20,
         )
+    one = patterns[:1]
+    inverse = iterate_inverse(old)
+    found[f"read, inverse kept {count}"] = measure.compare(
+        "every read after it, 1 query, M⁺ kept by both",
+        lambda: memory.read(state, one),
+        lambda: one @ inverse @ old,
+        rounds=rounds,
+        repeat=20,
+        other_repeat=20,
+    )
     return found
 
 
@@ -116,15 +143,13 @@ def pseudo_inverse(counts: Sequence[int], key_width: int, value_width: int, roun
         measure.heading(
             f"M = K⁺V, {count} keys of {key_width}, values of {value_width}: write and solve"
         )
-        keys = F.normalize(
-            torch.randn(count, key_width, generator=runtime.generator(0, "linear", count)), dim=1
-        )
+        keys = unit_rows(count, key_width, "linear")
         values = torch.randn(count, value_width, generator=runtime.generator(0, "values", count))
 
         def ours(keys: Tensor = keys, values: Tensor = values) -> Tensor:
             return memory.solve(memory.write(memory.empty(key_width, value_width), keys, values))
 
-        wide = keys.double(), values.double()
+        wide = (keys.double(), values.double())
         measure.compare(
             "torch.linalg.pinv, float32",
             ours,

@@ -19,23 +19,22 @@ from memlab.decoder import MemoryDecoder, pretrained, reading
 from memlab.memories import KeyValue
 
 Batch = tuple[Tensor, Tensor]
-ENDS = [
-    tokenization.EOS,
-    tokenization.SEP,
-]  # neither is written: both loops go on for as many tokens as they are asked for
+# Neither is written: both loops go on for as many tokens as they are asked for.
+ENDS = [tokenization.EOS, tokenization.SEP]
 
 
 def batches(segments: reading.Segments, size: int, *, by_length: bool) -> list[Batch]:
     """Token ids and masks of all segments, padded to the longest of each batch."""
     rows = sorted(segments, key=len) if by_length else list(segments)
     made = []
-    for some in (rows[start : start + size] for start in range(0, len(rows), size)):
-        ids = torch.full((len(some), max(map(len, some))), tokenization.PAD)
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        lengths = torch.tensor([len(segment) for segment in some])
+        ids = torch.full((len(some), int(lengths.max())), tokenization.PAD)
         for row, segment in zip(ids, some, strict=True):
             row[: len(segment)] = torch.tensor(segment)
-        made.append(
-            (ids, (torch.arange(ids.shape[1]) < torch.tensor([[len(s)] for s in some])).long())
-        )
+        mask = torch.arange(ids.shape[1]) < lengths[:, None]
+        made.append((ids, mask.long()))
     return made
 
 
@@ -52,18 +51,15 @@ def encode(model: MemoryDecoder, length: int, rounds: int) -> dict[str, float]:
     segments = needles_measure.haystack(length, 0).segments
     count = sum(map(len, segments))
     measure.heading(f"{count:,} tokens in {len(segments):,} segments", "reader", "encoder")
-    ready, unsorted = (
-        batches(segments, 256, by_length=True),
-        batches(segments, 256, by_length=False),
+    ready = batches(segments, 256, by_length=True)
+    unsorted = batches(segments, 256, by_length=False)
+    found = {}
+    found["encode"] = measure.compare(
+        "encode: the bare encoder on batches that lie ready",
+        lambda: reading.encode(model, segments),
+        lambda: bare(model, ready),
+        rounds=rounds,
     )
-    found = {
-        "encode": measure.compare(
-            "encode: the bare encoder on batches that lie ready",
-            lambda: reading.encode(model, segments),
-            lambda: bare(model, ready),
-            rounds=rounds,
-        )
-    }
     measure.compare(
         "encode: the bare encoder, batches in reading order",
         lambda: reading.encode(model, segments),
@@ -104,7 +100,8 @@ def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -
     measure.heading(f"{new} new tokens behind the prefix and one token", "cache", "no cache")
     found = {}
     for count in counts:
-        latents = reading.encode(model, needles_measure.haystack(4096, 0).segments[:count])[0]
+        segments = needles_measure.haystack(4096, 0).segments[:count]
+        latents, _ = reading.encode(model, segments)
         start = torch.full((count, 1), tokenization.BOS)
 
         def generate(latents: Tensor = latents, start: Tensor = start) -> Tensor:

@@ -224,7 +224,7 @@ def test_of_two_that_are_read_either_may_be_the_one() -> None:
     segments = [(10 + i, 20 + i, 30 + i, 40 + i, 50 + i) for i in range(6)]
     found: Counter[tuple[bool, bool]] = Counter()
     for seed in range(200):
-        texts, _, reads = memory_episodes._texts(segments, [0] * 6, random.Random(seed), two=0.5)
+        reads, texts, _ = memory_episodes._reads(segments, [0] * 6, random.Random(seed), two=0.5)
         if len(reads[0]) == 2:
             found.update(
                 (SEP in text, own[0] == row)

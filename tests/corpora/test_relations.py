@@ -214,7 +214,7 @@ def test_no_question_names_its_answer() -> None:
     for part in relations.PARTS:
         made = relations.question_set(part, 2)
         for query in made.queries:
-            assert not evaluation.contains_value(
+            assert not answers.contains_value(
                 query.question.replace(made.facts[query.row].entity, ""), query.answer
             )
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memlab import evaluation, runtime, weights
+from memlab import runtime, weights
 from memlab.corpora import keys_and_values, needles, ruler, text
 from memlab.corpora.no_shared_words import PAIRS
 from memlab.corpora.ruler import Task, Trial
 from memlab.corpora.tokenization import encoder
+from memlab.evaluation import answers
 
 ENCODE = encoder(weights.tokenizer())
 SPLITS = ("dev", "test")
@@ -224,9 +225,7 @@ def test_a_fact_and_its_question_share_no_content_word(split: str) -> None:
             "never",
         }
         return (
-            {word[:5] for word in evaluation._words(line.replace("{A}", ""))}
-            - evaluation._EMPTY
-            - plain
+            {word[:5] for word in answers._words(line.replace("{A}", ""))} - answers._EMPTY - plain
         )
 
     for fact, question in PAIRS[split]:

@@ -33,7 +33,6 @@ def test_hopfields_limit_is_where_the_equations_lose_their_solution() -> None:
     for load in (0.05, 0.10, 0.13):
         m = laws.hopfield_overlap(load)
         assert m > 0.97 and missing(m, load) == pytest.approx(0, abs=1e-4)
-    assert laws.hopfield_limit() == pytest.approx(0.1379, abs=1e-4)
     assert laws.hopfield_overlap(0.1379) == pytest.approx(0.967, abs=2e-3)
     assert laws.hopfield_overlap(0.1381) == 0.0 and laws.hopfield_overlap(0.001) == pytest.approx(
         1.0

@@ -37,18 +37,6 @@ class Record:
     index: int = 0
     meta: Mapping[str, Any] = field(default_factory=dict)
 
-    def key(self) -> tuple[Any, ...]:
-        """What identifies the measurement apart from its value."""
-        return (
-            self.experiment,
-            self.model,
-            self.task,
-            self.metric,
-            self.seed,
-            self.index,
-            json.dumps(self.meta, sort_keys=True),
-        )
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -81,20 +69,22 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _records(path: Path) -> Iterator[Record]:
     for number, row in enumerate(_lines(path), 1):
-        if not any(header in row for header in HEADERS):
-            try:
-                yield Record(**row)
-            except TypeError:
-                raise ValueError(
-                    f"{path}: line {number} is no record; expected the fields "
-                    f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}"
-                ) from None
+        if any(header in row for header in HEADERS):
+            continue
+        try:
+            yield Record(**row)
+        except TypeError:
+            raise ValueError(
+                f"{path}: line {number} is no record; expected the fields "
+                f"{', '.join(Record.__dataclass_fields__)}, got {', '.join(row)}"
+            ) from None
 
 
 def _set_aside(path: Path, start: int) -> Path | None:
     """Move all from byte `start` on to `<path>.cut` (appending), then cut the file there; None if
     that is nothing."""
-    if not (tail := path.read_bytes()[start:]):
+    tail = path.read_bytes()[start:]
+    if not tail:
         return None
     aside = path.with_name(path.name + ".cut")
     with open(aside, "ab") as file:
@@ -130,7 +120,9 @@ def _json(row: Mapping[str, Any]) -> str:
 
 
 def append(
-    path: str | Path, records: Iterable[Record], provenance: Mapping[str, Any] | None = None
+    path: str | Path,
+    records: Iterable[Record],
+    provenance: Mapping[str, Any] | None = None,
 ) -> int:
     """Append records, after a provenance line if one is given, and return how many; creates the
     file and its folder.
@@ -180,20 +172,24 @@ def resume(path: str | Path, **asked: Any) -> set[str]:
         return set()
     repair(path)
     for session in provenances(path):
-        if wrong := [
+        wrong = [
             f"{name} {session.get(name)!r}" for name in asked if session.get(name) != asked[name]
-        ]:
+        ]
+        if wrong:
             raise ValueError(
                 f"{path}: expected a run with {asked} to go on with, got {', '.join(wrong)}"
             )
-    names, keep, at = set(), 0, 0
+    names = set()
+    whole = 0  # bytes up to the end of the last line that is no record
+    position = 0
     for line in path.read_bytes().splitlines(keepends=True):
-        row, at = json.loads(line), at + len(line)
+        position += len(line)
+        row = json.loads(line)
         if "unit" in row:
             names.add(row["unit"])
         if any(header in row for header in HEADERS):
-            keep = at
-    _set_aside(path, keep)
+            whole = position
+    _set_aside(path, whole)
     return names
 
 
@@ -202,7 +198,8 @@ def frame(records: Iterable[Record | Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for record in records:
         row = asdict(record) if isinstance(record, Record) else dict(record)
-        rows.append({**row.pop("meta", {}), **row})
+        coordinates = row.pop("meta", {})
+        rows.append({**coordinates, **row})
     return pd.DataFrame(rows)
 
 
@@ -230,16 +227,11 @@ def provenances(path: str | Path) -> list[dict[str, Any]]:
     return sessions
 
 
-def done(path: str | Path) -> set[tuple[Any, ...]]:
-    """Keys of the records that a file already holds (empty if there is no file): what a resumed run
-    may skip."""
-    if not Path(path).exists():
-        return set()
-    repair(path)
-    return {record.key() for record in _records(Path(path))}
-
-
-def wilson(successes: int | float, trials: int, level: float = 0.95) -> tuple[float, float]:
+def wilson(
+    successes: int | float,
+    trials: int,
+    level: float = 0.95,
+) -> tuple[float, float]:
     """Wilson score interval for a proportion (Wilson 1927): it stays inside 0…1 and does not
     collapse at 0 or 1.
 
@@ -252,21 +244,31 @@ def wilson(successes: int | float, trials: int, level: float = 0.95) -> tuple[fl
     if not 0 < level < 1:
         raise ValueError(f"expected a level between 0 and 1, got {level}")
     z = NormalDist().inv_cdf((1 + level) / 2)
-    p, z2 = successes / trials, z * z / trials
-    centre, half = p + z2 / 2, z * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials))
-    return max(0.0, (centre - half) / (1 + z2)), min(1.0, (centre + half) / (1 + z2))
+    p = successes / trials
+    z2 = z * z / trials
+    centre = p + z2 / 2
+    half = z * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials))
+    low = (centre - half) / (1 + z2)
+    high = (centre + half) / (1 + z2)
+    return max(0.0, low), min(1.0, high)
 
 
-def summarise(data: pd.DataFrame, by: Sequence[str], level: float = 0.95) -> pd.DataFrame:
+def summarise(
+    data: pd.DataFrame,
+    by: Sequence[str],
+    level: float = 0.95,
+) -> pd.DataFrame:
     """Mean, Wilson bounds and count of the column `value` for every group of `by`, a missing
     coordinate included.
 
     Raises ValueError if a value lies outside 0…1 or a column is missing.
     """
     by = [by] if isinstance(by, str) else list(by)
-    if missing := [name for name in (*by, "value") if name not in data]:
+    wanted = [*by, "value"]
+    missing = [name for name in wanted if name not in data]
+    if missing:
         raise ValueError(
-            f"expected columns {', '.join((*by, 'value'))}, got none named {', '.join(missing)}"
+            f"expected columns {', '.join(wanted)}, got none named {', '.join(missing)}"
         )
     if not data["value"].between(0, 1).all():
         raise ValueError(
@@ -275,11 +277,13 @@ def summarise(data: pd.DataFrame, by: Sequence[str], level: float = 0.95) -> pd.
         )
     rows = []
     for key, group in data.groupby(by, sort=False, dropna=False):
+        coordinates = dict(zip(by, key, strict=True))
+        mean = group["value"].mean()
         low, high = wilson(float(group["value"].sum()), len(group), level)
         rows.append(
             {
-                **dict(zip(by, key, strict=True)),
-                "mean": group["value"].mean(),
+                **coordinates,
+                "mean": mean,
                 "low": low,
                 "high": high,
                 "n": len(group),

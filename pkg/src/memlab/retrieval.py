@@ -8,7 +8,6 @@ segment (`owner`): one key a sentence, each pointing at the segment that holds i
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
@@ -98,21 +97,20 @@ class SentenceEncoder:
         through."""
         texts = [self.before[question] + text for text in texts]
         inputs = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
+            texts,
+            padding=True,
+            truncation=True,
+            max_length=self.longest,
+            return_tensors="pt",
         ).to(self.model.device)
-        with self._fast():
+        with runtime.autocast(self.model.device.type, runtime.fast_bfloat16()):
             states = self.model(**inputs).last_hidden_state.float()
-        mask = inputs["attention_mask"].unsqueeze(-1).float()
-        pooled = states[:, 0] if self.pooling == "cls" else (states * mask).sum(1) / mask.sum(1)
+        if self.pooling == "cls":
+            pooled = states[:, 0]
+        else:
+            mask = inputs["attention_mask"].unsqueeze(-1).float()
+            pooled = (states * mask).sum(1) / mask.sum(1)
         return torch.nn.functional.normalize(pooled, dim=-1)
-
-    def _fast(self) -> Any:
-        kind = self.model.device.type
-        return (
-            torch.autocast(kind, torch.bfloat16)
-            if runtime.fast_bfloat16()
-            else contextlib.nullcontext()
-        )
 
 
 def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEncoder:
@@ -137,15 +135,16 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
     room = getattr(model.config, "max_position_embeddings", 512)
     said = _read(home / "sentence_bert_config.json", {}).get("max_seq_length")
     longest = min(said or tokenizer.model_max_length, room)
+    pooling = _pooling(places.get("Pooling"))
+    return SentenceEncoder(model, tokenizer, longest, pooling, _prompts(folder))
+
+
+def _prompts(folder: Path) -> tuple[str, str]:
+    """What a folder says is put before a text and before a question."""
     prompts = _read(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
-    text = next((prompts[key] for key in ("document", "passage", "corpus") if prompts.get(key)), "")
-    return SentenceEncoder(
-        model,
-        tokenizer,
-        longest,
-        _pooling(places.get("Pooling")),
-        (text, prompts.get("query") or ""),
-    )
+    texts = (prompts.get(key) for key in ("document", "passage", "corpus"))
+    text = next(filter(None, texts), "")
+    return text, prompts.get("query") or ""
 
 
 def installed_encoder() -> str:
@@ -184,11 +183,8 @@ def _read(path: Path, default: Any) -> Any:
 
 def _pooling(folder: Path | None) -> str:
     said = _read(folder / "config.json", {}) if folder else {}
-    chosen = [
-        key.removeprefix("pooling_mode_")
-        for key, on in said.items()
-        if key.startswith("pooling_mode_") and on
-    ]
+    start = "pooling_mode_"
+    chosen = [key.removeprefix(start) for key, on in said.items() if key.startswith(start) and on]
     kinds = {"mean_tokens": "mean", "cls_token": "cls"}
     if len(chosen) > 1 or any(key not in kinds for key in chosen):
         raise ValueError(f"expected mean or first-token pooling, got {', '.join(chosen)}")
@@ -207,7 +203,9 @@ def _owners(owner: Sequence[int] | None, rows: int) -> Int[Tensor, " row"]:
 
 
 def best_owners(
-    parts: Iterable[Float[Tensor, "some row"]], owner: Int[Tensor, " row"], k: int
+    parts: Iterable[Float[Tensor, "some row"]],
+    owner: Int[Tensor, " row"],
+    k: int,
 ) -> Found:
     """The best `k` owners, each with the score of its best row; of equal ones the lowest number
     comes first.
@@ -217,33 +215,38 @@ def best_owners(
     count = int(owner.max()) + 1 if len(owner) else 0
     if not 1 <= k <= count:
         raise ValueError(f"expected k between 1 and {count}, the number of rows, got {k}")
-    found = []
+    best_scores = []
+    best_numbers = []
     for scores in parts:
         best = scores.new_full((len(scores), count), -torch.inf)
         best.scatter_reduce_(1, owner.expand_as(scores), scores, "amax")
         order = best.sort(descending=True, stable=True, dim=1)
-        found.append((order.values[:, :k], order.indices[:, :k]))
-    if not found:
+        best_scores.append(order.values[:, :k])
+        best_numbers.append(order.indices[:, :k])
+    if not best_scores:
         raise ValueError("expected at least 1 question, got none")
-    return Found(*map(torch.cat, zip(*found, strict=True)))
+    return Found(torch.cat(best_scores), torch.cat(best_numbers))
 
 
 class Dense:
     """The nearest keys by cosine, exactly: every question is compared with every key."""
 
     def __init__(
-        self, encoder: Encoder, texts: Sequence[str], owner: Sequence[int] | None = None
+        self,
+        encoder: Encoder,
+        texts: Sequence[str],
+        owner: Sequence[int] | None = None,
     ) -> None:
         """Encode the texts. ValueError unless there is one owner a text."""
-        self.encoder, self.owner = encoder, _owners(owner, len(texts))
+        self.encoder = encoder
+        self.owner = _owners(owner, len(texts))
         self.keys = encoder.encode(texts)
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are cosines."""
         queries = self.encoder.encode(questions, question=True)
-        return best_owners(
-            (some @ self.keys.T for some in queries.split(64) if len(some)), self.owner, k
-        )
+        scores = (some @ self.keys.T for some in queries.split(64) if len(some))
+        return best_owners(scores, self.owner, k)
 
 
 class BM25:
@@ -257,30 +260,28 @@ class BM25:
             import bm25s
         except ImportError:
             raise ModuleNotFoundError("the BM25 baseline needs bm25s: pip install bm25s") from None
-        self.owner, self._tokenize, self._index = (
-            _owners(owner, len(texts)),
-            bm25s.tokenize,
-            bm25s.BM25(),
-        )
-        self._index.index(
-            self._tokenize(list(texts), stopwords=None, show_progress=False), show_progress=False
-        )
+        self.owner = _owners(owner, len(texts))
+        self._tokenize = bm25s.tokenize
+        self._index = bm25s.BM25()
+        words = self._tokenize(list(texts), stopwords=None, show_progress=False)
+        self._index.index(words, show_progress=False)
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are BM25's, 0 where no word is shared."""
         asked = self._tokenize(
             list(questions), stopwords=None, show_progress=False, return_ids=False
         )
-        return best_owners((self._scores(words)[None] for words in asked), self.owner, k)
+        scores = (self._scores(words)[None] for words in asked)
+        return best_owners(scores, self.owner, k)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the index: its three arrays, and the letters of its vocabulary (not what Python
         adds to them)."""
-        arrays = (self._index.scores[name] for name in ("data", "indices", "indptr"))
-        return sum(int(array.nbytes) for array in arrays) + sum(
-            len(word.encode()) for word in self._index.vocab_dict
-        )
+        scores = self._index.scores
+        arrays = sum(int(scores[name].nbytes) for name in ("data", "indices", "indptr"))
+        letters = sum(len(word.encode()) for word in self._index.vocab_dict)
+        return arrays + letters
 
     def _scores(self, words: list[str]) -> Float[Tensor, " row"]:
         if not words:  # nothing but punctuation and single letters

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -70,6 +71,14 @@ def fast_bfloat16() -> bool:
     Elsewhere (plain AVX2, for one) bfloat16 on the CPU is emulated and more than ten times slower.
     """
     return torch.cuda.is_available() or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+def autocast(kind: str, wanted: bool) -> contextlib.AbstractContextManager[Any]:
+    """A block in which torch multiplies in bfloat16 on devices of a kind ("cpu", "cuda") if it is
+    `wanted`; one that changes nothing otherwise."""
+    if wanted:
+        return torch.autocast(kind, torch.bfloat16)
+    return contextlib.nullcontext()
 
 
 def cores() -> int:
@@ -154,7 +163,8 @@ def _commit() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return out.stdout.strip() if out.returncode == 0 and out.stdout.strip() else "unknown"
+    said = out.stdout.strip()
+    return said if out.returncode == 0 and said else "unknown"
 
 
 def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
@@ -185,7 +195,8 @@ def peak_memory_bytes() -> int:
     tell)."""
     try:  # Linux hands the other number on from the process that started this one
         with open("/proc/self/status") as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+            peak_line = next(line for line in file if line.startswith("VmHWM"))
+        return int(peak_line.split()[1]) * 1024
     except (OSError, StopIteration):
         pass
     try:
@@ -210,6 +221,7 @@ class Stopwatch:
 
     def lap(self) -> float:
         """Seconds since the last lap, or since the start."""
-        now, before = time.perf_counter(), getattr(self, "_lap", self._start)
+        now = time.perf_counter()
+        before = getattr(self, "_lap", self._start)
         self._lap = now
         return now - before

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from memlab import results
+from memlab import __main__, results
 from memlab.book.outside_the_weights.one_matrix import experiment, measure, tables, training
 from memlab.book.units import Unit
 from memlab.results import Record
@@ -158,8 +158,8 @@ def test_a_killed_run_goes_on(
     )
     out = str(tmp_path / "one.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        cli.main(["run", "one-matrix", "--profile", "full", "--out", out])
-    assert cli.main(["run", "one-matrix", "--profile", "full", "--out", out, "--resume"]) == 0
+        __main__.main(["run", "one-matrix", "--profile", "full", "--out", out])
+    assert __main__.main(["run", "one-matrix", "--profile", "full", "--out", out, "--resume"]) == 0
     assert done == [0, 1, 1] and len(results.load(out)) == 2 * len(list(records()))
     assert "N4 qualified" in capsys.readouterr().out
 

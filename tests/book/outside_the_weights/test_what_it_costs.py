@@ -1,5 +1,5 @@
 """Chapter 12's experiment: tables and verdicts follow the data. The measuring is tested in
-test_costs."""
+test_what_it_costs_clock_and_laws."""
 
 from __future__ import annotations
 

@@ -3,7 +3,9 @@ that show nothing."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 import subprocess
 from pathlib import Path
 
@@ -79,6 +81,36 @@ def test_a_law_has_no_negative_cost_and_says_what_it_needs() -> None:
     for sizes, spent in (([1], [1.0]), ([1, 2], [1.0]), ([1, 2], [1.0, 0.0])):
         with pytest.raises(ValueError, match="expected at least 2 sizes with a cost above 0"):
             clock_and_laws.law(sizes, spent)
+
+
+def squares(found: clock_and_laws.Law, sizes: list[float], costs: list[float]) -> float:
+    """The sum of squared relative errors of a law."""
+    return sum((found(n) / spent - 1) ** 2 for n, spent in zip(sizes, costs, strict=True))
+
+
+def best_of_all_subsets(sizes: list[float], costs: list[float]) -> float:
+    """The least squares of a law with coefficients that are not negative: the terms that are not
+    0 at the optimum are one of the subsets, fitted without a condition."""
+    spent = torch.tensor(costs, dtype=torch.float64)
+    unit = torch.tensor(sizes, dtype=torch.float64) / max(sizes)
+    best = math.inf
+    for count in (1, 2, 3):
+        for powers in itertools.combinations((0, 1, 2), count):
+            design = torch.stack([unit**power / spent for power in powers], 1)
+            solved = torch.linalg.lstsq(design, torch.ones(len(sizes), 1, dtype=torch.float64))
+            if solved.solution.min() >= 0:
+                best = min(best, float((design @ solved.solution - 1).square().sum()))
+    return best
+
+
+def test_no_subset_of_terms_fits_better_than_a_law() -> None:
+    rng = random.Random(12)
+    for _ in range(300):
+        sizes = [float(n) for n in rng.sample(range(1, 10_000), rng.randint(3, 8))]
+        costs = [rng.uniform(0.1, 10.0) for _ in sizes]
+        found = clock_and_laws.law(sizes, costs, terms=(0, 1, 2))
+        assert min(found.a, found.b, found.c) >= 0
+        assert squares(found, sizes, costs) <= best_of_all_subsets(sizes, costs) + 1e-12
 
 
 @given(st.floats(0.1, 10), st.floats(1e-3, 1), st.floats(1e-6, 1e-2))

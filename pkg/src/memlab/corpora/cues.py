@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -53,8 +54,10 @@ def spoken(poems: Poems, ids: Int[Tensor, " token"]) -> str:
     def one(token: int) -> str:
         if token < poems.tokens:
             return poems.words(torch.tensor([token]))
-        extra = token - blank(poems) - 1
-        return "…" if extra < 0 else poems.words(torch.tensor([extra])) + "′"
+        if token == blank(poems):
+            return "…"
+        word = token - blank(poems) - 1
+        return poems.words(torch.tensor([word])) + "′"
 
     return " ".join(map(one, ids.tolist()))
 
@@ -91,7 +94,11 @@ def missing(poems: Poems, *positions: int) -> Poems:
     return replace(poems, keys=keys)
 
 
-def replaced(poems: Poems, position: int, seed: int = 0) -> Poems:
+def replaced(
+    poems: Poems,
+    position: int,
+    seed: int = 0,
+) -> Poems:
     """Another author, or another word of the title, drawn evenly among those that give a key which
     no poem has.
 
@@ -100,19 +107,19 @@ def replaced(poems: Poems, position: int, seed: int = 0) -> Poems:
     _position(poems, position)
     if position:
         return corpus.changed_title(poems, seed, position - 1)
-    draw, known, keys = (
-        runtime.generator(seed, "another author"),
-        _known(poems),
-        poems.keys.tolist(),
-    )
+    draw = runtime.generator(seed, "another author")
+    known = _known(poems)
+    authors = range(poems.vocabulary, poems.tokens)
+    keys = poems.keys.tolist()
     for key in keys:
-        free = [a for a in range(poems.vocabulary, poems.tokens) if (a, *key[1:]) not in known]
+        free = [author for author in authors if (author, *key[1:]) not in known]
         if not free:
             raise ValueError(
                 "expected a free author for every title, got none for"
                 f" {spoken(poems, torch.tensor(key))}"
             )
-        key[0] = free[int(torch.randint(len(free), (), generator=draw))]
+        chosen = torch.randint(len(free), (), generator=draw)
+        key[0] = free[int(chosen)]
     return replace(poems, keys=torch.tensor(keys))
 
 
@@ -134,7 +141,11 @@ def other_form(poems: Poems, *positions: int) -> Poems:
     return replace(poems, keys=keys)
 
 
-def nearest(poems: Poems, position: int, matrix: Float[Tensor, "token dim"]) -> Poems:
+def nearest(
+    poems: Poems,
+    position: int,
+    matrix: Float[Tensor, "token dim"],
+) -> Poems:
     """One word of the title gives way to the word whose row of `matrix` has the highest cosine with
     its own.
 
@@ -147,13 +158,15 @@ def nearest(poems: Poems, position: int, matrix: Float[Tensor, "token dim"]) -> 
             f"expected a word of the title and a row for each of {poems.vocabulary} words, got"
             f" place {position} and {len(matrix)} rows"
         )
-    unit = torch.nn.functional.normalize(matrix[: poems.vocabulary].detach().float().cpu(), dim=1)
-    ranked = (unit @ unit.T).fill_diagonal_(-2).argsort(1, descending=True)[:, :-1].tolist()
-    known, keys = _known(poems), poems.keys.tolist()
+    ranked = _ranked(matrix[: poems.vocabulary])
+    known = _known(poems)
+    keys = poems.keys.tolist()
     for key in keys:
-        before, after = key[:position], key[position + 1 :]
+        before = key[:position]
+        after = key[position + 1 :]
         free = (word for word in ranked[key[position]] if (*before, word, *after) not in known)
-        if (word := next(free, None)) is None:
+        word = next(free, None)
+        if word is None:
             raise ValueError(
                 "expected a free word near every word, got none for"
                 f" {spoken(poems, torch.tensor(key))}"
@@ -162,7 +175,19 @@ def nearest(poems: Poems, position: int, matrix: Float[Tensor, "token dim"]) -> 
     return replace(poems, keys=torch.tensor(keys))
 
 
-def altered(poems: Poems, matrix: Float[Tensor, "token dim"], seed: int = 0) -> dict[str, Poems]:
+def _ranked(matrix: Float[Tensor, "word dim"]) -> list[list[int]]:
+    """For every word the others, the nearest by cosine first."""
+    unit = F.normalize(matrix.detach().float().cpu(), dim=1)
+    cosines = unit @ unit.T
+    cosines.fill_diagonal_(-2)  # puts the word itself at the end
+    return cosines.argsort(1, descending=True)[:, :-1].tolist()
+
+
+def altered(
+    poems: Poems,
+    matrix: Float[Tensor, "token dim"],
+    seed: int = 0,
+) -> dict[str, Poems]:
     """One word of every title altered in all ways of this module, and what to compare them with, by
     name.
 
@@ -191,19 +216,27 @@ def made_up(poems: Poems, seed: int = 0) -> Poems:
     ValueError if there are fewer free keys than poems.
     """
     title = poems.keys.shape[1] - 1
-    space, known = poems.authors * poems.vocabulary**title, _known(poems)
+    space = poems.authors * poems.vocabulary**title
     if space < 2 * len(poems):
         raise ValueError(f"expected at least {2 * len(poems)} possible keys, got {space}")
-    draw, found = runtime.python_random(seed, "made-up keys"), dict[tuple[int, ...], None]()
+    draw = runtime.python_random(seed, "made-up keys")
+    known = _known(poems)
+    found: dict[tuple[int, ...], None] = {}  # a set that keeps the order of the draws
     while len(found) < len(poems):
-        number = draw.randrange(space)
-        words = [
-            number // poems.authors // poems.vocabulary**i % poems.vocabulary for i in range(title)
-        ]
-        key = (poems.vocabulary + number % poems.authors, *words)
+        key = _numbered(poems, draw.randrange(space))
         if key not in known:
             found[key] = None
     return replace(poems, keys=torch.tensor(list(found)))
+
+
+def _numbered(poems: Poems, number: int) -> tuple[int, ...]:
+    """Key `number` of all that are possible."""
+    rest, author = divmod(number, poems.authors)
+    words = []
+    for _ in range(poems.keys.shape[1] - 1):
+        rest, word = divmod(rest, poems.vocabulary)
+        words.append(word)
+    return (poems.vocabulary + author, *words)
 
 
 def borrowed(poems: Poems) -> Poems:
@@ -221,12 +254,13 @@ def begun(poems: Poems, words: int) -> Poems:
     """
     if not 0 <= words < poems.bodies.shape[1]:
         raise ValueError(f"expected to give 0 to {poems.bodies.shape[1] - 1} words, got {words}")
-    left = poems.bodies.shape[1] - words
+    given = poems.bodies[:, :words]
+    rest = poems.bodies[:, words:]
     return replace(
         poems,
-        keys=torch.cat([poems.keys, poems.bodies[:, :words]], 1),
-        bodies=poems.bodies[:, words:],
-        bits_per_poem=poems.bits_per_poem * left / poems.bodies.shape[1],
+        keys=torch.cat([poems.keys, given], 1),
+        bodies=rest,
+        bits_per_poem=poems.bits_per_poem * rest.shape[1] / poems.bodies.shape[1],
     )
 
 
@@ -254,37 +288,46 @@ def ceiling(cue: Poems) -> float:
     answers: defaultdict[tuple[int, ...], Counter[tuple[int, ...]]] = defaultdict(Counter)
     for key, body in zip(cue.keys.tolist(), cue.bodies.tolist(), strict=True):
         answers[tuple(key)][tuple(body)] += 1
-    return sum(max(bodies.values()) for bodies in answers.values()) / len(cue)
+    recited = sum(max(bodies.values()) for bodies in answers.values())
+    return recited / len(cue)
 
 
 # ---- for training --------------------------------------------------------------------------------
 
 
 def with_gaps(
-    poems: Poems, draw: torch.Generator, *, one: float = 0.2, whole: float = 0.25
+    poems: Poems,
+    draw: torch.Generator,
+    *,
+    one: float = 0.2,
+    whole: float = 0.25,
 ) -> Int[Tensor, "poem key"]:
     """Key dropout: the keys, each place blank with probability `one`, all places with probability
     `whole`."""
     if not 0 <= min(one, whole) <= max(one, whole) <= 1:
         raise ValueError(f"expected probabilities, got one={one} and whole={whole}")
     lost = torch.rand(poems.keys.shape, generator=draw) < one
-    return poems.keys.masked_fill(
-        lost | (torch.rand(len(poems), 1, generator=draw) < whole), blank(poems)
-    )
+    all_lost = torch.rand(len(poems), 1, generator=draw) < whole
+    return poems.keys.masked_fill(lost | all_lost, blank(poems))
 
 
 def with_hidden_words(
-    poems: Poems, draw: torch.Generator, share: float = 0.5
+    poems: Poems,
+    draw: torch.Generator,
+    share: float = 0.5,
 ) -> Int[Tensor, "poem word"]:
     """The bodies, a `share` of them drawn at random all blank: so shown, each word has to be said
     from its place."""
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share between 0 and 1, got {share}")
-    return poems.bodies.masked_fill(torch.rand(len(poems), 1, generator=draw) < share, blank(poems))
+    hidden = torch.rand(len(poems), 1, generator=draw) < share
+    return poems.bodies.masked_fill(hidden, blank(poems))
 
 
 def with_wordings(
-    poems: Poems, varied: Bool[Tensor, " poem"] | Sequence[bool], draw: torch.Generator
+    poems: Poems,
+    varied: Bool[Tensor, " poem"] | Sequence[bool],
+    draw: torch.Generator,
 ) -> Int[Tensor, "poem key"]:
     """The keys, those that are `varied` in one of their eight wordings: either form of each word,
     either order.
@@ -292,10 +335,13 @@ def with_wordings(
     The order stays where the other one would be the key of another poem.
     """
     varied = torch.as_tensor(varied)
+    known = _known(poems)
+    author = poems.keys[:, :1]
     title = poems.keys[:, 1:3]
-    taken = torch.tensor([(a, w, v) in _known(poems) for a, v, w in poems.keys[:, :3].tolist()])
+    turned_keys = torch.cat([author, title.flip(1)], 1).tolist()
+    taken = torch.tensor([tuple(key) in known for key in turned_keys])
     turn = varied & ~taken & (torch.rand(len(poems), generator=draw) < 0.5)
     title = torch.where(turn[:, None], title.flip(1), title)
     form = varied[:, None] & (torch.rand(title.shape, generator=draw) < 0.5)
     title = torch.where(form, second_form(poems, title), title)
-    return torch.cat([poems.keys[:, :1], title, poems.keys[:, 3:]], 1)
+    return torch.cat([author, title, poems.keys[:, 3:]], 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from memlab import runtime
 from memlab.corpora import text
@@ -118,9 +118,8 @@ class Edit:
     @property
     def before(self) -> tuple[str, ...]:
         """Sentences that hold before the edit: the subject's and those of its neighbours."""
-        return tuple(
-            f"{stem} {value}." for stem, value in ((self.stem, self.old), *self.neighbours)
-        )
+        facts = ((self.stem, self.old), *self.neighbours)
+        return tuple(f"{stem} {value}." for stem, value in facts)
 
     @property
     def after(self) -> str:
@@ -140,7 +139,12 @@ class Probe:
 
 
 def stream(
-    count: int, seed: int = 0, *, split: str = "test", neighbours: int = 4, again: float = 0.0
+    count: int,
+    seed: int = 0,
+    *,
+    split: str = "test",
+    neighbours: int = 4,
+    again: float = 0.0,
 ) -> list[Edit]:
     """`count` edits, each of a new subject, or with the share `again` of one that was edited
     before: then its old value is the one of the last edit, and its neighbours are the same.
@@ -158,53 +162,46 @@ def stream(
     taken: set[str] = set()
     for _ in range(count):
         if made and rng.random() < again:
-            past = rng.choice(made)
-            last = next(edit for edit in reversed(made) if edit.stem == past.stem)
-            held = {value for _, value in last.neighbours}
-            new = rng.choice(
-                [v for v in _pool(split, last.relation) if v != last.new and v not in held]
-            )
-            made.append(
-                Edit(
-                    last.relation,
-                    last.subject,
-                    last.stem,
-                    last.new,
-                    new,
-                    last.paraphrases,
-                    last.neighbours,
-                )
-            )
+            made.append(_again(rng, split, made))
         else:
             made.append(_fresh(rng, split, neighbours, taken))
     return made
+
+
+def _again(rng: random.Random, split: str, made: Sequence[Edit]) -> Edit:
+    """Another edit of a subject that was edited before."""
+    past = rng.choice(made)
+    last = next(edit for edit in reversed(made) if edit.stem == past.stem)
+    held = {value for _, value in last.neighbours}
+    new = rng.choice([v for v in _pool(split, last.relation) if v != last.new and v not in held])
+    return replace(last, old=last.new, new=new)
 
 
 def _pool(split: str, relation: int) -> list[str]:
     return _VALUES[RELATIONS[split][relation][0]]
 
 
-def _fresh(rng: random.Random, split: str, neighbours: int, taken: set[str]) -> Edit:
+def _fresh(
+    rng: random.Random,
+    split: str,
+    neighbours: int,
+    taken: set[str],
+) -> Edit:
     relation = rng.randrange(len(RELATIONS[split]))
     _, stem, *others = RELATIONS[split][relation]
-    first, last = _word(rng), _word(rng)
+    first = _word(rng)
+    last = _word(rng)
     names = [f"{first} {last}", _word(rng), f"{first} {_word(rng)}"]
     names += [_word(rng) for _ in range(neighbours - 2)]
     if len(set(names)) < len(names) or taken & set(names):
         return _fresh(rng, split, neighbours, taken)
     taken.update(names)
     old, new, *rest = rng.sample(_pool(split, relation), 5)  # the new value is that of no neighbour
-    kept = (old, *(rng.choice(rest) for _ in names[2:]))
-    near = tuple((stem.format(S=name), value) for name, value in zip(names[1:], kept, strict=True))
-    return Edit(
-        relation,
-        names[0],
-        stem.format(S=names[0]),
-        old,
-        new,
-        tuple(one.format(S=names[0]) for one in others),
-        near,
-    )
+    kept = [old, *(rng.choice(rest) for _ in names[2:])]
+    subject, *neighbour_names = names
+    near = [(stem.format(S=name), value) for name, value in zip(neighbour_names, kept, strict=True)]
+    paraphrases = tuple(one.format(S=subject) for one in others)
+    return Edit(relation, subject, stem.format(S=subject), old, new, paraphrases, tuple(near))
 
 
 def _word(rng: random.Random) -> str:
@@ -215,7 +212,11 @@ def _word(rng: random.Random) -> str:
 
 
 def probes(
-    edits: Sequence[Edit], after: int, *, retained: int | None = None, seed: int = 0
+    edits: Sequence[Edit],
+    after: int,
+    *,
+    retained: int | None = None,
+    seed: int = 0,
 ) -> list[Probe]:
     """What to ask when the first `after` edits are done: the last one by its stem, in its other
     wordings and for its neighbours; and all earlier ones that are still in force, or `retained` of

@@ -55,28 +55,30 @@ def _key(number: int) -> str:
 
 def new_key(rng: random.Random, taken: Container[str] = ()) -> str:
     """A key to be asked about, such as "quiet amber lantern", that is not taken yet."""
-    while not asked_about(key := _key(rng.randrange(_KEYS))) or key in taken:
-        pass
-    return key
+    while True:
+        key = _key(rng.randrange(_KEYS))
+        if asked_about(key) and key not in taken:
+            return key
 
 
 def neighbours(key: str) -> list[str]:
     """All keys to be asked about that share two of their three words with `key`: the hardest to
     tell from it."""
     words = key.split()
-    near = [
-        " ".join((*words[:i], other, *words[i + 1 :]))
-        for i, some in enumerate((QUALITIES, MATERIALS, THINGS))
-        for other in some
-        if other != words[i]
-    ]
-    return [other for other in near if asked_about(other)]
+    near = []
+    for place, some in enumerate((QUALITIES, MATERIALS, THINGS)):
+        for other in some:
+            changed = " ".join((*words[:place], other, *words[place + 1 :]))
+            if other != words[place] and asked_about(changed):
+                near.append(changed)
+    return near
 
 
 def haystack_keys(rng: random.Random) -> Iterator[str]:
     """Every key that is never asked about, once each, in an order that depends on `rng`: about half
     a million."""
-    start, step = rng.randrange(_KEYS), round(_KEYS * 0.6180339887)
+    start = rng.randrange(_KEYS)
+    step = round(_KEYS * 0.6180339887)
     while math.gcd(step, _KEYS) > 1:  # without a common factor the walk visits every key
         step += 1
     numbers = ((start + step * i) % _KEYS for i in range(_KEYS))
@@ -91,7 +93,11 @@ def check(kind: str, digits: int) -> None:
         raise ValueError(f"expected numbers of {DIGITS[0]} to {DIGITS[-1]} digits, got {digits}")
 
 
-def _draw(kind: str, rng: random.Random, digits: int) -> str:
+def _draw(
+    kind: str,
+    rng: random.Random,
+    digits: int,
+) -> str:
     if kind == "number":
         return str(rng.randrange(10 ** (digits - 1), 10**digits))
     if kind == "uuid":
@@ -117,6 +123,7 @@ def new_value(
     ValueError: see `check`.
     """
     check(kind, digits)
-    while asked_about(value := _draw(kind, rng, digits)) != asked or value in taken:
-        pass
-    return value
+    while True:
+        value = _draw(kind, rng, digits)
+        if asked_about(value) == asked and value not in taken:
+            return value

@@ -25,15 +25,14 @@ CUE_TOKENS = 16
 # Half of the episodes are drawn from neighbours in the order of their first tokens: sentences that
 # begin alike, and so wrong answers that are hard to tell from the right one although there are few
 # of them.
-ALIKE_SHARE, NEIGHBOURS = 0.5, 200
-# To read one segment is learned first; then, in a share of the steps, the decoder reads two at
-# once.
-ALONE, TWO_READS = 300, 0.3
-LENGTHS = (
-    2,
-    3,
-    5,
-)  # class borders in eighths of the segment limit; one class a step, so little is spent on padding
+ALIKE_SHARE = 0.5
+NEIGHBOURS = 200
+# To read one segment is learned first, for so many steps; then, in a share of the steps, the
+# decoder reads two at once.
+ALONE = 300
+TWO_READS = 0.3
+# Class borders in eighths of the segment limit; one class a step, so little is spent on padding.
+LENGTHS = (2, 3, 5)
 
 
 @dataclass(frozen=True)
@@ -52,17 +51,24 @@ class Pool:
 
 
 def pool(
-    encode: Encode, vocabulary: int, *, generic: int = 30_000, limit: int = 64, seed: int = 0
+    encode: Encode,
+    vocabulary: int,
+    *,
+    generic: int = 30_000,
+    limit: int = 64,
+    seed: int = 0,
 ) -> Pool:
     """Generic sentences and the documentation of the standard library, cut to segments of at least
     four tokens."""
     lines = text.generic_sentences(generic, seed) + list(text.documentation("train"))
     segments = cut(encode([" " + line for line in lines]), limit)
     bounds = [4, *(limit * part // 8 for part in LENGTHS), limit + 1]
-    classes = (
-        tuple(sorted(s for s in segments if low <= len(s) < high)) for low, high in pairwise(bounds)
-    )
-    return Pool(tuple(group for group in classes if group), limit, vocabulary)
+    classes = []
+    for low, high in pairwise(bounds):
+        group = sorted(segment for segment in segments if low <= len(segment) < high)
+        if group:
+            classes.append(tuple(group))
+    return Pool(tuple(classes), limit, vocabulary)
 
 
 def context(
@@ -88,10 +94,15 @@ def context(
         room -= len(segment)
 
 
-def cue(segment: Sequence[int], stem: int, rng: random.Random) -> list[int]:
+def cue(
+    segment: Sequence[int],
+    stem: int,
+    rng: random.Random,
+) -> list[int]:
     """What is asked with: the stem (at least 3 tokens), the segment with a piece missing, or a
     random part of it."""
-    kind, length = rng.random(), len(segment)
+    kind = rng.random()
+    length = len(segment)
     if kind < 0.6:
         return list(segment[: max(stem, 3)])
     if kind < 0.8:
@@ -106,7 +117,8 @@ def cue(segment: Sequence[int], stem: int, rng: random.Random) -> list[int]:
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     width = max(map(len, rows))
-    return torch.tensor([[*row, *[fill] * (width - len(row))] for row in rows])
+    padding = [fill] * width
+    return torch.tensor([[*row, *padding[len(row) :]] for row in rows])
 
 
 def batch(
@@ -130,58 +142,83 @@ def batch(
     that is added to the latents.
     """
     rng = runtime.python_random(seed, "episode", step)
-    group = rng.choices(source.classes, [sum(map(len, c)) for c in source.classes])[0]
-    rows: list[tuple[int, tuple[int, ...]]] = []
-    for number in range(contexts):
-        if len(rows) < most:
-            rows += [(number, s) for s in context(group, source.vocabulary, rng)]
-    segments = [s for _, s in rows]
-    stems = [min(rng.randint(0, 8), len(s) - 1) for s in segments]
-    texts, asked, reads = _texts(segments, stems, rng, two=TWO_READS if step >= alone else 0.0)
+    rows = _episodes(source, rng, contexts, most)
+    segments = [segment for _, segment in rows]
+    stems = [min(rng.randint(0, 8), len(segment) - 1) for segment in segments]
+    two = TWO_READS if step >= alone else 0.0
+    reads, bodies, stems = _reads(segments, stems, rng, two)
+    texts = [[tokenization.BOS, *body, tokenization.EOS] for body in bodies]
+    labels = [_labels(one, stem) for one, stem in zip(texts, stems, strict=True)]
+    cues = [cue(segment, stem, rng) for segment, stem in zip(segments, stems, strict=True)]
     shift = torch.randn(len(rows), latent_width, generator=runtime.generator(seed, "noise", step))
     return {
         "segment_ids": _padded(segments, tokenization.PAD),
-        "cue_ids": _padded(
-            [cue(s, stem, rng) for s, stem in zip(segments, stems, strict=True)], tokenization.PAD
-        ),
+        "cue_ids": _padded(cues, tokenization.PAD),
         "input_ids": _padded(texts, tokenization.PAD),
-        "labels": _padded(asked, -100),
+        "labels": _padded(labels, -100),
         "read_rows": torch.tensor(reads),
         "context_ids": torch.tensor([number for number, _ in rows]),
         "noise": noise * shift,
     }
 
 
-def _texts(
+def _episodes(
+    source: Pool,
+    rng: random.Random,
+    contexts: int,
+    most: int,
+) -> list[tuple[int, tuple[int, ...]]]:
+    """Segments of one class of lengths, each behind the number of its episode."""
+    tokens = [sum(map(len, group)) for group in source.classes]
+    group = rng.choices(source.classes, tokens)[0]
+    rows: list[tuple[int, tuple[int, ...]]] = []
+    for number in range(contexts):
+        if len(rows) < most:
+            rows += [(number, segment) for segment in context(group, source.vocabulary, rng)]
+    return rows
+
+
+def _reads(
     segments: Sequence[tuple[int, ...]],
     stems: list[int],
     rng: random.Random,
-    *,
     two: float,
-) -> tuple[list[list[int]], list[list[int]], list[list[int]]]:
-    """Texts, labels and read rows: most steps read one segment and write it out from its stem on.
-    The share `two` reads two: either both are written, one after the other, or the one that the
-    stem belongs to, wherever it comes."""
-    kind, rows = rng.random(), range(len(segments))
-    others = [
-        (row + rng.randrange(1, len(segments))) % len(segments) if len(segments) > 1 else row
-        for row in rows
-    ]
+) -> tuple[list[list[int]], list[list[int]], list[int]]:
+    """Rows that are read, what is written from them, and the stems that are given of it.
+
+    Most steps read one segment and write it out from its stem on. The share `two` reads two: either
+    both are written, one after the other, or the one that the stem belongs to, wherever it comes.
+    """
+    kind = rng.random()
+    rows = range(len(segments))
+    pairs = [(row, _another(row, len(segments), rng)) for row in rows]
+    own = [list(segment) for segment in segments]
     if kind >= two:
-        reads, bodies = [[row] for row in rows], [[*s] for s in segments]
-    elif kind < two / 2:
-        reads = [[row, other] for row, other in zip(rows, others, strict=True)]
-        bodies = [[*segments[row], tokenization.SEP, *segments[other]] for row, other in reads]
-        stems[:] = [0] * len(stems)
-    else:
-        reads = [rng.sample([row, other], 2) for row, other in zip(rows, others, strict=True)]
-        bodies = [[*s] for s in segments]
-        stems[:] = [min(max(stem, 3), len(s) - 1) for stem, s in zip(stems, segments, strict=True)]
-    texts = [[tokenization.BOS, *body, tokenization.EOS] for body in bodies]
-    labels = [
-        [-100] * (1 + stem) + text[1 + stem :] for stem, text in zip(stems, texts, strict=True)
+        return [[row] for row in rows], own, stems
+    if kind < two / 2:
+        both = [[*segments[row], tokenization.SEP, *segments[other]] for row, other in pairs]
+        return [[row, other] for row, other in pairs], both, [0] * len(stems)
+    reads = [rng.sample(pair, 2) for pair in pairs]
+    longer = [
+        min(max(stem, 3), len(segment) - 1) for stem, segment in zip(stems, segments, strict=True)
     ]
-    return texts, labels, reads
+    return reads, own, longer
+
+
+def _another(
+    row: int,
+    rows: int,
+    rng: random.Random,
+) -> int:
+    if rows == 1:
+        return row
+    return (row + rng.randrange(1, rows)) % rows
+
+
+def _labels(text: list[int], stem: int) -> list[int]:
+    """The text without a loss on the mark at its beginning and on its stem."""
+    given = 1 + stem
+    return [-100] * given + text[given:]
 
 
 def batches(
@@ -194,5 +231,10 @@ def batches(
 ) -> Callable[[int], dict[str, Tensor]]:
     """`batch` as a function of the step alone: what `training.fit` takes."""
     return lambda step: batch(
-        source, step, contexts=contexts, latent_width=latent_width, alone=alone, seed=seed
+        source,
+        step,
+        contexts=contexts,
+        latent_width=latent_width,
+        alone=alone,
+        seed=seed,
     )

@@ -71,17 +71,17 @@ class Fact:
 def passkey(seed: int, *, split: str = "test") -> Fact:
     """A five-digit number hidden in three sentences, asked for by the stem of the first."""
     number = str(runtime.python_random(seed, "passkey", split).randrange(10_000, 100_000))
-    name, aside, question = {
-        "test": ("pass key", "Remember it.", "Which number do I have to type as pass key?"),
-        "dev": ("vault code", "Keep it safe.", "With what does the vault open?"),
-    }[known_split(split)]
-    return Fact(
-        "passkey",
-        (f"The {name} is {number}.", aside, f"{number} is the {name}."),
-        f"The {name} is",
-        question,
-        number,
-    )
+    if known_split(split) == "test":
+        name = "pass key"
+        aside = "Remember it."
+        question = "Which number do I have to type as pass key?"
+    else:
+        name = "vault code"
+        aside = "Keep it safe."
+        question = "With what does the vault open?"
+    stem = f"The {name} is"
+    sentences = (f"{stem} {number}.", aside, f"{number} is the {name}.")
+    return Fact("passkey", sentences, stem, question, number)
 
 
 def needle(seed: int, *, split: str = "test") -> Fact:
@@ -89,18 +89,14 @@ def needle(seed: int, *, split: str = "test") -> Fact:
     rng = runtime.python_random(seed, "needle", split)
     city = rng.choice(_CITIES)
     if known_split(split) == "test":
-        stem, answer = f"The best thing to do in {city} is", rng.choice(_ACTIVITIES)
-        return Fact(
-            "needle",
-            (f"{stem} {answer}.",),
-            stem,
-            f"I am in {city}, what should I do there?",
-            answer,
-        )
-    stem, answer = f"The finest view over {city} is from", rng.choice(_VIEWS)
-    return Fact(
-        "needle", (f"{stem} {answer}.",), stem, f"From where can {city} be admired?", answer
-    )
+        stem = f"The best thing to do in {city} is"
+        question = f"I am in {city}, what should I do there?"
+        answer = rng.choice(_ACTIVITIES)
+    else:
+        stem = f"The finest view over {city} is from"
+        question = f"From where can {city} be admired?"
+        answer = rng.choice(_VIEWS)
+    return Fact("needle", (f"{stem} {answer}.",), stem, question, answer)
 
 
 def known_split(split: str) -> str:
@@ -110,7 +106,12 @@ def known_split(split: str) -> str:
     return split
 
 
-def fact(kind: str, seed: int, *, split: str = "test") -> Fact:
+def fact(
+    kind: str,
+    seed: int,
+    *,
+    split: str = "test",
+) -> Fact:
     """`passkey` or `needle` by name."""
     if kind not in KINDS:
         raise ValueError(f"unknown task {kind!r}: expected one of {', '.join(KINDS)}")
@@ -150,7 +151,13 @@ def cut(ids: Sequence[Sequence[int]], limit: int) -> Segments:
     return tuple(tuple(one[i : i + limit]) for one in ids for i in range(0, len(one), limit))
 
 
-def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Haystack:
+def fill(
+    lines: Iterator[str],
+    tokens: int,
+    encode: Encode,
+    *,
+    limit: int,
+) -> Haystack:
     """The first sentences, up to the segment with which they have at least `tokens` tokens.
 
     Raises ValueError for a length below 1, or if the sentences come to an end before.
@@ -158,7 +165,8 @@ def fill(lines: Iterator[str], tokens: int, encode: Encode, *, limit: int) -> Ha
     if tokens < 1:
         raise ValueError(f"expected a haystack of at least 1 token, got {tokens}")
     segments: list[tuple[int, ...]] = []
-    starts, have = [], 0
+    starts = []
+    have = 0
     while have < tokens:
         some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 16))]
         if not some:
@@ -191,12 +199,10 @@ def haystack(
     """
     if source not in ("documentation", "filler"):
         raise ValueError(f"unknown haystack {source!r}: expected documentation or filler")
-    lines = text.documentation(known_split(split)) if source == "documentation" else _FILLER
-    start = (
-        runtime.python_random(seed, "haystack", split).randrange(len(lines))
-        if source == "documentation"
-        else 0
-    )
+    if source == "filler":
+        return fill(cycle(_FILLER), tokens, encode, limit=limit)
+    lines = text.documentation(known_split(split))
+    start = runtime.python_random(seed, "haystack", split).randrange(len(lines))
     return fill(cycle((*lines[start:], *lines[:start])), tokens, encode, limit=limit)
 
 
@@ -218,7 +224,9 @@ class Prompt:
 
 
 def insert(
-    segments: Segments, groups: Sequence[Segments], places: Sequence[int]
+    segments: Segments,
+    groups: Sequence[Segments],
+    places: Sequence[int],
 ) -> tuple[Segments, list[Rows]]:
     """Segments with groups of others put in, each before the segment at its place, and the rows of
     each group.
@@ -286,13 +294,16 @@ def tasks_for(
     Depth runs through 0.05, 0.15 … 0.95 as the trials do. Errors are those of `fact`, `haystack`
     and `hide`.
     """
-    hidden = fact(kind, runtime.derive_seed(seed, kind, tokens, trial), split=split)
+    fact_seed = runtime.derive_seed(seed, kind, tokens, trial)
+    hay_seed = runtime.derive_seed(seed, "hay", tokens, trial)
+    depth = trial % 10 / 10 + 0.05
+    hidden = fact(kind, fact_seed, split=split)
     hay = haystack(
         tokens,
         encode,
         limit=limit,
         split=split,
         source=source,
-        seed=runtime.derive_seed(seed, "hay", tokens, trial),
+        seed=hay_seed,
     )
-    return hide(hay, hidden, trial % 10 / 10 + 0.05, tokens, encode, limit=limit)
+    return hide(hay, hidden, depth, tokens, encode, limit=limit)

@@ -50,11 +50,14 @@ _DEV = """
 {A} cannot see the blackboard without glasses.|Who is short-sighted?
 {A} injects insulin before meals.|Who is a diabetic?
 """
-PAIRS: dict[str, tuple[tuple[str, str], ...]] = {
-    split: tuple(
-        (fact, question)
-        for line in table.strip().splitlines()
-        for fact, question in [line.split("|")]
-    )
-    for split, table in (("test", _TEST), ("dev", _DEV))
-}
+
+
+def _pairs(table: str) -> tuple[tuple[str, str], ...]:
+    found = []
+    for line in table.strip().splitlines():
+        fact, question = line.split("|")
+        found.append((fact, question))
+    return tuple(found)
+
+
+PAIRS = {"test": _pairs(_TEST), "dev": _pairs(_DEV)}

@@ -21,13 +21,9 @@ def rows(
 ) -> Float[Tensor, "row dim"]:
     """Random rows of length one in float64; component i shrinks as i^−spectrum (0: all directions
     alike)."""
-    draw = torch.randn(
-        count,
-        dim,
-        generator=runtime.generator(seed, "rows", *scope, count, dim),
-        dtype=torch.float64,
-    )
-    return functional.normalize(draw / torch.arange(1, dim + 1) ** spectrum, dim=1)
+    draw = runtime.generator(seed, "rows", *scope, count, dim)
+    even = torch.randn(count, dim, generator=draw, dtype=torch.float64)
+    return functional.normalize(even / torch.arange(1, dim + 1) ** spectrum, dim=1)
 
 
 def cues(
@@ -36,16 +32,17 @@ def cues(
     """Unit vectors c k + √(1 − c²) n, with n orthogonal to k and of the given spectrum
     otherwise."""
     noise = rows(len(keys), keys.shape[1], seed, "cue", *scope, spectrum=spectrum)
-    noise = functional.normalize(noise - (noise * keys).sum(1, keepdim=True) * keys, dim=1)
+    along = (noise * keys).sum(1, keepdim=True)
+    noise = functional.normalize(noise - along * keys, dim=1)
     return cosine * keys + math.sqrt(1 - cosine**2) * noise
 
 
-def signs(count: int, units: int, seed: int) -> Float[Tensor, "row unit"]:
+def signs(
+    count: int,
+    units: int,
+    seed: int,
+) -> Float[Tensor, "row unit"]:
     """Random rows of −1 and 1, float32."""
-    return (
-        torch.randint(
-            2, (count, units), generator=runtime.generator(seed, "signs", count, units)
-        ).float()
-        * 2
-        - 1
-    )
+    draw = runtime.generator(seed, "signs", count, units)
+    bits = torch.randint(2, (count, units), generator=draw)
+    return bits.float() * 2 - 1

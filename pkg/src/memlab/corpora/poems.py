@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
+from itertools import chain, islice, product
 from pathlib import Path
 
 import torch
@@ -34,6 +34,8 @@ _FAMILY = """Vale Harrow Wren Penn Birch Tarn Rook Hollis Sedge Linde Moss Quill
 Thorne""".split()
 _SYLLABLES = [a + b for a, b in product("bdfgklmnprstvz", "aeiou")]
 FORTUNES = Path("/usr/share/games/fortunes")
+_TITLE = re.compile(r"(?:题目[:：])?《(.*)》(.*)")
+_AUTHOR = re.compile(r"作者[:：]\s*([^(（]+?)\s*(?:[(（].*)?")
 _DYNASTIES = {"tang300": "唐", "song100": "宋"}  # the files do not say; their names do
 
 
@@ -44,10 +46,7 @@ def word_list(size: int) -> tuple[str, ...]:
     if not 2 <= size <= 5000:
         raise ValueError(f"expected a vocabulary of 2 to 5000 words, got {size}")
     made_up = (a + b for a, b in product(_SYLLABLES, repeat=2) if a + b not in _WORDS)
-    return (
-        *_WORDS,
-        *(word for word, _ in zip(made_up, range(max(0, size - len(_WORDS))), strict=False)),
-    )[:size]
+    return tuple(islice(chain(_WORDS, made_up), size))
 
 
 @lru_cache
@@ -122,16 +121,11 @@ class Poems:
         """The key that a question like "Moon salt, by Ada Vale" stands for. ValueError for a word
         that is unknown."""
         title, _, author = question.rpartition(", by ")
-        names, writers, words = (
-            word_list(self.vocabulary),
-            author_list(self.authors),
-            title.lower().split(),
-        )
-        if (
-            author not in writers
-            or not {*words} <= {*names}
-            or len(words) != self.keys.shape[1] - 1
-        ):
+        words = title.lower().split()
+        names = word_list(self.vocabulary)
+        writers = author_list(self.authors)
+        known = author in writers and set(words) <= set(names)
+        if not known or len(words) != self.keys.shape[1] - 1:
             raise ValueError(
                 f"expected a question like {self.poem(0).cue!r} in the words of these poems, got "
                 f"{question!r}"
@@ -161,7 +155,8 @@ def synthetic(
             f"expected sizes of at least 1, got count={count}, words={words},"
             f" title_words={title_words}"
         )
-    word_list(vocabulary), author_list(authors)  # both say so if the size cannot be had
+    word_list(vocabulary)  # says so if there are not so many, as does the next one
+    author_list(authors)
     space = authors * vocabulary**title_words
     if space < 2 * count:
         raise ValueError(
@@ -170,16 +165,12 @@ def synthetic(
         )
     numbers = runtime.python_random(seed, "poem keys").sample(range(space), 2 * count)
     chosen = torch.tensor(numbers[count:] if fresh else numbers[:count])
+    author = chosen % authors + vocabulary
     title = [chosen // authors // vocabulary**i % vocabulary for i in range(title_words)]
+    keys = torch.stack([author, *title], 1)
     draw = runtime.generator(seed, "poem bodies", "fresh" if fresh else "first")
     bodies = torch.randint(vocabulary, (count, words), generator=draw)
-    return Poems(
-        torch.stack([chosen % authors + vocabulary, *title], 1),
-        bodies,
-        vocabulary,
-        authors,
-        words * math.log2(vocabulary),
-    )
+    return Poems(keys, bodies, vocabulary, authors, words * math.log2(vocabulary))
 
 
 def swapped(poems: Poems, seed: int = 0) -> Poems:
@@ -205,34 +196,36 @@ def swapped(poems: Poems, seed: int = 0) -> Poems:
 def refrains(poems: Poems) -> Poems:
     """Poems of the same keys and length that say their title over and over: given the key, 0 bits
     of entropy."""
-    repeats = -(-poems.bodies.shape[1] // (poems.keys.shape[1] - 1))
-    return replace(
-        poems,
-        bodies=poems.keys[:, 1:].repeat(1, repeats)[:, : poems.bodies.shape[1]],
-        bits_per_poem=0.0,
-    )
+    words = poems.bodies.shape[1]
+    title = poems.keys[:, 1:]
+    repeats = -(-words // title.shape[1])
+    return replace(poems, bodies=title.repeat(1, repeats)[:, :words], bits_per_poem=0.0)
 
 
-def changed_title(poems: Poems, seed: int = 0, position: int = 0) -> Poems:
+def changed_title(
+    poems: Poems,
+    seed: int = 0,
+    position: int = 0,
+) -> Poems:
     """The same poems with another word at one position of every title; no key is then one of
     `poems`' own.
 
     ValueError where every word at that position gives a key that is taken.
     """
-    draw, known = (
-        runtime.generator(seed, "changed title"),
-        {tuple(key) for key in poems.keys.tolist()},
-    )
+    draw = runtime.generator(seed, "changed title")
     keys = poems.keys.tolist()
+    known = {tuple(key) for key in keys}
     for key in keys:
-        before, after = key[: 1 + position], key[2 + position :]
+        before = key[: 1 + position]
+        after = key[2 + position :]
         free = [word for word in range(poems.vocabulary) if (*before, word, *after) not in known]
         if not free:
             raise ValueError(
                 "expected a free key next to every key, got none for"
                 f" {poems.words(torch.tensor(key))!r}"
             )
-        key[1 + position] = free[int(torch.randint(len(free), (), generator=draw))]
+        chosen = torch.randint(len(free), (), generator=draw)
+        key[1 + position] = free[int(chosen)]
     return replace(poems, keys=torch.tensor(keys))
 
 
@@ -268,20 +261,15 @@ def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]
         lines = [line.strip() for line in entry.split("\n") if line.strip()]
         if not lines:
             continue
-        title = re.fullmatch(r"(?:题目[:：])?《(.*)》(.*)", lines[0])
-        author = (
-            re.fullmatch(r"作者[:：]\s*([^(（]+?)\s*(?:[(（].*)?", lines[1])
-            if len(lines) > 2
-            else None
-        )
+        title = _TITLE.fullmatch(lines[0])
+        author = _AUTHOR.fullmatch(lines[1]) if len(lines) > 2 else None
         if not title or not author:
             raise ValueError(
                 f"{path}: expected a title in 《》, an author and a text in entry {number}, got "
                 f"{lines[0][:20]!r}"
             )
-        poems.append(
-            Poem(author[1], title[1] + title[2], "\n".join(lines[2:]), _DYNASTIES.get(name, ""))
-        )
+        body = "\n".join(lines[2:])
+        poems.append(Poem(author[1], title[1] + title[2], body, _DYNASTIES.get(name, "")))
     return poems
 
 
@@ -303,14 +291,20 @@ def jsonl(path: str | Path) -> list[Poem]:
             row = json.loads(line)
         except json.JSONDecodeError:
             raise ValueError(f"{path}: expected JSON in line {number}, got {line[:40]!r}") from None
-        fields = (
-            [row.get(name, "") for name in ("author", "title", "text", "dynasty")]
-            if isinstance(row, dict)
-            else []
-        )
-        if not fields or not all(isinstance(field, str) for field in fields) or not all(fields[:3]):
+        poem = _poem(row)
+        if poem is None:
             raise ValueError(
                 f"{path}: expected author, title and text in line {number}, got {line[:40]!r}"
             )
-        poems.append(Poem(*fields))
+        poems.append(poem)
     return poems
+
+
+def _poem(row: object) -> Poem | None:
+    """The poem that a JSON object holds, or None if it holds none."""
+    if not isinstance(row, dict):
+        return None
+    fields = [row.get(name, "") for name in ("author", "title", "text", "dynasty")]
+    if not all(isinstance(field, str) for field in fields) or not all(fields[:3]):
+        return None
+    return Poem(*fields)

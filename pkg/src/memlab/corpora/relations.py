@@ -3,8 +3,8 @@ learned templates?
 
 A quarter of the families of each kind is held out whole; of the others the third question is never
 trained. Every entity is made up, and those that are tested are never trained
-(`values.asked_about`). A tested entity also occurs in other relations, so that its name alone does
-not find the fact.
+(`keys_and_values.asked_about`). A tested entity also occurs in other relations, so that its name
+alone does not find the fact.
 
 `LESSONS` are relations that are only ever trained on. They were written later, without sight of
 those held out, and whatever came close to one of these was thrown out (`tuning.closest`).
@@ -59,7 +59,8 @@ class Family:
 
 
 def _families(table: str) -> tuple[Family, ...]:
-    lines, found = table.strip().splitlines(), []
+    lines = table.strip().splitlines()
+    found = []
     for first, second in zip(lines[::2], lines[1::2], strict=True):
         kinds, *statements = first.split("|")
         kind, value = kinds.split()
@@ -71,51 +72,55 @@ def _lessons() -> tuple[dict[str, str], tuple[Family, ...]]:
     """The values of further types, a line each, and after an empty line the relations."""
     found = resources.files("memlab.corpora").joinpath("lessons.txt").read_text(encoding="utf-8")
     types, table = found.split("\n\n", 1)
-    return dict(line.split(": ") for line in types.splitlines()), _families(table)
+    values = dict(line.split(": ") for line in types.splitlines())
+    return values, _families(table)
 
 
 FAMILIES = _families(TABLE)
 _TYPES, LESSONS = _lessons()
-_ALL, _VALUES = FAMILIES + LESSONS, VALUES | _TYPES
+_ALL = FAMILIES + LESSONS
+_VALUES = VALUES | _TYPES
 KINDS = tuple(dict.fromkeys(family.kind for family in FAMILIES))
 _OF_KIND = {kind: [i for i, family in enumerate(FAMILIES) if family.kind == kind] for kind in KINDS}
 # The draw is older than any measurement and a fixed part of the book. The wordings are not quite:
 # after one look at the share of all held-out questions that a pretrained sentence encoder answers,
 # unclear ones were rewritten, once.
-HELD_OUT = tuple(
-    sorted(
-        i
-        for kind, own in _OF_KIND.items()
-        for i in runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)
-    )
-)
+_DRAWN = [
+    runtime.python_random(0, "held out", kind).sample(own, len(own) // 4)
+    for kind, own in _OF_KIND.items()
+]
+HELD_OUT = tuple(sorted(i for drawn in _DRAWN for i in drawn))
 TRAINED = tuple(i for i in range(len(FAMILIES)) if i not in HELD_OUT)
-TAUGHT = TRAINED + tuple(
-    range(len(FAMILIES), len(_ALL))
-)  # the numbers of LESSONS follow those of FAMILIES
+# The numbers of LESSONS follow those of FAMILIES.
+TAUGHT = TRAINED + tuple(range(len(FAMILIES), len(_ALL)))
 
 
 def _name(rng: random.Random) -> str:
     return text.made_up_word(rng).capitalize()
 
 
-def entity(kind: str, rng: random.Random, *, tested: bool) -> str:
+def entity(
+    kind: str,
+    rng: random.Random,
+    *,
+    tested: bool,
+) -> str:
     """A new entity of a kind, from the quarter that is tested or from the rest."""
-    made = ""
-    while not made or keys_and_values.asked_about(made) != tested:
-        if kind == "person":
-            made = f"{rng.choice(_GIVEN)} {_name(rng)}"
-        elif kind in ("work", "film", "object"):
-            made = f"{rng.choice(keys_and_values.QUALITIES)} {rng.choice(keys_and_values.THINGS)}"
-            made = f"The {made.title()}" if kind != "object" else made
-        else:
-            made = (
-                f"{text.made_up_word(rng)}{rng.randrange(10, 100)}"
-                if kind == "machine"
-                else _name(rng)
-            )
-            made += rng.choice(_AFTER.get(kind, ("",)))
+    made = _entity(kind, rng)
+    while keys_and_values.asked_about(made) != tested:
+        made = _entity(kind, rng)
     return made
+
+
+def _entity(kind: str, rng: random.Random) -> str:
+    if kind == "person":
+        return f"{rng.choice(_GIVEN)} {_name(rng)}"
+    if kind in ("work", "film", "object"):
+        made = f"{rng.choice(keys_and_values.QUALITIES)} {rng.choice(keys_and_values.THINGS)}"
+        return made if kind == "object" else f"The {made.title()}"
+    word = text.made_up_word(rng)
+    made = f"{word}{rng.randrange(10, 100)}" if kind == "machine" else word.capitalize()
+    return made + rng.choice(_AFTER.get(kind, ("",)))
 
 
 def _value(kind: str, rng: random.Random) -> str:
@@ -123,11 +128,9 @@ def _value(kind: str, rng: random.Random) -> str:
         return rng.choice(_VALUES[kind].split())
     if kind == "year":
         return str(rng.randrange(1400, 2030))
-    return (
-        str(rng.randrange(10, 10 ** rng.randint(3, 6)))
-        if kind == "number"
-        else entity(kind, rng, tested=False)
-    )
+    if kind == "number":
+        return str(rng.randrange(10, 10 ** rng.randint(3, 6)))
+    return entity(kind, rng, tested=False)
 
 
 @dataclass(frozen=True)
@@ -143,20 +146,21 @@ class Fact:
     @property
     def stem(self) -> str:
         """The sentence up to its value, or nothing if the value is not the end."""
-        return (
-            self.sentence.removesuffix(f" {self.value}.")
-            if self.sentence.endswith(f" {self.value}.")
-            else ""
-        )
+        end = f" {self.value}."
+        return self.sentence.removesuffix(end) if self.sentence.endswith(end) else ""
 
 
-def fact(family: int, who: str, rng: random.Random) -> Fact:
+def fact(
+    family: int,
+    who: str,
+    rng: random.Random,
+) -> Fact:
     """A fact about an entity in one of the two wordings, with a new value; `family` counts
     FAMILIES, then LESSONS."""
-    value, wording = _value(_ALL[family].value, rng), rng.randrange(2)
-    return Fact(
-        family, who, value, wording == 0, _ALL[family].statements[wording].format(A=who, B=value)
-    )
+    value = _value(_ALL[family].value, rng)
+    wording = rng.randrange(2)
+    sentence = _ALL[family].statements[wording].format(A=who, B=value)
+    return Fact(family, who, value, wording == 0, sentence)
 
 
 # ---- training ------------------------------------------------------------------------------------
@@ -178,45 +182,50 @@ def training_pairs(
     meant and what is asked.
     """
     rng = runtime.python_random(seed, "relations", step)
-    of_kind: dict[str, list[int]] = {}
-    for family in families:
-        of_kind.setdefault(_ALL[family].kind, []).append(family)
     wanted: list[tuple[int, str]] = []
     while len(wanted) < count // 2:
         kind = _ALL[rng.choice(families)].kind
         who = entity(kind, rng, tested=False)
-        wanted += [(i, who) for i in rng.sample(of_kind[kind], min(4, len(of_kind[kind])))]
+        of_kind = [family for family in families if _ALL[family].kind == kind]
+        some = rng.sample(of_kind, min(4, len(of_kind)))
+        wanted += [(family, who) for family in some]
     while len(wanted) < count * 3 // 4:
         family = rng.choice(families)
-        first = entity(_ALL[family].kind, rng, tested=False)
-        wanted += [
-            (family, first),
-            *((family, _alike(first, _ALL[family].kind, rng)) for _ in range(3)),
-        ]
-        wanted += [(family, entity(_ALL[family].kind, rng, tested=False)) for _ in range(4)]
+        kind = _ALL[family].kind
+        first = entity(kind, rng, tested=False)
+        wanted.append((family, first))
+        wanted += [(family, _alike(first, kind, rng)) for _ in range(3)]
+        wanted += [(family, entity(kind, rng, tested=False)) for _ in range(4)]
     while len(wanted) < count:
         family = rng.choice(families)
         wanted.append((family, entity(_ALL[family].kind, rng, tested=False)))
-    return [
-        (fact(family, who, rng), rng.choice(_trained_questions(family)).format(A=who))
-        for family, who in dict.fromkeys(wanted[:count])
-    ]
+    pairs = []
+    for family, who in dict.fromkeys(wanted[:count]):
+        told = fact(family, who, rng)
+        question = rng.choice(_trained_questions(family))
+        pairs.append((told, question.format(A=who)))
+    return pairs
 
 
 def _trained_questions(family: int) -> tuple[str, ...]:
-    return _ALL[family].questions[:2] if family < len(FAMILIES) else _ALL[family].questions
+    questions = _ALL[family].questions
+    return questions[:2] if family < len(FAMILIES) else questions
 
 
-def _alike(who: str, kind: str, rng: random.Random) -> str:
+def _alike(
+    who: str,
+    kind: str,
+    rng: random.Random,
+) -> str:
     """Another entity with the same first word, where entities of the kind have two."""
     first, *rest = who.split()
     if not rest:
         return entity(kind, rng, tested=False)
-    while keys_and_values.asked_about(
-        other := " ".join((first, *entity(kind, rng, tested=False).split()[1:]))
-    ):
-        pass
-    return other
+    while True:
+        _, *others = entity(kind, rng, tested=False).split()
+        other = " ".join((first, *others))
+        if not keys_and_values.asked_about(other):
+            return other
 
 
 # ---- tests ---------------------------------------------------------------------------------------
@@ -246,16 +255,19 @@ class QuestionSet:
         """The facts at random places among other lines, which keep their order, and the place of
         each fact."""
         total = len(lines) + len(self.facts)
-        places = runtime.python_random(seed, "scattered", total).sample(
-            range(total), len(self.facts)
-        )
+        rng = runtime.python_random(seed, "scattered", total)
+        places = rng.sample(range(total), len(self.facts))
         at = {place: one.sentence for place, one in zip(places, self.facts, strict=True)}
         rest = iter(lines)
         return [at[i] if i in at else next(rest) for i in range(total)], places
 
 
 def question_set(
-    part: str, seed: int = 0, *, entities: tuple[int, int] = (3, 6), others: int = 3
+    part: str,
+    seed: int = 0,
+    *,
+    entities: tuple[int, int] = (3, 6),
+    others: int = 3,
 ) -> QuestionSet:
     """Questions about new entities, `entities` (from, to) of them for each family of a part, each
     entity also in `others` other relations of its kind, of any part.
@@ -271,16 +283,24 @@ def question_set(
     queries: list[Query] = []
     known: set[str] = set()
     for family in HELD_OUT if part == "held out" else TRAINED:
-        kind, asked = FAMILIES[family].kind, FAMILIES[family].questions
+        kind = FAMILIES[family].kind
+        questions = _tested_questions(family, part)
+        rest = [i for i in _OF_KIND[kind] if i != family]
         for _ in range(rng.randint(*entities)):
-            while (who := entity(kind, rng, tested=True)) in known:
-                pass
+            who = entity(kind, rng, tested=True)
+            while who in known:
+                who = entity(kind, rng, tested=True)
             known.add(who)
             own = fact(family, who, rng)
-            question = rng.choice(
-                {"trained": asked[:2], "wording": asked[2:], "held out": asked}[part]
-            )
-            queries.append(Query(len(facts), family, question.format(A=who), own.stem, own.value))
-            rest = [i for i in _OF_KIND[kind] if i != family]
-            facts += [own, *(fact(i, who, rng) for i in rng.sample(rest, min(others, len(rest))))]
+            question = rng.choice(questions).format(A=who)
+            queries.append(Query(len(facts), family, question, own.stem, own.value))
+            further = rng.sample(rest, min(others, len(rest)))
+            facts += [own, *(fact(i, who, rng) for i in further)]
     return QuestionSet(tuple(facts), tuple(queries))
+
+
+def _tested_questions(family: int, part: str) -> tuple[str, ...]:
+    questions = FAMILIES[family].questions
+    if part == "trained":
+        return questions[:2]
+    return questions[2:] if part == "wording" else questions

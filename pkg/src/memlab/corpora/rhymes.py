@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -28,11 +29,14 @@ loses paints breaks follows crosses counts wakes wants
 snow crow glow bow night light flight sight rain grain train plain shore store lore score
 """.split()
 )
-KINDS, EACH, PER_SOUND, LINES, AUTHORS = 4, 16, 4, 4, 16
+KINDS = 4
+EACH = 16
+PER_SOUND = 4
+LINES = 4
+AUTHORS = 16
 VOCABULARY = KINDS * EACH
-BITS = 12 * 4 + 3 * math.log2(
-    PER_SOUND - 1
-)  # 4 bits a word; three must rhyme, and the title gives one away
+# 4 bits a word; three must rhyme, and the title gives one away.
+BITS = 12 * 4 + 3 * math.log2(PER_SOUND - 1)
 
 
 class Verses(Poems):
@@ -46,7 +50,12 @@ class Verses(Poems):
         return "\n".join(" ".join(said[i : i + step]) for i in range(0, len(said), step))
 
 
-def verses(count: int = 96, *, seed: int = 0, fresh: bool = False) -> Verses:
+def verses(
+    count: int = 96,
+    *,
+    seed: int = 0,
+    fresh: bool = False,
+) -> Verses:
     """`count` verses that obey the rules, under unique keys: author, adjective, noun. 52.8 bits
     each.
 
@@ -58,17 +67,19 @@ def verses(count: int = 96, *, seed: int = 0, fresh: bool = False) -> Verses:
         raise ValueError(f"expected 1 to {space // 2} verses, got {count}")
     numbers = runtime.python_random(seed, "verse keys").sample(range(space), 2 * count)
     chosen = torch.tensor(numbers[count:] if fresh else numbers[:count])
-    keys = torch.stack(
-        [VOCABULARY + chosen % AUTHORS, chosen // AUTHORS % EACH, EACH + chosen // AUTHORS // EACH],
-        1,
-    )
-    return Verses(
-        keys, dice(keys, seed=seed, scope="fresh" if fresh else "first"), VOCABULARY, AUTHORS, BITS
-    )
+    author = VOCABULARY + chosen % AUTHORS
+    adjective = chosen // AUTHORS % EACH
+    noun = EACH + chosen // AUTHORS // EACH
+    keys = torch.stack([author, adjective, noun], 1)
+    bodies = dice(keys, seed=seed, scope="fresh" if fresh else "first")
+    return Verses(keys, bodies, VOCABULARY, AUTHORS, BITS)
 
 
 def dice(
-    keys: Int[Tensor, "poem key"], *, seed: int = 0, scope: str = "dice"
+    keys: Int[Tensor, "poem key"],
+    *,
+    seed: int = 0,
+    scope: str = "dice",
 ) -> Int[Tensor, "poem word"]:
     """Poems to these titles by dice that know the rules, and no poem."""
     draw = runtime.generator(seed, "verses", scope)
@@ -83,10 +94,10 @@ def dice(
 def unrhymed(poems: Verses, seed: int = 0) -> Verses:
     """The same verses with all endings drawn anew, each on its own: what there is to learn but for
     the rhymes."""
-    draw, bodies = runtime.generator(seed, "verses", "unrhymed"), poems.bodies.clone()
-    bodies[:, KINDS - 1 :: KINDS] = (
-        VOCABULARY - EACH + torch.randint(EACH, (len(poems), LINES), generator=draw)
-    )
+    draw = runtime.generator(seed, "verses", "unrhymed")
+    endings = torch.randint(EACH, (len(poems), LINES), generator=draw)
+    bodies = poems.bodies.clone()
+    bodies[:, KINDS - 1 :: KINDS] = VOCABULARY - EACH + endings
     return Verses(poems.keys, bodies, VOCABULARY, AUTHORS, 15 * 4.0)
 
 
@@ -104,12 +115,12 @@ def rhyme(bodies: Int[Tensor, "poem word"]) -> Float[Tensor, " poem"]:
     drawn evenly."""
     last = bodies[:, KINDS - 1 :: KINDS]
     ends = (last >= VOCABULARY - EACH) & (last < VOCABULARY)
-    one, two = last[:, :-1], last[:, 1:]
-    return (
-        ((one // PER_SOUND == two // PER_SOUND) & (one != two) & ends[:, :-1] & ends[:, 1:])
-        .double()
-        .mean(1)
-    )
+    one = last[:, :-1]
+    two = last[:, 1:]
+    both_end = ends[:, :-1] & ends[:, 1:]
+    same_sound = one // PER_SOUND == two // PER_SOUND
+    rhymes = same_sound & (one != two) & both_end
+    return rhymes.double().mean(1)
 
 
 def titled(
@@ -124,25 +135,25 @@ def longest_copy(
 ) -> Int[Tensor, " poem"]:
     """The length of the longest run of words that also occurs, anywhere, in one of the known
     poems."""
-    length = bodies.shape[1]
-    runs = {
-        tuple(poem[i : i + n])
-        for poem in known.tolist()
-        for n in range(1, length + 1)
-        for i in range(len(poem) - n + 1)
-    }
+    lengths = range(1, bodies.shape[1] + 1)
+    known_runs: set[tuple[int, ...]] = set()
+    for poem in known.tolist():
+        for length in lengths:
+            known_runs.update(_runs(poem, length))
 
     def longest(poem: list[int]) -> int:
-        return next(
-            (
-                n
-                for n in range(length, 0, -1)
-                if any(tuple(poem[i : i + n]) in runs for i in range(length - n + 1))
-            ),
-            0,
-        )
+        for length in reversed(lengths):
+            if any(run in known_runs for run in _runs(poem, length)):
+                return length
+        return 0
 
     return torch.tensor([longest(poem) for poem in bodies.tolist()])
+
+
+def _runs(poem: list[int], length: int) -> Iterator[tuple[int, ...]]:
+    """All runs of so many words of a poem."""
+    for start in range(len(poem) - length + 1):
+        yield tuple(poem[start : start + length])
 
 
 def rules(
@@ -163,7 +174,13 @@ def rules(
 # ---- poets to compare with -----------------------------------------------------------------------
 
 
-def markov(poems: Poems, count: int, order: int = 1, *, seed: int = 0) -> Int[Tensor, "poem word"]:
+def markov(
+    poems: Poems,
+    count: int,
+    order: int = 1,
+    *,
+    seed: int = 0,
+) -> Int[Tensor, "poem word"]:
     """Poems by a Markov chain: every word is drawn as in the poems after the same `order` words.
 
     A run of words that ends its only poem goes on after a shorter one. ValueError for an order
@@ -171,30 +188,37 @@ def markov(poems: Poems, count: int, order: int = 1, *, seed: int = 0) -> Int[Te
     """
     if order < 1:
         raise ValueError(f"expected an order of at least 1, got {order}")
-    draw, first = runtime.python_random(seed, "markov", order), list[int]()
-    after = defaultdict[tuple[int, ...], list[int]](list)
-    for poem in poems.bodies.tolist():
-        first.append(poem[0])
+    draw = runtime.python_random(seed, "markov", order)
+    bodies = poems.bodies.tolist()
+    first = [poem[0] for poem in bodies]
+    after: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for poem in bodies:
         for i in range(1, len(poem)):
             for n in range(min(order, i) + 1):
                 after[tuple(poem[i - n : i])].append(poem[i])
 
+    def last_known(said: list[int]) -> tuple[int, ...]:
+        for n in range(min(order, len(said)), 0, -1):
+            past = tuple(said[-n:])
+            if past in after:
+                return past
+        return ()
+
     def one() -> list[int]:
         said = [draw.choice(first)]
         while len(said) < poems.bodies.shape[1]:
-            past = next(
-                p
-                for n in range(min(order, len(said)), -1, -1)
-                if (p := tuple(said[len(said) - n :])) in after
-            )
-            said.append(draw.choice(after[past]))
+            said.append(draw.choice(after[last_known(said)]))
         return said
 
     return torch.tensor([one() for _ in range(count)])
 
 
 def collage(
-    poems: Poems, keys: Int[Tensor, "poem key"], lines: int = 1, *, seed: int = 0
+    poems: Poems,
+    keys: Int[Tensor, "poem key"],
+    lines: int = 1,
+    *,
+    seed: int = 0,
 ) -> Int[Tensor, "poem word"]:
     """Poems of whole lines cut out of the known ones, `lines` at a time, each in its place.
 
@@ -203,14 +227,13 @@ def collage(
     """
     if lines not in (1, 2, 4):
         raise ValueError(f"expected 1, 2 or 4 lines at a time, got {lines}")
-    draw, cut = runtime.python_random(seed, "collage", lines), lines * KINDS
-    pieces = poems.bodies.unflatten(1, (-1, cut))  # poem, piece, word
+    draw = runtime.python_random(seed, "collage", lines)
+    pieces = poems.bodies.unflatten(1, (-1, lines * KINDS))  # poem, piece, word
     made = []
     for key in keys:
-        fitting = (poems.keys[:, 2] == key[2]).nonzero().flatten().tolist() or range(len(poems))
-        sources = [
-            draw.choice(fitting),
-            *(draw.randrange(len(poems)) for _ in range(pieces.shape[1] - 1)),
-        ]
+        same_noun = (poems.keys[:, 2] == key[2]).nonzero().flatten().tolist()
+        sources = [draw.choice(same_noun or range(len(poems)))]
+        for _ in range(pieces.shape[1] - 1):
+            sources.append(draw.randrange(len(poems)))
         made.append(torch.cat([pieces[source, i] for i, source in enumerate(sources)]))
     return torch.stack(made)

@@ -56,7 +56,7 @@ _CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 class Task:
     """What is hidden and asked. `present` False: the same task without the facts that answer it, so
     that nothing is the right answer. ValueError for an unknown kind, a count below 1, or what
-    `values.check` refuses."""
+    `keys_and_values.check` refuses."""
 
     kind: str
     values: str = "number"
@@ -87,38 +87,49 @@ class Puzzle:
 
 
 def puzzle(
-    task: Task, seed: int, *, split: str = "test", avoid: frozenset[str] = frozenset()
+    task: Task,
+    seed: int,
+    *,
+    split: str = "test",
+    avoid: frozenset[str] = frozenset(),
 ) -> Puzzle:
     """The facts and the question of a task; names and values are new in every fact, and none is in
     `avoid` (words in lower case). ValueError for an unknown split, or a count that mismatch has not
     enough pairs for."""
     needles.known_split(split)
-    rng = runtime.python_random(
-        seed, "ruler", task.kind, task.values, task.digits, task.count, split
-    )
-    make = {"tracking": _variables, "chain": _variables, "mismatch": _mismatch}.get(
-        task.kind, _facts
-    )
-    made = make(task, rng, split, avoid)
-    return (
-        made
-        if task.present
-        else replace(made, chains=made.chains[made.needed :], needed=0, answers=())
-    )
+    scope = (task.kind, task.values, task.digits, task.count, split)
+    rng = runtime.python_random(seed, "ruler", *scope)
+    if task.kind in ("tracking", "chain"):
+        made = _variables(task, rng, split, avoid)
+    elif task.kind == "mismatch":
+        made = _mismatch(task, rng, split, avoid)
+    else:
+        made = _facts(task, rng, split, avoid)
+    if task.present:
+        return made
+    return replace(made, chains=made.chains[made.needed :], needed=0, answers=())
 
 
 def _values(
-    task: Task, kind: str, count: int, rng: random.Random, avoid: frozenset[str]
+    task: Task,
+    kind: str,
+    count: int,
+    rng: random.Random,
+    avoid: frozenset[str],
 ) -> list[str]:
     found: list[str] = []
     while len(found) < count:
-        found.append(
-            keys_and_values.new_value(kind, rng, digits=task.digits, taken=avoid.union(found))
-        )
+        taken = avoid.union(found)
+        found.append(keys_and_values.new_value(kind, rng, digits=task.digits, taken=taken))
     return found
 
 
-def _facts(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) -> Puzzle:
+def _facts(
+    task: Task,
+    rng: random.Random,
+    split: str,
+    avoid: frozenset[str],
+) -> Puzzle:
     asked = [keys_and_values.new_key(rng)]
     while len(asked) < (task.count if task.kind == "multi-query" else 1):
         asked.append(keys_and_values.new_key(rng, asked))
@@ -129,36 +140,57 @@ def _facts(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) ->
         keys = keys + rng.sample(near, min(task.count, len(near)))
         while len(keys) < needed + task.count:
             keys.append(keys_and_values.new_key(rng, keys))
-    noun, fact = _NOUNS[task.values], _FACT[split]
+    noun = _NOUNS[task.values]
+    fact = _FACT[split]
     found = _values(task, task.values, len(keys), rng, avoid)
-    chains = tuple(
-        (fact.format(noun=noun, key=key, value=value),)
-        for key, value in zip(keys, found, strict=True)
-    )
+    facts = [
+        fact.format(noun=noun, key=key, value=value) for key, value in zip(keys, found, strict=True)
+    ]
+    chains = tuple((one,) for one in facts)
     cues = tuple(fact.format(noun=noun, key=key, value="").removesuffix(" .") for key in asked)
     question = _QUESTION[split].format(noun=noun, keys=" and the ".join(asked))
     return Puzzle(task, chains, needed, cues, question, tuple(found[:needed]))
 
 
-def _variables(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) -> Puzzle:
+def _variables(
+    task: Task,
+    rng: random.Random,
+    split: str,
+    avoid: frozenset[str],
+) -> Puzzle:
     names: list[str] = []
     while len(names) < 2 * (task.count + 1):  # one chain is asked about, one is like it
         name = "".join(rng.choices(_CAPITALS, k=5))
         if name not in names and name.lower() not in avoid:
             names.append(name)
-    found, chains = _values(task, task.values, 2, rng, avoid), []
-    for value, own in zip(found, (names[::2], names[1::2]), strict=True):
-        first = _SET[split].format(name=own[0], value=value)
-        chains.append((first, *(_COPY[split].format(name=b, value=a) for a, b in pairwise(own))))
-    asked, last = tuple(names[::2]), names[-2]
+    asked = names[::2]
+    value, other = _values(task, task.values, 2, rng, avoid)
+    chains = (_chain(asked, value, split), _chain(names[1::2], other, split))
     if task.kind == "tracking":
-        question = _WHICH[split].format(value=found[0])
-        return Puzzle(task, tuple(chains), 1, (question,), question, asked)
-    cue = _SET[split].format(name=last, value="").removesuffix(" .")
-    return Puzzle(task, tuple(chains), 1, (cue,), _WHAT[split].format(name=last), (found[0],))
+        question = _WHICH[split].format(value=value)
+        return Puzzle(task, chains, 1, (question,), question, tuple(asked))
+    cue = _SET[split].format(name=asked[-1], value="").removesuffix(" .")
+    question = _WHAT[split].format(name=asked[-1])
+    return Puzzle(task, chains, 1, (cue,), question, (value,))
 
 
-def _mismatch(task: Task, rng: random.Random, split: str, avoid: frozenset[str]) -> Puzzle:
+def _chain(
+    names: list[str],
+    value: str,
+    split: str,
+) -> tuple[str, ...]:
+    """The first of some variables gets a value, each other one that of the one before it."""
+    first = _SET[split].format(name=names[0], value=value)
+    copies = [_COPY[split].format(name=new, value=old) for old, new in pairwise(names)]
+    return (first, *copies)
+
+
+def _mismatch(
+    task: Task,
+    rng: random.Random,
+    split: str,
+    avoid: frozenset[str],
+) -> Puzzle:
     if task.count >= len(PAIRS[split]):
         raise ValueError(
             f"expected a count of at most {len(PAIRS[split]) - 1} for mismatch, got {task.count}"
@@ -166,7 +198,8 @@ def _mismatch(task: Task, rng: random.Random, split: str, avoid: frozenset[str])
     pairs = rng.sample(PAIRS[split], task.count + 1)
     people = [name.capitalize() for name in _values(task, "word", len(pairs), rng, avoid)]
     chains = tuple((fact.format(A=name),) for (fact, _), name in zip(pairs, people, strict=True))
-    return Puzzle(task, chains, 1, (pairs[0][1],), pairs[0][1], (people[0],))
+    _, question = pairs[0]
+    return Puzzle(task, chains, 1, (question,), question, (people[0],))
 
 
 # ---- in a haystack -------------------------------------------------------------------------------
@@ -182,18 +215,28 @@ def haystack(
     split: str = "test",
     seed: int = 0,
 ) -> Haystack:
-    """At least `tokens` tokens: `tasks.haystack`, or nothing but other facts ("needles", of the
+    """At least `tokens` tokens: `needles.haystack`, or nothing but other facts ("needles", of the
     task's kind of value), which share no key and no value with any puzzle. It depends on nothing
     else of the task, so trials may share it."""
     if source != "needles":
-        return needles.haystack(tokens, encode, limit=limit, split=split, source=source, seed=seed)
-    rng = runtime.python_random(
-        seed, "needles", task.values, task.digits, needles.known_split(split)
-    )
+        return needles.haystack(
+            tokens,
+            encode,
+            limit=limit,
+            split=split,
+            source=source,
+            seed=seed,
+        )
+    needles.known_split(split)
+    rng = runtime.python_random(seed, "needles", task.values, task.digits, split)
     return needles.fill(_needles(task, split, rng), tokens, encode, limit=limit)
 
 
-def _needles(task: Task, split: str, rng: random.Random) -> Iterator[str]:
+def _needles(
+    task: Task,
+    split: str,
+    rng: random.Random,
+) -> Iterator[str]:
     for key in keys_and_values.haystack_keys(rng):
         value = keys_and_values.new_value(task.values, rng, digits=task.digits, asked=False)
         yield _FACT[split].format(noun=_NOUNS[task.values], key=key, value=value)
@@ -245,41 +288,53 @@ def trial(
     avoid = _vocabulary(needles.known_split(split)) if source == "documentation" else frozenset()
     made = puzzle(task, seed, split=split, avoid=avoid)
     question, *cues = encode([" " + one for one in (made.question, *made.cues)])
-    own = [
-        cut([ids], limit) for ids in encode([" " + one for chain in made.chains for one in chain])
-    ]
-    room = tokens - reserve - len(question) - sum(len(piece) for pieces in own for piece in pieces)
+    facts = encode([" " + one for chain in made.chains for one in chain])
+    own = [cut([ids], limit) for ids in facts]
+    room = _room(tokens, reserve, [question, *facts])
+    if hay is None:
+        hay = haystack(
+            task, max(room, 1), encode, limit=limit, source=source, split=split, seed=seed
+        )
+    gaps = _gaps(hay, room)
+    last = len(gaps) - 1
+    places = [gaps[round(share * last)] for share in _shares(made, depth, seed, split)]
+    segments, rows = needles.insert(hay.segments[: gaps[-1]], own, places)
+    needed = sum(map(len, made.chains[: made.needed]))
+    cue_ids = tuple(map(tuple, cues))
+    return Trial(
+        made, segments, tuple(rows[:needed]), tuple(rows[needed:]), tuple(question), cue_ids, depth
+    )
+
+
+def _room(tokens: int, reserve: int, needed: Sequence[Sequence[int]]) -> int:
+    """What is left of a prompt for its haystack; ValueError if that is less than nothing."""
+    room = tokens - reserve - sum(map(len, needed))
     if room < 0:
         raise ValueError(
             f"the facts and the question need {tokens - room} tokens, the prompt has {tokens}"
         )
-    hay = hay or haystack(
-        task, max(room, 1), encode, limit=limit, source=source, split=split, seed=seed
-    )
+    return room
+
+
+def _gaps(hay: Haystack, room: int) -> Rows:
+    """The rows before which a whole sentence of the haystack ends, in its first `room` tokens."""
     if hay.tokens < room:
         raise ValueError(f"expected a haystack of at least {room} tokens, got {hay.tokens}")
-    gaps = hay.starts[: bisect_right(hay.starts, hay.fitting(room))]
-    shares = _shares(
-        made, depth, runtime.python_random(seed, "places", task.kind, task.count, split)
-    )
-    places = [gaps[round(share * (len(gaps) - 1))] for share in shares]
-    segments, rows = needles.insert(hay.segments[: gaps[-1]], own, places)
-    needed = sum(map(len, made.chains[: made.needed]))
-    return Trial(
-        made,
-        segments,
-        tuple(rows[:needed]),
-        tuple(rows[needed:]),
-        tuple(question),
-        tuple(map(tuple, cues)),
-        depth,
-    )
+    return hay.starts[: bisect_right(hay.starts, hay.fitting(room))]
 
 
-def _shares(made: Puzzle, depth: float, rng: random.Random) -> list[float]:
+def _shares(
+    made: Puzzle,
+    depth: float,
+    seed: int,
+    split: str,
+) -> list[float]:
+    """For each sentence of each chain the share of the haystack's sentences that lie before it."""
+    rng = runtime.python_random(seed, "places", made.task.kind, made.task.count, split)
     shares: list[float] = []
     for number, chain in enumerate(made.chains):
-        drawn = [rng.random() for _ in chain]
-        first = depth if number == 0 and made.needed else drawn[0]
-        shares += [first, *sorted(first + (1 - first) * share for share in drawn[1:])]
+        first, *further = [rng.random() for _ in chain]
+        if number == 0 and made.needed:
+            first = depth
+        shares += [first, *sorted(first + (1 - first) * share for share in further)]
     return shares

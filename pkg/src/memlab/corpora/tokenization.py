@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-PAD, BOS, EOS, SEP = 0, 1, 2, 3
+PAD = 0
+BOS = 1
+EOS = 2
+SEP = 3
 SPECIAL = ("<pad>", "<bos>", "<eos>", "<sep>")
 
 

@@ -75,7 +75,11 @@ def _signed(entry: str) -> Poem | None:
 
 
 def hub(
-    name: str, *, split: str = "train", limit: int = 0, columns: Mapping[str, str] | None = None
+    name: str,
+    *,
+    split: str = "train",
+    limit: int = 0,
+    columns: Mapping[str, str] | None = None,
 ) -> list[Poem]:
     """Poems of a hub data set asked for by name, as in "hub:owner/name": the first `limit` of a
     split (0: all).
@@ -122,14 +126,18 @@ def from_rows(
     return found
 
 
-def _columns(row: Mapping[str, Any], asked: dict[str, str], source: str) -> dict[str, str]:
+def _columns(
+    row: Mapping[str, Any],
+    asked: dict[str, str],
+    source: str,
+) -> dict[str, str]:
     lower = {str(column).lower(): str(column) for column in row}
-    which = {
-        part: lower[name]
-        for part, names in COLUMNS.items()
-        for name in reversed(names)
-        if name in lower
-    } | asked
+    which = {}
+    for part, names in COLUMNS.items():
+        present = [name for name in names if name in lower]
+        if present:
+            which[part] = lower[present[0]]
+    which |= asked
     missing = [part for part in ("author", "title", "text") if which.get(part) not in row]
     if missing:
         raise ValueError(
@@ -140,11 +148,9 @@ def _columns(row: Mapping[str, Any], asked: dict[str, str], source: str) -> dict
 
 
 def _text(value: Any) -> str:
-    return (
-        "\n".join(map(str, value)).strip()
-        if isinstance(value, list | tuple)
-        else str(value or "").strip()
-    )
+    if isinstance(value, list | tuple):
+        return "\n".join(map(str, value)).strip()
+    return str(value or "").strip()
 
 
 def collection(name: str, limit: int = 0) -> list[Poem]:

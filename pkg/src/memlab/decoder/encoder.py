@@ -23,10 +23,12 @@ class Block(nn.Module):
                 f"the decoder's width must be a multiple of encoder_heads={heads}, got {width}"
             )
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
 
     def forward(
         self, x: Float[Tensor, "batch seq width"], keep: Bool[Tensor, "batch seq"]
@@ -37,7 +39,8 @@ class Block(nn.Module):
         # Written out for the same reason as `decoder.MemoryDecoderConfig.attention`.
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         scores = scores.masked_fill(~keep[:, None, None], -1e4)
-        x = x + self.out(rearrange(scores.softmax(-1).to(v.dtype) @ v, "b h t d -> b t (h d)"))
+        mixed = scores.softmax(-1).to(v.dtype) @ v
+        x = x + self.out(rearrange(mixed, "b h t d -> b t (h d)"))
         return x + self.down(F.relu(self.up(self.norm2(x))))
 
 
@@ -57,7 +60,8 @@ class SegmentEncoder(nn.Module):
         heads: int,
     ) -> None:
         super().__init__()
-        self.slots, self.segment_tokens = slots, segment_tokens
+        self.slots = slots
+        self.segment_tokens = segment_tokens
         self.positions = nn.Parameter(torch.randn(segment_tokens, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
@@ -77,21 +81,21 @@ class SegmentEncoder(nn.Module):
             x = block(x, keep)
         return self.norm(x)
 
-    def keys(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
+    def keys(
+        self,
+        embedded: Tensor,
+        states: Tensor,
+        keep: Tensor,
+    ) -> Float[Tensor, "batch key"]:
         """A learned weighting of the tokens, of what they are in context and of what they are
         alone."""
-        weight = (
-            self.to_weight(states)
-            .float()
-            .masked_fill(~keep[..., None], -1e4)
-            .softmax(1)
-            .to(states.dtype)
-        )
+        scores = self.to_weight(states).float().masked_fill(~keep[..., None], -1e4)
+        weight = scores.softmax(1).to(states.dtype)
+        in_context = (weight * states).sum(1)
+        alone = (weight * embedded.to(states.dtype)).sum(1)
         # Embeddings have length one and states sqrt(width); the factor 5 lets both speak at the
         # start.
-        pooled = torch.cat(
-            [(weight * states).sum(1), 5 * (weight * embedded.to(states.dtype)).sum(1)], -1
-        )
+        pooled = torch.cat([in_context, 5 * alone], -1)
         return F.normalize(self.to_key(pooled).float(), dim=-1)
 
     def latents(self, states: Tensor, keep: Tensor) -> Float[Tensor, "batch latent"]:
@@ -100,12 +104,11 @@ class SegmentEncoder(nn.Module):
         knows where the segment ends."""
         empty = self.segment_tokens - states.shape[1]
         states = F.pad(states * keep[..., None], (0, 0, 0, empty))
-        latent = self.to_latent(
-            rearrange(states, "b (slot span) d -> b slot (span d)", slot=self.slots)
-        ).float()
-        sees = rearrange(
-            F.pad(keep, (0, empty)), "b (slot span) -> b slot span", slot=self.slots
-        ).any(-1, keepdim=True)
+        keep = F.pad(keep, (0, empty))
+        spans = rearrange(states, "b (slot span) d -> b slot (span d)", slot=self.slots)
+        latent = self.to_latent(spans).float()
+        seen = rearrange(keep, "b (slot span) -> b slot span", slot=self.slots)
+        sees = seen.any(-1, keepdim=True)
         return rearrange(unit_slots(latent, sees), "b slot c -> b (slot c)")
 
 
@@ -115,6 +118,7 @@ def unit_slots(
     """Mean zero and unit variance over the slots that hold something, together; the others exactly
     zero."""
     count = holds.sum(1, keepdim=True).clamp(min=1) * latent.shape[-1]
-    centred = (latent - (latent * holds).sum((1, 2), keepdim=True) / count) * holds
+    mean = (latent * holds).sum((1, 2), keepdim=True) / count
+    centred = (latent - mean) * holds
     variance = centred.square().sum((1, 2), keepdim=True) / count
     return centred * (variance + 1e-5).rsqrt()

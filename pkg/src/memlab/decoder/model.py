@@ -36,6 +36,17 @@ from transformers.utils import ModelOutput
 
 from memlab.decoder.encoder import SegmentEncoder
 
+ADDRESS_WEIGHT = 0.4  # of the loss of addressing beside that of reading
+_SIZES = (
+    "latent_width",
+    "key_width",
+    "slots",
+    "segment_tokens",
+    "reads",
+    "encoder_layers",
+    "encoder_heads",
+)
+
 
 class MemoryDecoderConfig(PreTrainedConfig):
     """Sizes of the encoder and of what it stores; `text_config` is the config of any stock causal
@@ -75,53 +86,45 @@ class MemoryDecoderConfig(PreTrainedConfig):
         if isinstance(text_config, dict):
             text_config = AutoConfig.for_model(**text_config)
         self.text_config = text_config if text_config is not None else tiny_text_config()
-        self.latent_width, self.key_width, self.slots, self.attention = (
-            latent_width,
-            key_width,
-            slots,
-            attention,
-        )
-        self.sharpness, self.reads, self.separator = sharpness, reads, separator
-        self.segment_tokens, self.encoder_layers, self.encoder_heads = (
-            segment_tokens,
-            encoder_layers,
-            encoder_heads,
-        )
-        for name in (
-            "latent_width",
-            "key_width",
-            "slots",
-            "segment_tokens",
-            "reads",
-            "encoder_layers",
-            "encoder_heads",
-        ):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be a positive whole number, got {getattr(self, name)!r}"
-                )
-        for big in ("latent_width", "segment_tokens"):
-            if getattr(self, big) % slots:
-                raise ValueError(
-                    f"{big} must be a multiple of slots={slots}, got {getattr(self, big)}"
-                )
-        positions, need = (
-            getattr(self.text_config, "max_position_embeddings", None),
-            reads * (slots + self.stretch),
-        )
+        self.latent_width = latent_width
+        self.key_width = key_width
+        self.slots = slots
+        self.segment_tokens = segment_tokens
+        self.reads = reads
+        self.encoder_layers = encoder_layers
+        self.encoder_heads = encoder_heads
+        self.attention = attention
+        self.sharpness = sharpness
+        self.separator = separator
+        self._check_sizes()
+        tied = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        kwargs.setdefault("tie_word_embeddings", tied)
+        super().__init__(**kwargs)
+
+    def _check_sizes(self) -> None:
+        for name in _SIZES:
+            size = getattr(self, name)
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {size!r}")
+        for name in ("latent_width", "segment_tokens"):
+            size = getattr(self, name)
+            if size % self.slots:
+                raise ValueError(f"{name} must be a multiple of slots={self.slots}, got {size}")
+        positions = getattr(self.text_config, "max_position_embeddings", None)
+        need = self.reads * (self.slots + self.stretch)
         if positions is not None and positions < need:
             raise ValueError(
-                f"the decoder must hold at least {need} positions for {reads} segments, got"
+                f"the decoder must hold at least {need} positions for {self.reads} segments, got"
                 f" {positions}"
             )
-        kwargs.setdefault(
-            "tie_word_embeddings", bool(getattr(self.text_config, "tie_word_embeddings", False))
-        )
-        super().__init__(**kwargs)
 
 
 def tiny_text_config(
-    vocabulary: int = 2048, width: int = 128, layers: int = 2, heads: int = 4, positions: int = 260
+    vocabulary: int = 2048,
+    width: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+    positions: int = 260,
 ) -> GPT2Config:
     """The stock GPT-2 config that the book's decoder uses by default."""
     return GPT2Config(
@@ -158,9 +161,8 @@ class MemoryDecoder(PreTrainedModel):
     config_class = MemoryDecoderConfig
     base_model_prefix = "memory_decoder"
     main_input_name = "input_ids"
-    accepts_loss_kwargs = (
-        False  # the loss is a mean: Trainer has to divide it by its accumulation steps
-    )
+    # The loss is a mean: Trainer has to divide it by its accumulation steps.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: MemoryDecoderConfig) -> None:
         super().__init__(config)
@@ -203,9 +205,12 @@ class MemoryDecoder(PreTrainedModel):
 
     def _embed(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         padding = self.config.text_config.pad_token_id
-        keep = mask.bool() if mask is not None else torch.ones_like(ids, dtype=torch.bool)
-        if mask is None and padding is not None:
+        if mask is not None:
+            keep = mask.bool()
+        elif padding is not None:
             keep = ids != padding
+        else:
+            keep = torch.ones_like(ids, dtype=torch.bool)
         return self.get_input_embeddings()(ids), keep
 
     def encode(
@@ -226,7 +231,8 @@ class MemoryDecoder(PreTrainedModel):
     ) -> Float[Tensor, "batch key"]:
         """Unit query keys of cues, made by the same encoder as the stored keys."""
         embedded, keep = self._embed(cue_ids, attention_mask)
-        return self.encoder.keys(embedded, self.encoder.states(embedded, keep), keep)
+        states = self.encoder.states(embedded, keep)
+        return self.encoder.keys(embedded, states, keep)
 
     def prefix(
         self,
@@ -237,11 +243,14 @@ class MemoryDecoder(PreTrainedModel):
 
         ValueError for latents of another width, or more of them than `reads`.
         """
-        latents = latents[:, None] if latents.ndim == 2 else latents
-        wanted, got = (self.config.reads, self.config.latent_width), tuple(latents.shape[1:])
-        if latents.ndim != 3 or not 1 <= got[0] <= wanted[0] or got[1] != wanted[1]:
+        if latents.ndim == 2:
+            latents = latents[:, None]
+        most = self.config.reads
+        width = self.config.latent_width
+        if latents.ndim != 3 or not 1 <= latents.shape[1] <= most or latents.shape[2] != width:
             raise ValueError(
-                f"expected 1 to {wanted[0]} latents of width {wanted[1]}, got shape {got}"
+                f"expected 1 to {most} latents of width {width}, got shape"
+                f" {tuple(latents.shape[1:])}"
             )
         parts = rearrange(
             latents.to(self.to_prefix.weight.dtype),
@@ -249,38 +258,44 @@ class MemoryDecoder(PreTrainedModel):
             slot=self.config.slots,
         )
         holds = (parts != 0).any(-1)
-        end = int(holds.any(0).any(0).nonzero().max()) + 1 if holds.any() else 1
-        embedded = (
-            self.to_prefix(parts[:, :, :end])
-            + self.prefix_positions[:end]
-            + self.rank[: got[0], None]
-        )
+        used = holds.any(0).any(0).nonzero()
+        end = int(used.max()) + 1 if len(used) else 1
+        rank = self.rank[: latents.shape[1], None]
+        embedded = self.to_prefix(parts[:, :, :end]) + self.prefix_positions[:end] + rank
         return embedded, holds[:, :, :end]
 
-    def _with_prefix(self, ids: Tensor, latents: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
+    def _with_prefix(
+        self,
+        ids: Tensor,
+        latents: Tensor,
+        mask: Tensor | None,
+    ) -> dict[str, Tensor]:
         embeds, keep = self._embed(ids, mask)
         mask = keep.to(ids.dtype)
         prefix, holds = self.prefix(latents)
-        reads, end = holds.shape[1:]
+        in_front = prefix.flatten(1, 2).to(embeds.dtype)
+        seen_in_front = holds.flatten(1).to(mask.dtype)
         inputs = {
-            "inputs_embeds": torch.cat([prefix.flatten(1, 2).to(embeds.dtype), embeds], 1),
-            "attention_mask": torch.cat([holds.flatten(1).to(mask.dtype), mask], 1),
+            "inputs_embeds": torch.cat([in_front, embeds], 1),
+            "attention_mask": torch.cat([seen_in_front, mask], 1),
         }
         if self._takes_positions:
+            reads, end = holds.shape[1:]
             firsts = torch.arange(reads, device=ids.device)[:, None] * self.config.slots
             slots = (firsts + torch.arange(end, device=ids.device)).flatten()
-            inputs["position_ids"] = torch.cat(
-                [slots.expand(len(ids), -1), self._places(ids, mask.long())], 1
-            )
+            places = self._places(ids, mask.long())
+            inputs["position_ids"] = torch.cat([slots.expand(len(ids), -1), places], 1)
         return inputs
 
     def _places(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Positions of the text: each segment of an answer has a stretch of its own, so that a
         token lies as far behind the slot that it is copied from in the second segment as in the
         first. Padding is not counted."""
-        count, separators = (mask.cumsum(1) - 1).clamp(min=0), ids == self.config.separator
+        count = (mask.cumsum(1) - 1).clamp(min=0)
+        separators = ids == self.config.separator
         number = separators.cumsum(1).clamp(max=self.config.reads - 1)
-        within = count - torch.where(separators, count, 0).cummax(1).values
+        last_separator = torch.where(separators, count, 0).cummax(1).values
+        within = count - last_separator
         return self.config.reads * self.config.slots + number * self.config.stretch + within
 
     def forward(
@@ -310,24 +325,34 @@ class MemoryDecoder(PreTrainedModel):
                 address = self.address_loss(self.encode_keys(cue_ids), keys, context_ids)
             if noise is not None:
                 latents = torch.where(latents != 0, latents + noise.to(latents.dtype), latents)
-            latents = latents if read_rows is None else latents[read_rows]
-        if latents is None:
-            logits = self.decoder(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-            ).logits
-        else:
-            inputs = self._with_prefix(input_ids, latents, attention_mask)
-            logits = self.decoder(**inputs, use_cache=False).logits[:, -input_ids.shape[1] :]
+            if read_rows is not None:
+                latents = latents[read_rows]
+        logits = self._logits(input_ids, latents, attention_mask)
         reading = None
         if labels is not None:
             reading = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
-        loss = reading if reading is None or address is None else reading + 0.4 * address
-        return MemoryDecoderOutput(
-            loss=loss, logits=logits, reading_loss=reading, address_loss=address
-        )
+        loss = reading
+        if reading is not None and address is not None:
+            loss = reading + ADDRESS_WEIGHT * address
+        losses = {"loss": loss, "reading_loss": reading, "address_loss": address}
+        return MemoryDecoderOutput(logits=logits, **losses)
+
+    def _logits(
+        self,
+        ids: Tensor,
+        latents: Tensor | None,
+        mask: Tensor | None,
+    ) -> Tensor:
+        if latents is None:
+            return self.decoder(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        inputs = self._with_prefix(ids, latents, mask)
+        return self.decoder(**inputs, use_cache=False).logits[:, -ids.shape[1] :]
 
     def address_loss(
-        self, queries: Tensor, keys: Tensor, context_ids: Tensor | None = None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        context_ids: Tensor | None = None,
     ) -> Tensor:
         """Cross-entropy of finding the own key among the keys of the same context (InfoNCE).
 
@@ -362,7 +387,8 @@ class MemoryDecoder(PreTrainedModel):
         new = self.decoder.generate(**self._with_prefix(input_ids, latents, mask), **kwargs)
         if not isinstance(new, Tensor):
             return new
-        return torch.cat([input_ids.repeat_interleave(len(new) // len(input_ids), 0), new], 1)
+        prompts = input_ids.repeat_interleave(len(new) // len(input_ids), 0)
+        return torch.cat([prompts, new], 1)
 
 
 def align_positions(model: MemoryDecoder) -> None:
@@ -377,26 +403,32 @@ def align_positions(model: MemoryDecoder) -> None:
     transformer: Any = getattr(model.decoder, "transformer", None)
     if not hasattr(transformer, "wpe") or not hasattr(transformer, "wte"):
         return
-    table, config = transformer.wpe.weight, model.config
-    width, span = table.shape[1], config.segment_tokens / config.slots
+    table = transformer.wpe.weight
+    width = table.shape[1]
+    times, owner = _positions(model.config, len(table))
     clock = torch.exp(-torch.arange(0, width, 2) / width * math.log(200.0))
-    centres = torch.arange(config.slots) * span + (span - 1) / 2
-    rest = torch.arange(len(table) - config.reads * config.slots)  # positions of the text
-    number = (rest // config.stretch).clamp(max=config.reads - 1)
-    times = (
-        torch.cat([centres.repeat(config.reads), (rest - number * config.stretch).float()])[:, None]
-        * clock
-    )
-    owner = torch.cat([torch.arange(config.reads).repeat_interleave(config.slots), number])
+    angles = times[:, None] * clock
+    sinusoids = torch.cat([angles.sin(), angles.cos()], 1)
     with torch.no_grad():
-        table.copy_(
-            0.3 * torch.cat([times.sin(), times.cos()], 1)
-            + 0.2 * torch.randn(config.reads, width)[owner]
-        )
+        marks = torch.randn(model.config.reads, width)
+        table.copy_(0.3 * sinusoids + 0.2 * marks[owner])
         first = transformer.h[0].attn.c_attn.weight
         first[:, width : 2 * width] = first[:, :width]
         transformer.wte.weight.normal_(std=width**-0.5)
         model.to_prefix.weight.mul_(0.5)
+
+
+def _positions(config: MemoryDecoderConfig, count: int) -> tuple[Tensor, Tensor]:
+    """The place within its segment that each of `count` positions stands for, slots first and the
+    text behind them, and the number of that segment."""
+    span = config.segment_tokens / config.slots
+    centres = torch.arange(config.slots) * span + (span - 1) / 2
+    slot_owner = torch.arange(config.reads).repeat_interleave(config.slots)
+    rest = torch.arange(count - len(slot_owner))
+    text_owner = (rest // config.stretch).clamp(max=config.reads - 1)
+    within = (rest - text_owner * config.stretch).float()
+    times = torch.cat([centres.repeat(config.reads), within])
+    return times, torch.cat([slot_owner, text_owner])
 
 
 def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> MemoryDecoder:

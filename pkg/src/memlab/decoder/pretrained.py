@@ -38,7 +38,13 @@ _BASE = training.Recipe(
 RECIPES = {
     "quick": _BASE,
     "full": replace(_BASE, steps=2000, warmup=0.025),
-    "gpu": replace(_BASE, steps=20_000, lr=1e-3, muon=2e-3, warmup=0.01),
+    "gpu": replace(
+        _BASE,
+        steps=20_000,
+        lr=1e-3,
+        muon=2e-3,
+        warmup=0.01,
+    ),
 }
 Report = Callable[[int, dict[str, float]], None]
 
@@ -50,7 +56,11 @@ def sizes(profile: str) -> MemoryDecoderConfig:
         return MemoryDecoderConfig()
     text_config = tiny_text_config(width=512, layers=6, heads=8)
     return MemoryDecoderConfig(
-        text_config, latent_width=2048, key_width=256, encoder_layers=4, encoder_heads=8
+        text_config,
+        latent_width=2048,
+        key_width=256,
+        encoder_layers=4,
+        encoder_heads=8,
     )
 
 
@@ -82,7 +92,12 @@ def train(
     return model, log
 
 
-def remember(model: MemoryDecoder, profile: str, seed: int = 0, place: Path | None = None) -> Path:
+def remember(
+    model: MemoryDecoder,
+    profile: str,
+    seed: int = 0,
+    place: Path | None = None,
+) -> Path:
     """Put a trained model where `trained` finds it, or at `place`; an interrupted call leaves
     nothing behind."""
     place = place or _place(profile, seed)
@@ -102,10 +117,9 @@ def _place(profile: str, seed: int) -> Path:
     """Where a model is kept: the name changes with all that it is made from, so that no stale one
     is ever found."""
     made_by: tuple[Any, ...] = (MemoryDecoder, SegmentEncoder, memory_episodes, text, training.fit)
-    sources = (Path(getfile(made)).read_bytes() for made in made_by)
-    made_from = hashlib.sha256(
-        f"{RECIPES[profile]}{sizes(profile)}".encode() + b"".join(sources)
-    ).hexdigest()
+    sources = b"".join(Path(getfile(made)).read_bytes() for made in made_by)
+    settings = f"{RECIPES[profile]}{sizes(profile)}".encode()
+    made_from = hashlib.sha256(settings + sources).hexdigest()
     return runtime.cache_dir("memory-decoder") / f"{profile}-{seed}-{made_from[:12]}"
 
 
@@ -130,9 +144,11 @@ def trained(profile: str, seed: int = 0) -> MemoryDecoder:
     place = _place(runtime.profile(profile), seed)
     if place.exists():
         return load(place)  # type: ignore[no-any-return]
-    model, _ = train(
-        profile, seed, report=lambda step, row: print(step, f"{row['loss']:.2f}", file=sys.stderr)
-    )
+
+    def report(step: int, row: dict[str, float]) -> None:
+        print(step, f"{row['loss']:.2f}", file=sys.stderr)
+
+    model, _ = train(profile, seed, report=report)
     remember(model, profile, seed)
     return model
 
@@ -156,7 +172,11 @@ def save(model: MemoryDecoder, folder: str | Path) -> None:
     deepcopy(model).half().save_pretrained(folder)
 
 
-def make(profile: str, seed: int, folder: str | Path) -> training.Log:
+def make(
+    profile: str,
+    seed: int,
+    folder: str | Path,
+) -> training.Log:
     """Train a memory decoder from scratch and save it: the command behind the shipped weights."""
 
     def report(step: int, row: dict[str, float]) -> None:

@@ -4,7 +4,6 @@ inputs alone."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from memlab import runtime
 from memlab.corpora import tokenization
+from memlab.decoder.encoder import unit_slots
 from memlab.decoder.model import MemoryDecoder
 from memlab.memories import KeyValue
 
@@ -24,24 +24,26 @@ JOINED = " | "  # between the segments of an answer that was written from severa
 CANDIDATES = 8  # nearest rows that the decoder looks at again (see `recognise`)
 
 
-def _padded(rows: Segments, device: torch.device, *, left: bool = False) -> tuple[Tensor, Tensor]:
+def _padded(
+    rows: Segments,
+    device: torch.device,
+    *,
+    left: bool = False,
+) -> tuple[Tensor, Tensor]:
     width = max(map(len, rows))
-    pads = [[tokenization.PAD] * (width - len(row)) for row in rows]
-    ids = [[*pad, *row] if left else [*row, *pad] for row, pad in zip(rows, pads, strict=True)]
-    mask = [
-        [0] * len(pad) + [1] * len(row) if left else [1] * len(row) + [0] * len(pad)
-        for row, pad in zip(rows, pads, strict=True)
-    ]
+    ids = []
+    mask = []
+    for row in rows:
+        empty = width - len(row)
+        pad = [tokenization.PAD] * empty
+        kept = [1] * len(row)
+        ids.append([*pad, *row] if left else [*row, *pad])
+        mask.append([0] * empty + kept if left else kept + [0] * empty)
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _fast(model: MemoryDecoder) -> Any:
-    device = model.device.type
-    return (
-        torch.autocast(device, torch.bfloat16)
-        if runtime.fast_bfloat16()
-        else contextlib.nullcontext()
-    )
+    return runtime.autocast(model.device.type, runtime.fast_bfloat16())
 
 
 @torch.no_grad()
@@ -72,7 +74,8 @@ def encode(
         ids, mask = _padded([segments[row] for row in rows], model.device)
         with _fast(model):
             some_latents, some_keys = model.encode(ids, mask)
-        latents[rows], keys[rows] = some_latents.float().cpu(), some_keys.float().cpu()
+        latents[rows] = some_latents.float().cpu()
+        keys[rows] = some_keys.float().cpu()
     return latents, keys
 
 
@@ -87,14 +90,16 @@ def memorise(
     a `Sharded` one each process encodes and keeps its share. Some thousand segments are encoded at
     a time, so that little RAM is needed beside the rows. ValueError, before encoding, if RAM cannot
     hold the rows."""
-    memory, config = memory or KeyValue(), model.config
+    memory = memory or KeyValue()
+    config = model.config
     memory.check_capacity(len(segments), config.key_width, config.latent_width, dtype)
     mine = memory.share(len(segments))
     state = memory.empty(config.key_width, config.latent_width, capacity=len(mine), dtype=dtype)
     # Rows that are shared out are numbered by the write: one for all, so that row i is segment i.
     step = AT_ONCE if isinstance(memory, KeyValue) else max(len(mine), 1)
     for start in range(0, len(mine), step):
-        latents, keys = encode(model, [segments[row] for row in mine[start : start + step]])
+        some = [segments[row] for row in mine[start : start + step]]
+        latents, keys = encode(model, some)
         state = memory.write(state, keys, latents)
     return state
 
@@ -122,10 +127,7 @@ def settled(
     parts = read_outs.unflatten(1, (model.config.slots, -1))
     size = parts.square().mean(2, keepdim=True).sqrt()
     holds = size >= least * size.amax(1, keepdim=True)
-    count = holds.sum(1, keepdim=True) * parts.shape[2]
-    centred = (parts - (parts * holds).sum((1, 2), keepdim=True) / count) * holds
-    variance = centred.square().sum((1, 2), keepdim=True) / count
-    return (centred * (variance + 1e-5).rsqrt()).flatten(1)
+    return unit_slots(parts, holds).flatten(1)
 
 
 def write_out(
@@ -151,17 +153,26 @@ def write_out(
     texts = [[part] for part in _continued(model, latents, prompts, most)]
     more = [row for row, cue in enumerate(cues) if not cue]
     for _ in range(reads - 1 if more else 0):
-        asked = [
-            [*prompts[row], *(token for part in texts[row] for token in (*part, tokenization.SEP))]
-            for row in more
-        ]
-        for row, part in zip(more, _continued(model, latents[more], asked, most), strict=True):
+        asked = [_so_far(prompts[row], texts[row]) for row in more]
+        further = _continued(model, latents[more], asked, most)
+        for row, part in zip(more, further, strict=True):
             texts[row].append(part)
     return [JOINED.join(tokenizer.batch_decode(parts, skip_special_tokens=True)) for parts in texts]
 
 
+def _so_far(prompt: list[int], parts: list[list[int]]) -> list[int]:
+    """The prompt that asks for what follows the parts that are written."""
+    said = list(prompt)
+    for part in parts:
+        said += [*part, tokenization.SEP]
+    return said
+
+
 def _continued(
-    model: MemoryDecoder, latents: Tensor, prompts: Segments, most: int
+    model: MemoryDecoder,
+    latents: Tensor,
+    prompts: Segments,
+    most: int,
 ) -> list[list[int]]:
     """The tokens that the decoder writes after each prompt, up to the end mark or the separator."""
     parts: list[list[int]] = []
@@ -202,22 +213,18 @@ def recognise(
             f"got lengths {[len(cue) for cue in cues]}"
         )
     reads = latents.shape[1]
-    pairs, flat = (
-        [(query, read) for query in range(len(cues)) for read in range(reads)],
-        latents.flatten(0, 1),
-    )
-    found = torch.empty(len(pairs))
-    for start in range(0, len(pairs), 256):
-        own = [cues[query] for query, _ in pairs[start : start + 256]]
+    asked = [cue for cue in cues for _ in range(reads)]
+    flat = latents.flatten(0, 1)
+    found = torch.empty(len(asked))
+    for start in range(0, len(asked), 256):
+        own = asked[start : start + 256]
+        some = flat[start : start + 256].to(model.device)
         ids, _ = _padded([[tokenization.BOS, *cue] for cue in own], model.device)
         with _fast(model):
-            logits = (
-                model(ids, latents=flat[start : start + 256].to(model.device))
-                .logits[:, :-1]
-                .float()
-            )
+            logits = model(ids, latents=some).logits[:, :-1].float()
         said = logits.log_softmax(-1).gather(2, ids[:, 1:, None])[..., 0].cpu()
         sizes = torch.tensor([len(cue) for cue in own])
-        said[torch.arange(said.shape[1]) >= sizes[:, None]] = 0
+        is_padding = torch.arange(said.shape[1]) >= sizes[:, None]
+        said[is_padding] = 0
         found[start : start + 256] = said.sum(1) / sizes
     return found.view(len(cues), reads)

@@ -72,15 +72,18 @@ class Once:
         new = [text for text in dict.fromkeys(texts) if (text, question) not in self.known]
         if new:
             made = self.encoder.encode(new, question=question)
-            self.known.update({(text, question): key for text, key in zip(new, made, strict=True)})
-        return (
-            torch.stack([self.known[text, question] for text in texts])
-            if texts
-            else torch.empty(0, self.width)
-        )
+            for text, key in zip(new, made, strict=True):
+                self.known[text, question] = key
+        if not texts:
+            return torch.empty(0, self.width)
+        return torch.stack([self.known[text, question] for text in texts])
 
 
-def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
+def documentation(
+    model: MemoryDecoder,
+    count: int,
+    seed: int = 0,
+) -> list[str]:
     """Sentences of real documentation in their order, almost `count` tokens; those longer than a
     segment are left out."""
     hay = needles.haystack(
@@ -89,9 +92,8 @@ def documentation(model: MemoryDecoder, count: int, seed: int = 0) -> list[str]:
         limit=model.config.segment_tokens,
         seed=seed,
     )
-    whole = [
-        list(hay.segments[row]) for row, end in pairwise(hay.starts) if end == row + 1
-    ]  # the last may be cut off
+    # The last sentence may be cut off.
+    whole = [list(hay.segments[row]) for row, end in pairwise(hay.starts) if end == row + 1]
     return [text.strip() for text in weights.tokenizer().batch_decode(whole)]
 
 
@@ -99,11 +101,14 @@ def pack(texts: Sequence[str], longest: int) -> list[int]:
     """For every text the number of the segment that it goes to: as many as fit, in order, at most
     `longest` tokens."""
     owner: list[int] = []
-    used = longest
+    number = -1
+    used = 0
     for size in map(len, token_ids(texts)):
-        fits = used + size <= longest and bool(owner)
-        owner.append((owner[-1] + (not fits)) if owner else 0)
-        used = used + size if fits else size
+        if number < 0 or used + size > longest:
+            number += 1
+            used = 0
+        owner.append(number)
+        used += size
     return owner
 
 
@@ -123,7 +128,10 @@ class TextMemory:
         )
 
     def write(
-        self, state: KeyValueState, texts: Sequence[str], owner: Sequence[int] | None = None
+        self,
+        state: KeyValueState,
+        texts: Sequence[str],
+        owner: Sequence[int] | None = None,
     ) -> KeyValueState:
         """The state with the texts behind what it held, one key each.
 
@@ -132,18 +140,18 @@ class TextMemory:
         segment is longer than the decoder takes.
         """
         owner = range(len(texts)) if owner is None else owner
-        if len(owner) != len(texts) or sorted(set(owner)) != list(range(len(set(owner)))):
+        numbers = sorted(set(owner))
+        if len(owner) != len(texts) or numbers != list(range(len(numbers))):
             raise ValueError(
                 f"expected one segment number a text, {len(texts)}, from 0 without a gap, "
                 f"got {len(owner)}"
             )
-        segments: list[list[int]] = [[] for _ in set(owner)]
+        segments: list[list[int]] = [[] for _ in numbers]
         for number, ids in zip(owner, token_ids(texts), strict=True):
             segments[number] += ids
         latents, _ = reading.encode(self.model, segments)
-        return self.rule.write(
-            state, self.encoder.encode(texts), latents, torch.tensor(owner, dtype=torch.long)
-        )
+        keys = self.encoder.encode(texts)
+        return self.rule.write(state, keys, latents, torch.tensor(owner, dtype=torch.long))
 
     def address(
         self,
@@ -151,7 +159,8 @@ class TextMemory:
         questions: Sequence[str],
     ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores (cosines) and rows of the best keys of each question, best first."""
-        return self.rule.address(state, self.encoder.encode(questions, question=True))
+        queries = self.encoder.encode(questions, question=True)
+        return self.rule.address(state, queries)
 
     def forget(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> KeyValueState:
         """The state as if the segments that the keys `rows` lead to had never been written, with
@@ -162,17 +171,14 @@ class TextMemory:
         """What the decoder writes when it reads the segment of each key, whole; each segment is
         read once."""
         slots, which = state.slot[rows].unique(return_inverse=True)
-        first = {
-            int(slot): row
-            for row, slot in zip(rows.tolist(), state.slot[rows].tolist(), strict=True)
-        }
-        latents = self.rule.take(
-            state, torch.tensor([first[slot] for slot in slots.tolist()], dtype=torch.long)
-        )
+        row_of = dict(zip(state.slot[rows].tolist(), rows.tolist(), strict=True))
+        chosen = [row_of[slot] for slot in slots.tolist()]
+        latents = self.rule.take(state, torch.tensor(chosen, dtype=torch.long))
         said = reading.write_out(self.model, latents, [()] * len(slots), weights.tokenizer())
         return [said[place].strip() for place in which.tolist()]
 
     def answer(self, state: KeyValueState, questions: Sequence[str]) -> list[str]:
         """The text of the best row of each question. It says something whether or not it was
         told."""
-        return self.say(state, self.address(state, questions)[1][:, 0])
+        _, rows = self.address(state, questions)
+        return self.say(state, rows[:, 0])

@@ -45,7 +45,8 @@ def contains_number(answer: str, target: str) -> bool:
     number = _plain(target)
     if not re.fullmatch(r"\d+(?:[.,]\d+)*", number):
         raise ValueError(f"expected digits as target, got {target!r}")
-    before, after = r"(?<![0-9A-Za-z_])(?<![0-9][.,])", r"(?![0-9A-Za-z_]|[.,][0-9])"
+    before = r"(?<![0-9A-Za-z_])(?<![0-9][.,])"
+    after = r"(?![0-9A-Za-z_]|[.,][0-9])"
     return re.search(before + re.escape(number) + after, _plain(answer)) is not None
 
 
@@ -82,18 +83,18 @@ def contains_value(answer: str, target: str) -> bool:
         raise ValueError(f"expected a value as target, got {target!r}")
     if re.fullmatch(r"\d+(?:[.,]\d+)*", wanted):
         return contains_number(answer, wanted)
-    return (
-        re.search(rf"(?<![\w-]){re.escape(wanted)}(?![\w-])", _plain(answer).casefold()) is not None
-    )
+    whole = rf"(?<![\w-]){re.escape(wanted)}(?![\w-])"
+    return re.search(whole, _plain(answer).casefold()) is not None
 
 
 def abstains(answer: str) -> bool:
     """Whether the answer says nothing, is a phrase of `NO_ANSWER`, or begins with one of several
     words."""
     said = " ".join(_words(answer))
-    return not said or any(
-        said == one or (" " in one and said.startswith(one + " ")) for one in NO_ANSWER
-    )
+    if not said or said in NO_ANSWER:
+        return True
+    phrases = (one for one in NO_ANSWER if " " in one)
+    return any(said.startswith(phrase + " ") for phrase in phrases)
 
 
 def value_recall(answer: str, targets: Sequence[str]) -> float:
@@ -110,8 +111,12 @@ def value_recall(answer: str, targets: Sequence[str]) -> float:
 def char_accuracy(answer: str, target: str) -> float:
     """The share of characters that are right in their place; what is missing or too much counts as
     wrong."""
-    a, b = _plain(answer), _plain(target)
-    return sum(x == y for x, y in zip(a, b, strict=False)) / max(len(a), len(b)) if a or b else 1.0
+    said = _plain(answer)
+    wanted = _plain(target)
+    if not said and not wanted:
+        return 1.0
+    right = sum(x == y for x, y in zip(said, wanted, strict=False))
+    return right / max(len(said), len(wanted))
 
 
 def memory_ability(answers: Sequence[str], targets: Sequence[str]) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -52,18 +53,23 @@ class Reading:
 
 
 @torch.no_grad()
-def read(model: Any, poems: Poems, batch: int = 256) -> Reading:
+def read(
+    model: Any,
+    poems: Poems,
+    batch: int = 256,
+) -> Reading:
     """Teacher forcing: the model sees key and body, and is judged on the body. On the CPU, whatever
     the model is on."""
-    start, parts = poems.keys.shape[1] - 1, []
+    start = poems.keys.shape[1]
+    nll = []
+    right = []
     for ids in poems.ids.split(batch):
-        logits = model(ids[:, :-1].to(model.device)).logits[:, start:].float().cpu()
-        nll = torch.nn.functional.cross_entropy(
-            logits.transpose(1, 2), ids[:, start + 1 :], reduction="none"
-        )
-        parts.append((nll, logits.argmax(-1) == ids[:, start + 1 :]))
-    nll, right = (torch.cat(part) for part in zip(*parts, strict=True))
-    return Reading(nll, right)
+        words = ids[:, start:]
+        # The output at a place is about the next word.
+        logits = model(ids[:, :-1].to(model.device)).logits[:, start - 1 :].float().cpu()
+        nll.append(F.cross_entropy(logits.transpose(1, 2), words, reduction="none"))
+        right.append(logits.argmax(-1) == words)
+    return Reading(torch.cat(nll), torch.cat(right))
 
 
 def stored_bits(nll: Float[Tensor, "poem word"], vocabulary: int) -> float:
@@ -73,11 +79,17 @@ def stored_bits(nll: Float[Tensor, "poem word"], vocabulary: int) -> float:
     their code under the model (`nll` in nats). It is negative for a model that is sure of the wrong
     words.
     """
-    return nll.numel() * math.log2(vocabulary) - float(nll.double().sum()) / math.log(2)
+    entropy = nll.numel() * math.log2(vocabulary)
+    code_length = float(nll.double().sum()) / math.log(2)
+    return entropy - code_length
 
 
 @torch.no_grad()
-def recite(model: Any, keys: Int[Tensor, "poem key"], words: int) -> Int[Tensor, "poem word"]:
+def recite(
+    model: Any,
+    keys: Int[Tensor, "poem key"],
+    words: int,
+) -> Int[Tensor, "poem word"]:
     """Free running: the model gets the keys alone and continues greedily, its own words being all
     it has."""
     keys = keys.to(model.device)
@@ -113,6 +125,8 @@ def fingerprint(model: torch.nn.Module) -> str:
     changed."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        header = f"{name}{tuple(tensor.shape)}{tensor.dtype}"
+        digest.update(header.encode())
+        content = tensor.detach().cpu().contiguous().view(torch.uint8)
+        digest.update(content.numpy().tobytes())
     return digest.hexdigest()

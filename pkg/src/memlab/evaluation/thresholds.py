@@ -13,18 +13,23 @@ def auc(positive: Float[Tensor, " pos"], negative: Float[Tensor, " neg"]) -> flo
 
     1 tells all apart, 0.5 is chance. ValueError if a side is empty or not a number.
     """
-    if not len(positive) or not len(negative) or torch.cat([positive, negative]).isnan().any():
+    empty = not len(positive) or not len(negative)
+    if empty or torch.cat([positive, negative]).isnan().any():
         raise ValueError(
             f"expected numbers on both sides, got {len(positive)} and {len(negative)}, NaN among"
             " them or none at all"
         )
-    ranked, scores = negative.double().sort().values, positive.double().contiguous()
-    below, upto = torch.searchsorted(ranked, scores), torch.searchsorted(ranked, scores, right=True)
+    ranked = negative.double().sort().values
+    scores = positive.double().contiguous()
+    below = torch.searchsorted(ranked, scores)
+    upto = torch.searchsorted(ranked, scores, right=True)
     return float((below + upto).double().mean() / (2 * len(negative)))
 
 
 def detector(
-    told: Float[Tensor, " told"], other: Float[Tensor, " other"], recall: float = 0.9
+    told: Float[Tensor, " told"],
+    other: Float[Tensor, " other"],
+    recall: float = 0.9,
 ) -> dict[str, float]:
     """What a threshold on a score can do: the area under its curve; the share of others that pass
     where `recall` of the told do; where both errors are equal, that error; the best F1 of any
@@ -32,12 +37,15 @@ def detector(
     cuts = torch.cat([told, other]).unique()
     hit = (told[None] >= cuts[:, None]).double().mean(1)
     alarm = (other[None] >= cuts[:, None]).double().mean(1)
-    f1 = 2 * hit * len(told) / (hit * len(told) + alarm * len(other) + len(told))
+    right = hit * len(told)
+    wrong = alarm * len(other)
+    f1 = 2 * right / (right + wrong + len(told))
     passed = alarm[hit >= recall].min()
     equal = int((1 - hit - alarm).abs().argmin())
+    missed = 1 - hit[equal]
     return {
         "auc": auc(told, other),
         "false answers": float(passed),
         "f1": float(f1.max()),
-        "equal error": float((1 - hit[equal] + alarm[equal]) / 2),
+        "equal error": float((missed + alarm[equal]) / 2),
     }

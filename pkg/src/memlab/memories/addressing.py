@@ -23,7 +23,9 @@ def linear_addresses(
 
 
 def gaussian_addresses(
-    reference: Float[Tensor, "slot dim"], patterns: Float[Tensor, "pat dim"], alpha: float = 1e-3
+    reference: Float[Tensor, "slot dim"],
+    patterns: Float[Tensor, "pat dim"],
+    alpha: float = 1e-3,
 ) -> Float[Tensor, "pat slot"]:
     """w_k ∝ exp(−‖z − M_k‖² / (2 alpha σ²)), adding up to 1, with σ the distance to the nearest
     row.
@@ -35,14 +37,11 @@ def gaussian_addresses(
     _check(reference, patterns)
     if not 0 < alpha < float("inf"):
         raise ValueError(f"expected a finite alpha > 0, got {alpha}")
-    squares = (
-        torch.cdist(
-            patterns.double(), reference.double(), compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        ** 2
-    )
+    exact = "donot_use_mm_for_euclid_dist"
+    squares = torch.cdist(patterns.double(), reference.double(), compute_mode=exact) ** 2
     nearest = squares.amin(1, keepdim=True)
-    ratio = torch.where(nearest > 0, squares / nearest, torch.where(squares > 0, torch.inf, 1.0))
+    on_a_row = torch.where(squares > 0, torch.inf, 1.0)
+    ratio = torch.where(nearest > 0, squares / nearest, on_a_row)
     return torch.softmax((1 - ratio) / (2 * alpha), dim=1).to(patterns.dtype)
 
 

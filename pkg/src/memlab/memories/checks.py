@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 
-def check_rows(name: str, rows: Tensor, width: int | None = None) -> None:
+def check_rows(
+    name: str,
+    rows: Tensor,
+    width: int | None = None,
+) -> None:
     """Raise ValueError unless `rows` is a matrix of `width` columns and holds finite numbers
     only."""
     if rows.ndim != 2 or (width is not None and rows.shape[1] != width):
@@ -21,7 +25,12 @@ def check_rows(name: str, rows: Tensor, width: int | None = None) -> None:
         raise ValueError(f"{name} must be finite in {rows.dtype}, got {bad} numbers that are not")
 
 
-def check_pairs(keys: Tensor, values: Tensor, key_dim: int, value_dim: int) -> None:
+def check_pairs(
+    keys: Tensor,
+    values: Tensor,
+    key_dim: int,
+    value_dim: int,
+) -> None:
     """Raise ValueError unless there is one value per key, both of the widths asked for."""
     check_rows("keys", keys, key_dim)
     check_rows("values", values, value_dim)

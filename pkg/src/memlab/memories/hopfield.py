@@ -46,7 +46,12 @@ class Hopfield:
         """The state as if these patterns, which must have been written, had never been: exactly."""
         return self._add(state, patterns, -1)
 
-    def _add(self, state: HopfieldState, patterns: Tensor, sign: int) -> HopfieldState:
+    def _add(
+        self,
+        state: HopfieldState,
+        patterns: Tensor,
+        sign: int,
+    ) -> HopfieldState:
         _check_binary("patterns", patterns, len(state.weights))
         count = state.count + sign * len(patterns)
         if count < 0:
@@ -54,9 +59,8 @@ class Hopfield:
                 f"expected at most {state.count} stored patterns to forget, got {len(patterns)}"
             )
         patterns = patterns.to(state.weights)
-        return HopfieldState(
-            state.weights + sign * (patterns.T @ patterns).fill_diagonal_(0), count
-        )
+        products = (patterns.T @ patterns).fill_diagonal_(0)
+        return HopfieldState(state.weights + sign * products, count)
 
     def read(
         self,
@@ -76,13 +80,7 @@ class Hopfield:
         for _ in range(self.steps):
             before = x.clone()
             if self.asynchronous:
-                dim = x.shape[1]
-                order = (
-                    torch.arange(dim)
-                    if generator is None
-                    else torch.randperm(dim, generator=generator)
-                )
-                for unit in order.tolist():
+                for unit in _order(x.shape[1], generator):
                     x[:, unit] = _signs(x @ state.weights[unit], x[:, unit])
             else:
                 x = _signs(x @ state.weights, x)
@@ -97,12 +95,22 @@ class Hopfield:
         return -((x @ state.weights) * x).sum(1) / (2 * x.shape[1])
 
 
-def _check_binary(name: str, rows: Tensor, width: int) -> None:
+def _check_binary(
+    name: str,
+    rows: Tensor,
+    width: int,
+) -> None:
     check_rows(name, rows, width)
     if not bool((rows.abs() == 1).all()):
         raise ValueError(
             f"{name} must hold -1 and 1 only, got {int((rows.abs() != 1).sum())} other numbers"
         )
+
+
+def _order(units: int, generator: torch.Generator | None) -> list[int]:
+    if generator is None:
+        return list(range(units))
+    return torch.randperm(units, generator=generator).tolist()
 
 
 def _signs(field: Tensor, previous: Tensor) -> Tensor:
@@ -125,7 +133,7 @@ class DenseHopfield:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta < float("inf") or self.steps < 1:
+        if not 0 < self.beta < math.inf or self.steps < 1:
             raise ValueError(
                 f"expected finite beta > 0 and steps >= 1, got {self.beta} and {self.steps}"
             )
@@ -162,6 +170,7 @@ class DenseHopfield:
         check_written(len(state.patterns))
         check_rows("x", x, state.patterns.shape[1])
         x = x.to(state.patterns)
-        count, longest = len(state.patterns), state.patterns.norm(dim=1).max()
+        longest = state.patterns.norm(dim=1).max()
         lse = torch.logsumexp(self.beta * x @ state.patterns.T, dim=1) / self.beta
-        return -lse + 0.5 * (x * x).sum(1) + math.log(count) / self.beta + 0.5 * longest**2
+        most = math.log(len(state.patterns)) / self.beta
+        return -lse + 0.5 * (x * x).sum(1) + most + 0.5 * longest**2

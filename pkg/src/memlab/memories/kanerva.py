@@ -49,11 +49,8 @@ class Kanerva:
         slots = len(mean)
         wide = torch.eye(slots, dtype=torch.float64) if covariance is None else covariance.double()
         check_rows("covariance", wide, slots)
-        if (
-            len(wide) != slots
-            or torch.linalg.cholesky_ex(wide).info
-            or not torch.allclose(wide, wide.T)
-        ):
+        positive = len(wide) == slots and not torch.linalg.cholesky_ex(wide).info
+        if not positive or not torch.allclose(wide, wide.T):
             raise ValueError(
                 f"expected a positive definite covariance of {slots} slots, got one that is not"
             )

@@ -21,9 +21,16 @@ from memlab.memories.scan import nearest, scan_dtype
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def check_range(name: str, numbers: Tensor, count: int) -> None:
+def check_range(
+    name: str,
+    numbers: Tensor,
+    count: int,
+) -> None:
     """Raise ValueError unless all `numbers` are rows of `count` rows."""
-    low, high = (int(numbers.min()), int(numbers.max())) if len(numbers) else (0, count - 1)
+    if not len(numbers):
+        return
+    low = int(numbers.min())
+    high = int(numbers.max())
     if low < 0 or high >= count:
         raise ValueError(f"expected {name} from 0 to {count - 1}, got numbers from {low} to {high}")
 
@@ -32,7 +39,7 @@ def check_range(name: str, numbers: Tensor, count: int) -> None:
 class KeyValueState:
     """Row i of `keys` leads to row `slot[i]` of `values`. int8 rows have a scale each, others none.
 
-    May be built by hand; `mapped.py` builds it over files.
+    May be built by hand; `row_folder.py` builds it over files.
     """
 
     keys: Num[Tensor, "pat key"]
@@ -45,10 +52,11 @@ class KeyValueState:
 
     def __post_init__(self) -> None:
         for name, stored in (("key_scale", self.keys), ("value_scale", self.values)):
-            if getattr(self, name) is None:
-                if stored.dtype == torch.int8:
-                    raise ValueError(f"expected a {name} beside int8 rows, got none")
-                object.__setattr__(self, name, torch.empty(len(stored), 0, device=stored.device))
+            if getattr(self, name) is not None:
+                continue
+            if stored.dtype == torch.int8:
+                raise ValueError(f"expected a {name} beside int8 rows, got none")
+            object.__setattr__(self, name, torch.empty(len(stored), 0, device=stored.device))
         if self.longest is None:
             object.__setattr__(self, "longest", storage.longest(self.keys, self.parts[3]))
 
@@ -68,27 +76,33 @@ class KeyValueState:
 
 
 def state_of(
-    parts: Parts, longest: float | None, rooms: storage.Rooms | None = None
+    parts: Parts,
+    longest: float | None,
+    rooms: storage.Rooms | None = None,
 ) -> KeyValueState:
     """The state that consists of these parts."""
-    return KeyValueState(*parts[:3], longest, rooms, *parts[3:])
+    keys, values, slot, key_scale, value_scale = parts
+    return KeyValueState(keys, values, slot, longest, rooms, key_scale, value_scale)
 
 
 def packed(
-    state: KeyValueState, keys: Tensor, values: Tensor, slots: Tensor | None
+    state: KeyValueState,
+    keys: Tensor,
+    values: Tensor,
+    slots: Tensor | None,
 ) -> tuple[Parts, float]:
     """What a write appends to each part of `state`, and the length that no key exceeds then.
     ValueError: see `write`."""
-    (keys, key_scale), (values, value_scale) = (
-        storage.pack("keys", keys, state.keys),
-        storage.pack("values", values, state.values),
-    )
-    slots = torch.arange(len(values)) if slots is None else slots
+    keys, key_scale = storage.pack("keys", keys, state.keys)
+    values, value_scale = storage.pack("values", values, state.values)
+    if slots is None:
+        slots = torch.arange(len(values))
     if slots.shape != keys.shape[:1]:
         raise ValueError(f"expected one value or one slot per key, {len(keys)}, got {len(slots)}")
     check_range("slots", slots, len(values))
     longest = max(state.longest or 0.0, storage.longest(keys, key_scale))
-    return (keys, values, slots.to(state.slot) + len(state.values), key_scale, value_scale), longest
+    slot = slots.to(state.slot) + len(state.values)
+    return (keys, values, slot, key_scale, value_scale), longest
 
 
 def kept(state: KeyValueState, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -142,8 +156,9 @@ class KeyValue:
         """Bytes that `rows` pairs need; ValueError if over `limit_bytes` (default: the available
         RAM)."""
         need = rows * cls.bytes_per_row(key_dim, value_dim, dtype, key_dtype)
-        limit = storage.available_bytes(torch.device("cpu")) if limit_bytes is None else limit_bytes
-        storage.check_fit(rows, need, limit)
+        if limit_bytes is None:
+            limit_bytes = storage.available_bytes(torch.device("cpu"))
+        storage.check_fit(rows, need, limit_bytes)
         return need
 
     def empty(
@@ -160,17 +175,12 @@ class KeyValue:
         `dtype`."""
         keys, key_scale = storage.empty(key_dim, key_dtype, device)
         values, value_scale = storage.empty(value_dim, dtype, device)
-        parts = (
-            keys,
-            values,
-            torch.empty(0, dtype=torch.long, device=device),
-            key_scale,
-            value_scale,
-        )
-        self.check_capacity(
-            capacity, key_dim, value_dim, dtype, storage.available_bytes(keys.device), key_dtype
-        )
-        return state_of(parts, 0.0, tuple(storage.Room(part, capacity) for part in parts))
+        slot = torch.empty(0, dtype=torch.long, device=device)
+        limit = storage.available_bytes(keys.device)
+        self.check_capacity(capacity, key_dim, value_dim, dtype, limit, key_dtype)
+        parts = (keys, values, slot, key_scale, value_scale)
+        rooms = tuple(storage.Room(part, capacity) for part in parts)
+        return state_of(parts, 0.0, rooms)
 
     def share(self, count: int) -> range:
         """Which of `count` new rows this process keeps: all of them (`Sharded` keeps some)."""
@@ -203,34 +213,35 @@ class KeyValue:
         The other rows keep their order and move up, in fresh tensors. ValueError for a row that is
         not there.
         """
-        keys, values, slot = kept(state, rows)
-        parts = state.parts
-        return state_of(
-            (parts[0][keys], parts[1][values], slot, parts[3][keys], parts[4][values]),
-            state.longest,
+        kept_keys, kept_values, slot = kept(state, rows)
+        keys, values, _, key_scale, value_scale = state.parts
+        parts = (
+            keys[kept_keys],
+            values[kept_values],
+            slot,
+            key_scale[kept_keys],
+            value_scale[kept_values],
         )
+        return state_of(parts, state.longest)
 
     def first(self, state: KeyValueState, count: int) -> KeyValueState:
         """The state as it was when it held `count` keys; shares their rows."""
-        keys, values, slot, key_scale, value_scale = (part[:count] for part in state.parts)
+        keys, values, slot, key_scale, value_scale = state.parts
+        slot = slot[:count]
         end = int(slot.max()) + 1 if len(slot) else 0
-        return state_of(
-            (keys, state.values[:end], slot, key_scale, state.parts[4][:end]), state.longest
-        )
+        parts = (keys[:count], values[:end], slot, key_scale[:count], value_scale[:end])
+        return state_of(parts, state.longest)
 
     def keys_only(self, state: KeyValueState, more: Float[Tensor, "new key"]) -> KeyValueState:
         """The keys of `state` and behind them `more`, for `address` alone: no values, none are
         copied."""
-        new, scale = storage.pack("keys", more, state.keys)
-        keys, longest = (
-            torch.cat([state.keys, new]),
-            max(state.longest or 0.0, storage.longest(new, scale)),
-        )
-        nothing, slot = (
-            torch.empty(len(keys), 0, device=keys.device),
-            torch.arange(len(keys), device=keys.device),
-        )
-        return KeyValueState(keys, nothing, slot, longest, None, torch.cat([state.parts[3], scale]))
+        new, new_scale = storage.pack("keys", more, state.keys)
+        keys = torch.cat([state.keys, new])
+        scale = torch.cat([state.parts[3], new_scale])
+        longest = max(state.longest or 0.0, storage.longest(new, new_scale))
+        nothing = torch.empty(len(keys), 0, device=keys.device)
+        slot = torch.arange(len(keys), device=keys.device)
+        return KeyValueState(keys, nothing, slot, longest, None, scale)
 
     @torch.no_grad()
     def address(
@@ -283,4 +294,5 @@ class KeyValue:
         found = found.to(torch.promote_types(found.dtype, scores.dtype))
         if self.top_k == 1:
             return found[:, 0]
-        return torch.einsum("qk,qkv->qv", torch.softmax(self.beta * scores, 1).to(found), found)
+        weights = torch.softmax(self.beta * scores, 1).to(found)
+        return torch.einsum("qk,qkv->qv", weights, found)

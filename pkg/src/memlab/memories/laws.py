@@ -11,24 +11,18 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 
 def _hopfield_curve() -> tuple[Tensor, Tensor]:
     """Load and overlap along y = overlap / √(2 · variance of the noise), beyond the fold at the
-    critical load."""
+    critical load: the first, 0.138 patterns a unit (Amit, Gutfreund, Sompolinsky, 1985)."""
     y = torch.linspace(1.0, 6.0, 50_001, dtype=torch.float64)
-    root = torch.erf(y) / y - 2 / math.sqrt(math.pi) * torch.exp(-(y**2))
+    bell = 2 / math.sqrt(math.pi) * torch.exp(-(y**2))
+    root = torch.erf(y) / y - bell
     load = root**2 / 2
     fold = int(load.argmax())
     return load[fold:], torch.erf(y[fold:])
-
-
-def hopfield_limit() -> float:
-    """The load beyond which nothing can be retrieved: 0.138 patterns a unit (Amit, Gutfreund,
-    Sompolinsky, 1985)."""
-    return float(_hopfield_curve()[0][0])
 
 
 def hopfield_overlap(load: float) -> float:
@@ -41,7 +35,8 @@ def hopfield_overlap(load: float) -> float:
     loads, overlaps = _hopfield_curve()
     if load > float(loads[0]):
         return 0.0
-    return float(overlaps[int(torch.searchsorted(-loads, -load).clamp(max=len(loads) - 1))])
+    place = torch.searchsorted(-loads, -load).clamp(max=len(loads) - 1)
+    return float(overlaps[int(place)])
 
 
 def hopfield_exact(units: int, patterns: int) -> float:
@@ -52,7 +47,8 @@ def hopfield_exact(units: int, patterns: int) -> float:
     """
     if patterns < 2:
         return 1.0
-    wrong = 0.5 * math.erfc(math.sqrt((units - 1) / (patterns - 1) / 2))
+    square = (units - 1) / (patterns - 1)
+    wrong = 0.5 * math.erfc(math.sqrt(square / 2))
     return (1 - wrong) ** units
 
 
@@ -60,11 +56,17 @@ def mean_weight(dim: int, beta: float) -> float:
     """E e^(β u·v) for random unit vectors u and v: what a stored pattern adds to the sum under a
     softmax."""
     s = torch.linspace(-1, 1, 20_003, dtype=torch.float64)[1:-1]
-    log = (dim - 3) / 2 * torch.log1p(-(s**2))
-    return math.exp(float(torch.logsumexp(log + beta * s, 0) - torch.logsumexp(log, 0)))
+    log = (dim - 3) / 2 * torch.log1p(-(s**2))  # of the density of s = u·v, but for a constant
+    weighted = torch.logsumexp(log + beta * s, 0)
+    total = torch.logsumexp(log, 0)
+    return math.exp(float(weighted - total))
 
 
-def dense_capacity(dim: int, beta: float, cosine: float = 1.0) -> float:
+def dense_capacity(
+    dim: int,
+    beta: float,
+    cosine: float = 1.0,
+) -> float:
     """Patterns at which all others together weigh as much as the right one, e^(βc) / E e^(β u·v) of
     them."""
     return 1 + math.exp(beta * cosine) / mean_weight(dim, beta)
@@ -85,16 +87,20 @@ def resolvent(load: float, ridge: float) -> tuple[float, float]:
     return m, max(m + ridge * slope, 0.0)
 
 
-def read_error(load: float, cosine: float = 1.0, ridge: float = 1e-8) -> float:
+def read_error(
+    load: float,
+    cosine: float = 1.0,
+    ridge: float = 1e-8,
+) -> float:
     """‖read − value‖ / ‖value‖ of a linear memory with random unit keys and independent values.
 
     err² = (1 − c m/(1 + m))² + (c²/(1 + m)² + 1 − c²) (m + ridge m′). As ridge → 0 it is √((1−c)² +
     (1−c²) g/(1−g)) below load 1 and, for exact cues, √(1 − 1/g) above.
     """
     m, gain = resolvent(load, ridge)
-    return math.sqrt(
-        (1 - cosine * m / (1 + m)) ** 2 + (cosine**2 / (1 + m) ** 2 + 1 - cosine**2) * gain
-    )
+    missing = 1 - cosine * m / (1 + m)
+    noise = cosine**2 / (1 + m) ** 2 + 1 - cosine**2
+    return math.sqrt(missing**2 + noise * gain)
 
 
 def best_ridge(load: float, cosine: float) -> float:
@@ -106,7 +112,8 @@ def best_ridge(load: float, cosine: float) -> float:
 def projected_cosine(cosine: float, share: float) -> float:
     """Cosine of a cue's projection with what it stands for, where random patterns span a `share` of
     all dimensions."""
-    return cosine / math.sqrt(cosine**2 + (1 - cosine**2) * share)
+    kept_noise = (1 - cosine**2) * share
+    return cosine / math.sqrt(cosine**2 + kept_noise)
 
 
 def novelty_auc(cosine: float, free: int) -> float:
@@ -118,12 +125,10 @@ def novelty_auc(cosine: float, free: int) -> float:
     """
     if free < 1 or cosine == 0:
         return 0.5
-    upper, half = (
-        math.asin(math.sqrt(1 / (2 - cosine**2))),
-        free - 1,
-    )  # the incomplete beta function, x = sin²
-    angles: Float[Tensor, " angle"] = torch.linspace(
-        1e-9, math.pi / 2 - 1e-9, 200_001, dtype=torch.float64
-    )
-    density = torch.exp(half * torch.log(torch.sin(2 * angles)))
+    # The incomplete beta function, by x = sin².
+    upper = math.asin(math.sqrt(1 / (2 - cosine**2)))
+    edge = 1e-9
+    angles = torch.linspace(edge, math.pi / 2 - edge, 200_001, dtype=torch.float64)
+    log_density = (free - 1) * torch.log(torch.sin(2 * angles))
+    density = torch.exp(log_density)
     return float(density[angles <= upper].sum() / density.sum())

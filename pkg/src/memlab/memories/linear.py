@@ -35,9 +35,8 @@ class LinearState:
     gram: Float[Tensor, "key key"] | None = None  # KᵀK in float64, None while the pairs are kept
     cross: Float[Tensor, "key value"] | None = None  # KᵀV in float64
     count: int = 0
-    solved: dict[float, Tensor] = field(
-        default_factory=dict, repr=False
-    )  # ridge → M, by the first read
+    # ridge → M, by the first read
+    solved: dict[float, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -85,23 +84,32 @@ class PseudoInverse:
         )
 
     def write(
-        self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+        self,
+        state: LinearState,
+        keys: Float[Tensor, "pat key"],
+        values: Float[Tensor, "pat value"],
     ) -> LinearState:
         """The state with these pairs too: the same, to float64 rounding, in one write or in
         many."""
-        keys, values = keys.to(state.keys), values.to(state.values)
+        keys = keys.to(state.keys)
+        values = values.to(state.values)
         check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
         count = state.count + len(keys)
-        keys, values = torch.cat([state.keys, keys]), torch.cat([state.values, values])
+        keys = torch.cat([state.keys, keys])
+        values = torch.cat([state.values, values])
         if state.gram is None and count <= keys.shape[1]:
             return LinearState(keys, values, count=count)
         gram, cross = _products(keys, values)
         if state.gram is not None and state.cross is not None:
-            gram, cross = state.gram + gram, state.cross + cross
+            gram = state.gram + gram
+            cross = state.cross + cross
         return LinearState(keys[:0], values[:0], gram, cross, count)
 
     def forget(
-        self, state: LinearState, keys: Float[Tensor, "pat key"], values: Float[Tensor, "pat value"]
+        self,
+        state: LinearState,
+        keys: Float[Tensor, "pat key"],
+        values: Float[Tensor, "pat value"],
     ) -> LinearState:
         """The state as if these pairs, which must have been written, had never been.
 
@@ -109,46 +117,47 @@ class PseudoInverse:
         was not leaves its negative behind. ValueError where it shows: an unknown pair, or more
         pairs than are stored.
         """
-        keys, values = keys.to(state.keys), values.to(state.values)
+        keys = keys.to(state.keys)
+        values = values.to(state.values)
         check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
-        if len(keys) > state.count:
+        count = state.count - len(keys)
+        if count < 0:
             raise ValueError(
                 f"expected at most {state.count} stored pairs to forget, got {len(keys)}"
             )
         if state.gram is not None and state.cross is not None:
             gram, cross = _products(keys, values)
-            return LinearState(
-                state.keys,
-                state.values,
-                state.gram - gram,
-                state.cross - cross,
-                state.count - len(keys),
-            )
+            gram = state.gram - gram
+            cross = state.cross - cross
+            return LinearState(state.keys, state.values, gram, cross, count)
         kept = torch.ones(state.count, dtype=torch.bool, device=state.keys.device)
         for key, value in zip(keys, values, strict=True):
-            same = kept & (state.keys == key).all(1) & (state.values == value).all(1)
+            same_key = (state.keys == key).all(1)
+            same_value = (state.values == value).all(1)
+            same = kept & same_key & same_value
             if not same.any():
                 raise ValueError("expected a pair that was written, got one that is not stored")
             kept[same.nonzero()[0]] = False
-        return LinearState(state.keys[kept], state.values[kept], count=int(kept.sum()))
+        return LinearState(state.keys[kept], state.values[kept], count=count)
 
     def solve(self, state: LinearState) -> Float[Tensor, "key value"]:
         """M in the state's dtype; computed once per state. The smaller of both normal equations is
         solved."""
         check_written(state.count)
-        if self.ridge not in state.solved:
-            if state.gram is None or state.cross is None:  # count ≤ key: M = Kᵀ (K Kᵀ + ridge)⁻¹ V
-                wide = state.keys.double()
-                matrix = wide.T @ self._divide(wide @ wide.T, state.values.double())
-            else:  # M = (KᵀK + ridge)⁻¹ KᵀV
-                matrix = self._divide(state.gram, state.cross)
-            state.solved[self.ridge] = matrix.to(state.values.dtype)
+        if self.ridge in state.solved:
+            return state.solved[self.ridge]
+        if state.gram is None or state.cross is None:  # count ≤ key: M = Kᵀ (K Kᵀ + ridge)⁻¹ V
+            wide = state.keys.double()
+            matrix = wide.T @ self._divide(wide @ wide.T, state.values.double())
+        else:  # M = (KᵀK + ridge)⁻¹ KᵀV
+            matrix = self._divide(state.gram, state.cross)
+        state.solved[self.ridge] = matrix.to(state.values.dtype)
         return state.solved[self.ridge]
 
     def _divide(self, gram: Tensor, right: Tensor) -> Tensor:
-        factor = _cholesky(
-            gram + self.ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        )
+        """(gram + ridge)⁻¹ right."""
+        identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        factor = _cholesky(gram + self.ridge * identity)
         if factor is None:
             raise ValueError(
                 f"expected linearly independent keys or a larger ridge, got ridge={self.ridge}"
@@ -223,9 +232,12 @@ class Larimar:
         check_written(len(patterns))
         wide = patterns.double()
         addresses = wide @ state.inverse.double()
-        factor = _cholesky(addresses @ addresses.T) if len(patterns) <= len(state.memory) else None
+        factor = None
+        if len(patterns) <= len(state.memory):
+            factor = _cholesky(addresses @ addresses.T)
         if factor is None:
-            return LarimarState((pseudo_inverse(addresses) @ wide).to(patterns.dtype))
+            memory = pseudo_inverse(addresses) @ wide
+            return LarimarState(memory.to(patterns.dtype))
         memory = addresses.T @ torch.cholesky_solve(wide, factor)
         return LarimarState(memory.to(patterns.dtype), patterns, addresses)
 
@@ -252,8 +264,11 @@ class Larimar:
 
 
 def _products(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """KᵀK and KᵀV in float64."""
     wide = keys.double()
-    return wide.T @ wide, wide.T @ values.double()
+    gram = wide.T @ wide
+    cross = wide.T @ values.double()
+    return gram, cross
 
 
 def _cholesky(gram: Tensor) -> Tensor | None:
@@ -268,32 +283,37 @@ def _span(rows: Tensor) -> Tensor:
     """Orthonormal rows with the span of `rows`: by QR, or by singular values where rows depend on
     each other."""
     wide = rows.double()
-    if 0 < len(wide) <= wide.shape[1]:
+    if not len(wide):
+        return wide
+    if len(wide) <= wide.shape[1]:
         basis, factor = torch.linalg.qr(wide.T)
         pivots = factor.diagonal().abs()  # how far each row is from the span of those before it
         if bool(pivots.min() > SMALLEST_SHARE * pivots.max()):
             return basis.T
     _, strength, directions = torch.linalg.svd(wide, full_matrices=False)
-    return directions[strength > SMALLEST_SHARE * strength.max()] if len(wide) else wide
+    return directions[strength > SMALLEST_SHARE * strength.max()]
 
 
 def _outside(queries: Tensor, basis: Tensor) -> Tensor:
     """Share of each query's length outside the span of `basis`; 0 where it is rounding, or the
     query has no length."""
     wide = queries.double()
-    lost, length = (wide - (wide @ basis.T) @ basis).norm(dim=1), wide.norm(dim=1)
-    return torch.where(lost > SMALLEST_SHARE * length, lost / length, 0.0).to(queries.dtype)
+    projection = (wide @ basis.T) @ basis
+    lost = (wide - projection).norm(dim=1)
+    length = wide.norm(dim=1)
+    share = torch.where(lost > SMALLEST_SHARE * length, lost / length, 0.0)
+    return share.to(queries.dtype)
 
 
 def pseudo_inverse(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "column row"]:
     """Moore–Penrose inverse in float64: by Cholesky on the shorter side, by eigenvalues if rows
     depend."""
-    rows = matrix.double() if matrix.shape[0] <= matrix.shape[1] else matrix.double().T
+    tall = matrix.shape[0] > matrix.shape[1]
+    rows = matrix.double().T if tall else matrix.double()
     gram = rows @ rows.T
     factor = _cholesky(gram)
-    inverse = (
-        rows.T @ torch.linalg.pinv(gram, hermitian=True, rtol=1e-12)
-        if factor is None
-        else torch.cholesky_solve(rows, factor).T
-    )
-    return inverse if rows.shape == matrix.shape else inverse.T
+    if factor is None:
+        inverse = rows.T @ torch.linalg.pinv(gram, hermitian=True, rtol=1e-12)
+    else:
+        inverse = torch.cholesky_solve(rows, factor).T
+    return inverse.T if tall else inverse

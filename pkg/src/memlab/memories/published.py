@@ -21,7 +21,9 @@ START = 5e-4  # X₀ = START · Aᵀ in the published code
 
 
 def iterate_inverse(
-    matrix: Float[Tensor, "row column"], steps: int = 15, start: float | None = START
+    matrix: Float[Tensor, "row column"],
+    steps: int = 15,
+    start: float | None = START,
 ) -> Float[Tensor, "column row"]:
     """X after `steps` times X ← 2X − X A X from X = start · Aᵀ (Ben-Israel and Cohen; Newton and
     Schulz).
@@ -40,7 +42,9 @@ def iterate_inverse(
 
 
 def iteration_residual(
-    singular: Float[Tensor, " rank"], steps: int = 15, start: float = START
+    singular: Float[Tensor, " rank"],
+    steps: int = 15,
+    start: float = START,
 ) -> Float[Tensor, " rank"]:
     """|1 − start · s²|^(2^steps): what is still missing of each singular direction, as a share
     (1 is all of it)."""
@@ -98,7 +102,11 @@ class PublishedLarimar:
         return iterate_inverse(matrix, self.steps, self.start_scale)
 
 
-def _draw(like: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
+def _draw(
+    like: Tensor,
+    scale: float,
+    generator: torch.Generator | None,
+) -> Tensor:
     if scale == 0:
         return torch.zeros_like(like)
     if generator is None:

@@ -48,10 +48,9 @@ class Recursive:
 
     def empty(self, slots: int, value_dim: int) -> RecursiveState:
         """A state without rows: M = 0, C = ridge · I."""
-        wide = torch.float64
-        return RecursiveState(
-            torch.zeros(slots, value_dim, dtype=wide), torch.eye(slots, dtype=wide) / self.ridge
-        )
+        memory = torch.zeros(slots, value_dim, dtype=torch.float64)
+        identity = torch.eye(slots, dtype=torch.float64)
+        return RecursiveState(memory, identity / self.ridge)
 
     def write(
         self,
@@ -107,16 +106,17 @@ def update(
     that of recursive least squares. All rows go in at once; one by one they give the same.
     """
     check_pairs(addresses, values, len(mean), mean.shape[1])
-    weights, wide = addresses.to(mean), values.to(mean)
+    weights = addresses.to(mean)
+    wide = values.to(mean)
     spread = weights @ covariance  # pat × slot
-    inner = sign * (spread @ weights.T) + noise**2 * torch.eye(
-        len(weights), dtype=mean.dtype, device=mean.device
-    )
+    identity = torch.eye(len(weights), dtype=mean.dtype, device=mean.device)
+    inner = sign * (spread @ weights.T) + noise**2 * identity
     factor, failed = torch.linalg.cholesky_ex(inner)
     if failed:
         raise ValueError(
             "expected rows that were written, got rows whose removal leaves no positive C"
         )
     gain = sign * torch.cholesky_solve(spread, factor).T
+    moved_mean = mean + gain @ (wide - weights @ mean)
     moved = covariance - gain @ spread
-    return mean + gain @ (wide - weights @ mean), (moved + moved.T) / 2
+    return moved_mean, (moved + moved.T) / 2

@@ -43,17 +43,18 @@ class Manifest:
     format: str = FORMAT
 
     def layout(self) -> Iterator[tuple[str, int, int, torch.dtype]]:
-        """File name, rows, width (0: a vector) and dtype of each part."""
-        key, value = getattr(torch, self.key_dtype), getattr(torch, self.value_dtype)
+        """File name, rows, width and dtype of each part."""
+        key_dtype = getattr(torch, self.key_dtype)
+        value_dtype = getattr(torch, self.value_dtype)
         shapes = (
-            (self.keys, self.key_width, key),
-            (self.values, self.value_width, value),
-            (self.keys, 0, torch.long),
-            (self.keys, int(key == torch.int8), torch.float32),
-            (self.values, int(value == torch.int8), torch.float32),
+            (self.keys, self.key_width, key_dtype),
+            (self.values, self.value_width, value_dtype),
+            (self.keys, 1, torch.long),
+            (self.keys, int(key_dtype == torch.int8), torch.float32),
+            (self.values, int(value_dtype == torch.int8), torch.float32),
         )
-        for index, (name, (rows, width, dtype)) in enumerate(zip(NAMES, shapes, strict=True)):
-            yield f"{name}-{self.generation}.bin", rows, 1 if index == 2 else width, dtype
+        for name, (rows, width, dtype) in zip(NAMES, shapes, strict=True):
+            yield f"{name}-{self.generation}.bin", rows, width, dtype
 
     def sizes(self) -> list[int]:
         """Bytes that count of each file."""
@@ -83,32 +84,50 @@ def manifest(folder: Path) -> Manifest:
     )
 
 
-def _check_file(path: Path, size: int, crc: int, every_byte: bool) -> None:
+def _check_file(
+    path: Path,
+    size: int,
+    crc: int,
+    every_byte: bool,
+) -> None:
     """ValueError naming the file if it has fewer bytes than count, or if those that count are
     others than written."""
-    if path.stat().st_size < size:
-        raise ValueError(
-            f"{path} is damaged: expected at least {size:,} bytes, got {path.stat().st_size:,}"
-        )
-    found, left = 0, size if every_byte else 0
-    with open(path, "rb") as file:
-        while left and (block := file.read(min(BLOCK, left))):
-            found, left = zlib.crc32(block, found), left - len(block)
-    if every_byte and found != crc:
+    length = path.stat().st_size
+    if length < size:
+        raise ValueError(f"{path} is damaged: expected at least {size:,} bytes, got {length:,}")
+    if not every_byte:
+        return
+    found = _crc(path, size)
+    if found != crc:
         raise ValueError(
             f"{path} is damaged: expected CRC-32 {crc:08x} of its first {size:,} bytes, got"
             f" {found:08x}"
         )
 
 
-def _map(path: Path, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+def _crc(path: Path, size: int) -> int:
+    """CRC-32 of the first `size` bytes of a file."""
+    found = 0
+    left = size
+    with open(path, "rb") as file:
+        while left and (block := file.read(min(BLOCK, left))):
+            found = zlib.crc32(block, found)
+            left -= len(block)
+    return found
+
+
+def _map(
+    path: Path,
+    rows: int,
+    width: int,
+    dtype: torch.dtype,
+) -> Tensor:
     """The first rows of a file, read from disk when they are used; what is written to them never
     reaches the file."""
     if not rows * width:
         return torch.empty(rows, width, dtype=dtype)
-    return torch.from_file(str(path), shared=False, size=rows * width, dtype=dtype).view(
-        rows, width
-    )
+    flat = torch.from_file(str(path), shared=False, size=rows * width, dtype=dtype)
+    return flat.view(rows, width)
 
 
 def load(folder: Path, *, check: bool = True) -> tuple[Manifest, KeyValueState]:
@@ -126,14 +145,12 @@ def load(folder: Path, *, check: bool = True) -> tuple[Manifest, KeyValueState]:
                 _map(folder / name, rows, width, dtype)
                 for name, rows, width, dtype in found.layout()
             )
-        except (
-            FileNotFoundError,
-            RuntimeError,
-        ) as problem:  # torch raises the latter for a file that is gone
+        # Torch raises a RuntimeError for a file that is gone.
+        except (FileNotFoundError, RuntimeError) as problem:
             if manifest(folder).generation == found.generation:
                 raise ValueError(
                     f"{folder} is damaged: expected all files of its manifest, got {problem}"
                 ) from None
             continue  # a writer has just put others in their place
-        parts = keys, values, slot[:, 0], *scales
+        parts = (keys, values, slot[:, 0], *scales)
         return found, state_of(parts, found.longest)  # type: ignore[arg-type]

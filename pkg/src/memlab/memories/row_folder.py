@@ -20,7 +20,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ class RowFolder:
     the folder."""
 
     def __init__(
-        self, folder: str | Path, manifest: Manifest | None, *, check: bool = True
+        self,
+        folder: str | Path,
+        manifest: Manifest | None,
+        *,
+        check: bool = True,
     ) -> None:
         if sys.byteorder != "little":
             raise ValueError(f"expected a little-endian machine, got a {sys.byteorder}-endian one")
@@ -69,7 +73,7 @@ class RowFolder:
             ) from None
         try:
             if manifest is None:
-                self.manifest = load(self.folder, check=check)[0]
+                self.manifest, _ = load(self.folder, check=check)
             elif (self.folder / "manifest.json").exists():
                 raise ValueError(f"expected a new folder, got {folder}, which holds rows already")
             else:
@@ -94,7 +98,8 @@ class RowFolder:
         for one in (dtype, key_dtype):
             storage.check_dtype(one)
         Path(folder).mkdir(parents=True, exist_ok=True)
-        key_name, value_name = (str(one).removeprefix("torch.") for one in (key_dtype, dtype))
+        key_name = str(key_dtype).removeprefix("torch.")
+        value_name = str(dtype).removeprefix("torch.")
         return cls(folder, Manifest(key_dim, value_dim, key_name, value_name))
 
     @classmethod
@@ -111,12 +116,14 @@ class RowFolder:
         Later writes do not change it. ValueError names the file that is damaged: too short, or,
         with `check` (which reads all bytes once), another CRC-32 than was written.
         """
-        return load(Path(folder), check=check)[1]
+        _, state = load(Path(folder), check=check)
+        return state
 
     @property
     def state(self) -> KeyValueState:
         """What the folder holds now, mapped."""
-        return load(self.folder, check=False)[1]
+        _, state = load(self.folder, check=False)
+        return state
 
     @torch.no_grad()
     def write(
@@ -139,15 +146,17 @@ class RowFolder:
             key_dtype=getattr(torch, m.key_dtype),
         )
         (new_keys, new_values, slot, *scales), longest = packed(empty, keys, values, slots)
-        parts = new_keys, new_values, slot + m.values, *scales
+        parts = (new_keys, new_values, slot + m.values, *scales)
         self._check_disk(len(keys), sum(part.nbytes for part in parts))
+        crc = self._append(m, ([part] for part in parts))
         larger = replace(
             m,
             keys=m.keys + len(new_keys),
             values=m.values + len(new_values),
             longest=max(m.longest, longest),
+            crc=crc,
         )
-        self._commit(replace(larger, crc=self._append(m, ([part] for part in parts))))
+        self._commit(larger)
 
     def forget(self, rows: Int[Tensor, " row"]) -> None:
         """Make the folder what `KeyValue.forget` would: a copy of all that stays, then the old
@@ -156,23 +165,31 @@ class RowFolder:
         States that were read before still see the old rows while they live. Needs disk space for
         the copy, and RAM for about 20 bytes a row. ValueError for a row that is not there.
         """
-        state, m = self.state, self.manifest
+        m = self.manifest
+        state = self.state
         kept_keys, kept_values, slot = kept(state, rows)
-        stays = [mask.nonzero()[:, 0] for mask in (kept_keys, kept_values)]
-        left = len(stays[0]) / max(len(state), 1)
-        self._check_disk(len(stays[0]), round(left * sum(m.sizes())))
-        masks = (stays[0], stays[1], None, stays[0], stays[1])
-        new = replace(
-            m, keys=len(stays[0]), values=len(stays[1]), generation=m.generation + 1, crc=(0,) * 5
+        which_keys = kept_keys.nonzero()[:, 0]
+        which_values = kept_values.nonzero()[:, 0]
+        left = len(which_keys) / max(len(state), 1)
+        self._check_disk(len(which_keys), round(left * sum(m.sizes())))
+        keys, values, _, key_scale, value_scale = state.parts
+        parts = (
+            _picked(keys, which_keys),
+            _picked(values, which_values),
+            [slot],
+            _picked(key_scale, which_keys),
+            _picked(value_scale, which_values),
         )
-
-        def copied(part: Tensor, mask: Tensor | None) -> Iterable[Tensor]:
-            some = max(BLOCK // max(part[:1].nbytes, 1), 1)
-            return [slot] if mask is None else (part[index] for index in mask.split(some))
-
-        start = replace(new, keys=0, values=0)
-        crc = self._append(start, (copied(*pair) for pair in zip(state.parts, masks, strict=True)))
-        self._commit(replace(new, crc=crc))
+        empty = replace(
+            m,
+            keys=0,
+            values=0,
+            generation=m.generation + 1,
+            crc=(0,) * len(parts),
+        )
+        crc = self._append(empty, parts)
+        new = replace(empty, keys=len(which_keys), values=len(which_values), crc=crc)
+        self._commit(new)
         self._remove_leftovers()
 
     def _begin(self, manifest: Manifest) -> None:
@@ -234,3 +251,10 @@ class RowFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _picked(part: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """These rows of a part, some at a time."""
+    some = max(BLOCK // max(part[:1].nbytes, 1), 1)
+    for index in rows.split(some):
+        yield part[index]

@@ -18,6 +18,7 @@ from memlab.memories.checks import check_rows
 
 Stored = Float[Tensor, "_ _"] | Int8[Tensor, "_ _"]
 Scale = Float32[Tensor, "_ _"]  # one column beside int8 rows, none beside the others
+NUMBERS_AT_ONCE = 2**20  # of rows, widened at a time to be measured
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int8)
 
 
@@ -33,17 +34,22 @@ def row_bytes(width: int, dtype: torch.dtype) -> int:
 
 
 def empty(
-    width: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+    width: int,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
 ) -> tuple[Stored, Scale]:
     """No rows of `width` numbers, and their scales."""
     check_dtype(dtype)
-    return (
-        torch.empty(0, width, dtype=dtype, device=device),
-        torch.empty(0, int(dtype == torch.int8), dtype=torch.float32, device=device),
-    )
+    rows = torch.empty(0, width, dtype=dtype, device=device)
+    scales = 1 if dtype == torch.int8 else 0
+    return rows, torch.empty(0, scales, dtype=torch.float32, device=device)
 
 
-def pack(name: str, rows: Float[Tensor, "_ _"], like: Stored) -> tuple[Stored, Scale]:
+def pack(
+    name: str,
+    rows: Float[Tensor, "_ _"],
+    like: Stored,
+) -> tuple[Stored, Scale]:
     """`rows` in the dtype and on the device of `like`, and their scales. ValueError for a wrong
     width, or for numbers that are not finite in that dtype."""
     if like.dtype != torch.int8:
@@ -52,13 +58,20 @@ def pack(name: str, rows: Float[Tensor, "_ _"], like: Stored) -> tuple[Stored, S
         return rows, torch.empty(len(rows), 0, dtype=torch.float32, device=rows.device)
     rows = rows.to(like.device, torch.float32)
     check_rows(name, rows, like.shape[1])
-    largest = rows.abs().amax(1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1)
+    largest = rows.new_zeros(len(rows), 1)
+    if rows.shape[1]:
+        largest = rows.abs().amax(1, keepdim=True)
     scale = largest / 127
-    codes = torch.where(scale > 0, rows / scale, 0).round().clamp(-127, 127).to(torch.int8)
+    exact = torch.where(scale > 0, rows / scale, 0)
+    codes = exact.round().clamp(-127, 127).to(torch.int8)
     return codes, scale
 
 
-def unpack(rows: Stored, scale: Scale, dtype: torch.dtype) -> Float[Tensor, "_ _"]:
+def unpack(
+    rows: Stored,
+    scale: Scale,
+    dtype: torch.dtype,
+) -> Float[Tensor, "_ _"]:
     """The numbers that the rows stand for; exact for dtype=float64."""
     wide = rows.to(dtype)
     return wide * scale.to(dtype) if scale.shape[1] else wide
@@ -66,15 +79,14 @@ def unpack(rows: Stored, scale: Scale, dtype: torch.dtype) -> Float[Tensor, "_ _
 
 def longest(rows: Stored, scale: Scale) -> float:
     """The greatest length of a row, 0 without rows; a million numbers at a time."""
-    some = max(2**20 // max(rows.shape[1], 1), 1)
-    pairs = zip(rows.split(some), scale.split(some), strict=True)
+    some = max(NUMBERS_AT_ONCE // max(rows.shape[1], 1), 1)
     dtype = torch.promote_types(rows.dtype, torch.float32)
-    norms = [
-        torch.linalg.vector_norm(unpack(*pair, dtype), dim=1).max()
-        for pair in pairs
-        if len(pair[0])
-    ]
-    return max(map(float, norms), default=0.0)
+    greatest = 0.0
+    for part, part_scale in zip(rows.split(some), scale.split(some), strict=True):
+        if len(part):
+            norms = torch.linalg.vector_norm(unpack(part, part_scale, dtype), dim=1)
+            greatest = max(greatest, float(norms.max()))
+    return greatest
 
 
 def available_bytes(device: torch.device) -> int:
@@ -83,18 +95,19 @@ def available_bytes(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0]
     try:
         with open("/proc/meminfo") as file:
-            return next(
-                int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable")
-            )
+            available = next(line for line in file if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
     except (OSError, StopIteration):  # not Linux: all the RAM there is
-        return (
-            os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-            if hasattr(os, "sysconf")
-            else 2**62
-        )
+        if not hasattr(os, "sysconf"):
+            return 2**62
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def check_fit(rows: int, need: int, limit: int) -> None:
+def check_fit(
+    rows: int,
+    need: int,
+    limit: int,
+) -> None:
     """Raise ValueError if `rows` rows of `need` bytes in all do not fit into `limit` bytes."""
     if need > limit:
         raise ValueError(
@@ -117,7 +130,8 @@ class Room:
 
     def append(self, new: Tensor) -> Tensor:
         """All rows in use, `new` behind the ones before."""
-        start, self.used = self.used, self.used + len(new)
+        start = self.used
+        self.used = start + len(new)
         self.rows[start : self.used] = new
         return self.rows[: self.used]
 
@@ -126,7 +140,9 @@ Rooms = tuple[Room, ...]
 
 
 def append(
-    old: tuple[Tensor, ...], rooms: Rooms | None, new: tuple[Tensor, ...]
+    old: tuple[Tensor, ...],
+    rooms: Rooms | None,
+    new: tuple[Tensor, ...],
 ) -> tuple[tuple[Tensor, ...], Rooms]:
     """Each of `old` with its `new` rows behind it, in its room where they fit, in a larger copy
     where they do not.
@@ -137,9 +153,15 @@ def append(
     totals = [len(before) + len(more) for before, more in zip(old, new, strict=True)]
     full = [i for i in range(len(old)) if not places[i].extends(old[i], totals[i])]
     if full:
-        need = sum(totals[i] * old[i].element_size() * old[i].shape[1:].numel() for i in full)
+        need = sum(totals[i] * _bytes_of_a_row(old[i]) for i in full)
         check_fit(totals[0], need, available_bytes(old[0].device))
     for i in full:
-        places[i] = Room(old[i], max(totals[i], len(old[i]) * 3 // 2))
+        capacity = max(totals[i], len(old[i]) * 3 // 2)
+        places[i] = Room(old[i], capacity)
         places[i].append(old[i])
-    return tuple(place.append(more) for place, more in zip(places, new, strict=True)), tuple(places)
+    rows = tuple(place.append(more) for place, more in zip(places, new, strict=True))
+    return rows, tuple(places)
+
+
+def _bytes_of_a_row(rows: Tensor) -> int:
+    return rows.element_size() * rows.shape[1:].numel()

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from memlab.memories.rows import Scale, Stored, unpack
 
-SCORES_AT_ONCE = (
-    2**22
-)  # a scan holds so many scores: 16 MiB, whatever the number of keys and queries
-NUMBERS_AT_ONCE = 2**19  # of keys, widened or multiplied at a time: 2 MiB, which a cache holds
+# A scan holds so many scores: 16 MiB, whatever the number of keys and queries.
+SCORES_AT_ONCE = 2**22
+# Numbers of keys, widened or multiplied at a time: 2 MiB, which a cache holds.
+NUMBERS_AT_ONCE = 2**19
 QUERIES_AT_ONCE = 256
-# neighbouring rows whose best score is looked at first, a tenth of the work of sorting or filtering
-# all
+# Neighbouring rows whose best score is looked at first, a tenth of the work of sorting or filtering
+# all; with fewer scores than `GROUPED_FROM` it would save nothing.
 GROUP = 64
-GROUPED_FROM = 2**16  # scores; with fewer it would save nothing
+GROUPED_FROM = 2**16
+# Relative rounding of a product of float32 where torch may use fewer digits: by the names of torch
+# 2.9 ("tf32", "bf16") and of the versions before it.
+REDUCED_EPS = {
+    "tf32": 2.0**-10,
+    "high": 2.0**-10,
+    "bf16": 2.0**-7,
+    "medium": 2.0**-7,
+}
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a query and a row of the keys by their numbers, and their inner products."""
+
+    query: Tensor
+    row: Tensor
+    score: Tensor
 
 
 def scan_dtype(keys: Tensor) -> torch.dtype:
@@ -25,7 +43,11 @@ def scan_dtype(keys: Tensor) -> torch.dtype:
 
 
 def nearest(
-    queries: Float[Tensor, "qry key"], keys: Stored, scale: Scale, top_k: int, longest: float
+    queries: Float[Tensor, "qry key"],
+    keys: Stored,
+    scale: Scale,
+    top_k: int,
+    longest: float,
 ) -> tuple[Float64[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
     """Inner products and rows of the `top_k` best keys of each query, best first; of equal ones the
     lowest row.
@@ -34,64 +56,104 @@ def nearest(
     computed in the same way wherever the row lies, so the answer depends neither on other queries
     nor on threads or the instruction set.
     """
-    with torch.autocast(
-        queries.device.type, enabled=False
-    ):  # its bfloat16 would propose wrong rows
+    # Autocast's bfloat16 would propose wrong rows.
+    with torch.autocast(queries.device.type, enabled=False):
         parts = [
             _nearest(block, keys, scale, top_k, longest) for block in queries.split(QUERIES_AT_ONCE)
         ]
-    return torch.cat([score for score, _ in parts]), torch.cat([row for _, row in parts])
+    scores = torch.cat([part.score for part in parts])
+    rows = torch.cat([part.row for part in parts])
+    return scores.view(-1, top_k), rows.view(-1, top_k)
 
 
 def _nearest(
-    queries: Tensor, keys: Tensor, scale: Tensor, top_k: int, longest: float
-) -> tuple[Tensor, Tensor]:
-    """A matrix product rounds differently with the number of rows, threads and instruction set, by
-    at most width · eps · |query| · |key|. Whoever comes within twice that of the k-th best so far
-    is computed again.
+    queries: Tensor,
+    keys: Tensor,
+    scale: Tensor,
+    top_k: int,
+    longest: float,
+) -> _Pairs:
+    """The `top_k` best pairs of each query, query by query, best first.
+
+    Some keys at a time are proposed by their rounded products; whoever comes within `slack` of the
+    k-th best so far is computed again.
     """
-    slack = (
-        2 * (keys.shape[1] + 2) * _eps(queries) * longest * torch.linalg.vector_norm(queries, dim=1)
-    )
+    slack = _slack(queries, keys.shape[1], longest)
     floor = torch.full_like(slack, -torch.inf)  # the k-th best score so far
-    each = torch.arange(len(queries), device=keys.device)
-    who, row, score = each[:0], each[:0], slack[:0].double()
-    step = SCORES_AT_ONCE // max(len(queries), 1)
+    none = torch.arange(0, device=keys.device)
+    best = _Pairs(none, none, slack[:0].double())
+    step = _rows_at_once(queries, keys, top_k)
+    buffer = None
     if keys.dtype != queries.dtype:
-        step = min(step, NUMBERS_AT_ONCE // keys.shape[1])
-    step = max(step, top_k)
-    buffer = (
-        None
-        if keys.dtype == queries.dtype
-        else queries.new_empty(min(step, len(keys)), keys.shape[1])
-    )
+        buffer = queries.new_empty(min(step, len(keys)), keys.shape[1])
     for start in range(0, len(keys), step):
         some = keys[start : start + step]
         wide = some if buffer is None else buffer[: len(some)].copy_(some)
         rough = _products(queries, wide)
         if scale.shape[1]:
             rough *= scale[start : start + step].T
-        new_who, new_row = _candidates(rough, floor, slack, top_k)
-        if not len(new_who):
+        query, column = _candidates(rough, floor, slack, top_k)
+        if not len(query):
             continue
-        new_row = new_row + start
-        new_score = _inner_products(queries, keys, scale, new_who, new_row)
-        who, row, score = (
-            torch.cat([who, new_who]),
-            torch.cat([row, new_row]),
-            torch.cat([score, new_score]),
-        )
-        # Both sorts are stable: equal scores stay in row order.
-        order = score.argsort(descending=True, stable=True)
-        order = order[who[order].argsort(stable=True)]
-        first = torch.searchsorted(who[order], each)  # where each query's list begins
-        order = order[(first[:, None] + torch.arange(top_k, device=keys.device)).flatten()]
-        who, row, score = who[order], row[order], score[order]
-        floor = score.view(-1, top_k)[:, -1].to(queries.dtype)
-    return score.view(-1, top_k), row.view(-1, top_k)
+        row = column + start
+        score = _inner_products(queries, keys, scale, query, row)
+        best = _merged(best, _Pairs(query, row, score), len(queries), top_k)
+        floor = best.score.view(-1, top_k)[:, -1].to(queries.dtype)
+    return best
 
 
-def _candidates(rough: Tensor, floor: Tensor, slack: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+def _slack(
+    queries: Tensor,
+    width: int,
+    longest: float,
+) -> Tensor:
+    """By how much two rounded scores of each query may stand in the wrong order.
+
+    A matrix product rounds differently with the number of rows, threads and instruction set, by at
+    most width · eps · |query| · |key|: twice that.
+    """
+    share = 2 * (width + 2) * _eps(queries) * longest
+    return share * torch.linalg.vector_norm(queries, dim=1)
+
+
+def _rows_at_once(
+    queries: Tensor,
+    keys: Tensor,
+    top_k: int,
+) -> int:
+    step = SCORES_AT_ONCE // max(len(queries), 1)
+    if keys.dtype != queries.dtype:
+        step = min(step, NUMBERS_AT_ONCE // keys.shape[1])
+    return max(step, top_k)
+
+
+def _merged(
+    old: _Pairs,
+    new: _Pairs,
+    queries: int,
+    top_k: int,
+) -> _Pairs:
+    """The `top_k` best pairs of each query, query by query, best first; of equal ones the `old`
+    come first."""
+    query = torch.cat([old.query, new.query])
+    row = torch.cat([old.row, new.row])
+    score = torch.cat([old.score, new.score])
+    # Both sorts are stable: equal scores stay in row order.
+    order = score.argsort(descending=True, stable=True)
+    order = order[query[order].argsort(stable=True)]
+    each = torch.arange(queries, device=query.device)
+    first = torch.searchsorted(query[order], each)  # where each query's list begins
+    ranks = torch.arange(top_k, device=query.device)
+    best = order[(first[:, None] + ranks).flatten()]
+    return _Pairs(query[best], row[best], score[best])
+
+
+def _candidates(
+    rough: Tensor,
+    floor: Tensor,
+    slack: Tensor,
+    top_k: int,
+) -> tuple[Tensor, Tensor]:
     """Query and column of every score that is at most `slack` below the k-th best of its query, and
     of some below it; the columns of a query in order.
 
@@ -104,27 +166,38 @@ def _candidates(rough: Tensor, floor: Tensor, slack: Tensor, top_k: int) -> tupl
         kth = bounding.amax(1) if top_k == 1 else bounding.topk(top_k).values[:, -1]
         floor = torch.maximum(floor, kth)
     limit = (floor - slack)[:, None]
-    who, where = (best >= limit).nonzero(as_tuple=True)
-    return (who, where) if best is rough else _members(rough, limit, who, where)
+    query, column = (best >= limit).nonzero(as_tuple=True)
+    if best is rough:
+        return query, column
+    return _members(rough, limit, query, column)
 
 
 def _best_of_groups(rough: Tensor) -> Tensor:
     """The best score of each group of neighbours; columns at the end that fill no group are a group
     each."""
     whole = rough.shape[1] // GROUP
-    groups, rest = rough[:, : whole * GROUP].unflatten(1, (whole, GROUP)), rough[:, whole * GROUP :]
+    groups = rough[:, : whole * GROUP].unflatten(1, (whole, GROUP))
+    rest = rough[:, whole * GROUP :]
     return torch.cat([groups.amax(2), rest], 1)
 
 
-def _members(rough: Tensor, limit: Tensor, who: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+def _members(
+    rough: Tensor,
+    limit: Tensor,
+    query: Tensor,
+    group: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Query and column of the scores in these groups that reach the limit of their query."""
     whole = rough.shape[1] // GROUP
-    full, each = group < whole, torch.arange(GROUP, device=rough.device)
-    some, columns = who[full], group[full, None] * GROUP + each
-    hit, at = (rough[some[:, None], columns] >= limit[some]).nonzero(as_tuple=True)
-    return torch.cat([some[hit], who[~full]]), torch.cat(
-        [columns[hit, at], group[~full] + whole * (GROUP - 1)]
-    )
+    full = group < whole
+    asked = query[full]
+    columns = group[full, None] * GROUP + torch.arange(GROUP, device=rough.device)
+    scores = rough[asked[:, None], columns]
+    hit, at = (scores >= limit[asked]).nonzero(as_tuple=True)
+    # A column that fills no group is a group of its own, numbered after the whole ones.
+    single = group[~full] + whole * (GROUP - 1)
+    members = torch.cat([columns[hit, at], single])
+    return torch.cat([asked[hit], query[~full]]), members
 
 
 def _products(queries: Tensor, keys: Tensor) -> Tensor:
@@ -135,8 +208,9 @@ def _products(queries: Tensor, keys: Tensor) -> Tensor:
         return queries @ keys.T
     rows = len(keys) // blocks
     whole = blocks * rows
+    tall = keys[:whole].unflatten(0, (blocks, rows))
     scores = queries.new_empty(len(queries), len(keys))
-    parts = torch.bmm(keys[:whole].unflatten(0, (blocks, rows)), queries.T.expand(blocks, -1, -1))
+    parts = torch.bmm(tall, queries.T.expand(blocks, -1, -1))
     scores[:, :whole] = parts.permute(2, 0, 1).flatten(1)
     scores[:, whole:] = queries @ keys[whole:].T
     return scores
@@ -152,17 +226,20 @@ def _eps(queries: Tensor) -> float:
     allowed = getattr(getattr(backend, "matmul", None), "fp32_precision", None)
     if allowed is None:  # before torch 2.9
         allowed = torch.get_float32_matmul_precision()
-    return {"tf32": 2.0**-10, "high": 2.0**-10, "bf16": 2.0**-7, "medium": 2.0**-7}.get(
-        allowed, exact
-    )
+    return REDUCED_EPS.get(allowed, exact)
 
 
 def _inner_products(
-    queries: Tensor, keys: Tensor, scale: Tensor, who: Tensor, row: Tensor
+    queries: Tensor,
+    keys: Tensor,
+    scale: Tensor,
+    query: Tensor,
+    row: Tensor,
 ) -> Tensor:
-    """<queries[who[i]], keys[row[i]]> for each i in float64, a few MiB at a time."""
+    """<queries[query[i]], keys[row[i]]> for each i in float64, a few MiB at a time."""
     some = max(2**20 // keys.shape[1], 1)
-    pairs = zip(who.split(some), row.split(some), strict=True)
-    return torch.cat(
-        [(queries[w].double() * unpack(keys[r], scale[r], torch.float64)).sum(1) for w, r in pairs]
-    )
+    parts = []
+    for q, r in zip(query.split(some), row.split(some), strict=True):
+        wide = unpack(keys[r], scale[r], torch.float64)
+        parts.append((queries[q].double() * wide).sum(1))
+    return torch.cat(parts)

@@ -62,7 +62,12 @@ class Sharded:
     ) -> ShardedState:
         """A state without rows, with room for `capacity` pairs in this process."""
         own = self.memory.empty(
-            key_dim, value_dim, capacity=capacity, dtype=dtype, key_dtype=key_dtype, device=device
+            key_dim,
+            value_dim,
+            capacity=capacity,
+            dtype=dtype,
+            key_dtype=key_dtype,
+            device=device,
         )
         return ShardedState(own, own.slot)
 
@@ -102,7 +107,8 @@ class Sharded:
         ValueError if they cannot be that.
         """
         new = int(self._sum(torch.tensor([len(keys)])))
-        rows = torch.tensor(self.share(new), dtype=torch.long) if rows is None else rows
+        if rows is None:
+            rows = torch.tensor(self.share(new), dtype=torch.long)
         if len(rows) != len(keys) or not bool((rows.diff() > 0).all()):
             raise ValueError(
                 f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
@@ -110,9 +116,8 @@ class Sharded:
             )
         check_range("rows", rows, new)
         own = self.memory.write(state.own, keys, values, slots)
-        (row,), rooms = storage.append(
-            (state.row,), state.rooms, (rows.to(state.row) + state.total,)
-        )
+        new_row = rows.to(state.row) + state.total
+        (row,), rooms = storage.append((state.row,), state.rooms, (new_row,))
         return self._state(own, row, state.total + new, rooms)
 
     def forget(self, state: ShardedState, rows: Int[Tensor, " row"]) -> ShardedState:
@@ -120,27 +125,29 @@ class Sharded:
         up."""
         check_range("rows", rows, state.total)
         at, mine = self._find(state, rows)
-        stays = kept(state.own, at[mine])[0]
+        stays, _, _ = kept(state.own, at[mine])
         gone = torch.zeros(state.total, dtype=torch.uint8, device=state.row.device)
         gone[state.row[~stays]] = 1
         left = self._sum(gone) == 0
+        moved = left.cumsum(0) - 1  # old row → new row
         own = self.memory.forget(state.own, at[mine])
-        return self._state(own, (left.cumsum(0) - 1)[state.row[stays]], int(left.sum()))
+        return self._state(own, moved[state.row[stays]], int(left.sum()))
 
     def first(self, state: ShardedState, count: int) -> ShardedState:
         """The state as it was when it held `count` keys, if they were written in their order;
         shares their rows."""
         here = int(torch.searchsorted(state.row, count))
-        return self._state(
-            self.memory.first(state.own, here), state.row[:here], min(count, state.total)
-        )
+        own = self.memory.first(state.own, here)
+        return self._state(own, state.row[:here], min(count, state.total))
 
     def keys_only(self, state: ShardedState, more: Float[Tensor, "new key"]) -> ShardedState:
         """The keys of `state` and behind them `more`, the same in all processes, for `address`
         alone."""
         mine = more if self.rank == 0 else more[:0]
-        row = torch.cat([state.row, torch.arange(len(mine), device=state.row.device) + state.total])
-        return self._state(self.memory.keys_only(state.own, mine), row, state.total + len(more))
+        new_row = torch.arange(len(mine), device=state.row.device) + state.total
+        row = torch.cat([state.row, new_row])
+        own = self.memory.keys_only(state.own, mine)
+        return self._state(own, row, state.total + len(more))
 
     @torch.no_grad()
     def address(
@@ -152,22 +159,22 @@ class Sharded:
         top_k = self.memory.top_k
         if top_k > state.total:
             raise ValueError(f"expected top_k <= {state.total} stored rows, got top_k={top_k}")
-        here, device = min(top_k, len(state.own)), state.row.device
-        score = torch.full((len(queries), top_k), -torch.inf, dtype=torch.float64, device=device)
-        row = torch.full(
-            (len(queries), top_k), state.total, device=device
-        )  # behind every row that there is
+        device = state.row.device
+        shape = (len(queries), top_k)
+        # What this process has no key for comes behind every row that there is.
+        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
+        row = torch.full(shape, state.total, device=device)
+        here = min(top_k, len(state.own))
         if here:
             score[:, :here], found = KeyValue(here).exact(state.own, queries)
             row[:, :here] = state.row[found]
-        scores, rows = self._gather(score), self._gather(row)
-        order = rows.argsort(
-            dim=1
-        )  # stable sorts: by score, and of equal ones the lowest row first
-        order = order.gather(
-            1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True)
-        )[:, :top_k]
-        return scores.gather(1, order).to(scan_dtype(state.own.keys)), rows.gather(1, order)
+        scores = self._gather(score)
+        rows = self._gather(row)
+        # Stable sorts: by score, and of equal ones the lowest row first.
+        by_row = rows.argsort(dim=1)
+        by_score = scores.gather(1, by_row).argsort(dim=1, descending=True, stable=True)
+        best = by_row.gather(1, by_score)[:, :top_k]
+        return scores.gather(1, best).to(scan_dtype(state.own.keys)), rows.gather(1, best)
 
     def take(self, state: ShardedState, rows: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows value"]:
         """The stored values that the keys `rows` lead to, unweighted, from whoever keeps them."""
@@ -175,9 +182,8 @@ class Sharded:
         found = self.memory.take(state.own, at[mine])
         values = found.new_zeros((*rows.shape, found.shape[1]))
         values[mine] = found
-        return self._sum(values.view(torch.uint8)).view(
-            values.dtype
-        )  # of each number one process has the bits
+        # Of each number one process has the bits, all others zeros.
+        return self._sum(values.view(torch.uint8)).view(values.dtype)
 
     def read(
         self, state: ShardedState, queries: Float[Tensor, "qry key"]
@@ -188,9 +194,14 @@ class Sharded:
         return self.memory.mix(scores, self.take(state, rows))
 
     def _state(
-        self, own: KeyValueState, row: Tensor, total: int, rooms: storage.Rooms | None = None
+        self,
+        own: KeyValueState,
+        row: Tensor,
+        total: int,
+        rooms: storage.Rooms | None = None,
     ) -> ShardedState:
-        return ShardedState(own, row, total, int(self._sum(torch.tensor([own.nbytes]))), rooms)
+        nbytes = int(self._sum(torch.tensor([own.nbytes])))
+        return ShardedState(own, row, total, nbytes, rooms)
 
     def _find(self, state: ShardedState, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Where each of `rows` is among the keys of this process, and whether it is."""

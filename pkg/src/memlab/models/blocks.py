@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import torch
@@ -22,11 +21,13 @@ from memlab.runtime import generator
 
 Activation = Callable[[Tensor], Tensor]
 ARCHITECTURES = ("gpt2", "llama", "qwen2", "bloom")
+_CLASSES = {"gpt2": "GPT2", "llama": "Llama", "qwen2": "Qwen2", "bloom": "Bloom"}
+# As GPT2Config spells it.
 NO_DROPOUT: dict[str, Any] = {
     "attn_pdrop": 0.0,
     "embd_pdrop": 0.0,
     "resid_pdrop": 0.0,
-}  # as GPT2Config spells it
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ class Norm:
         tokens, dim = Z.shape
         C = torch.eye(dim, dtype=Z.dtype) - (1 / dim if self.centred else 0.0)
         scale = ((Z @ C).square().mean(-1) + self.eps).rsqrt()
+        N = torch.kron(scale.diag(), self.weight[:, None] * C)
         n = torch.zeros_like(Z[0]) if self.bias is None else self.bias
-        return torch.kron(scale.diag(), self.weight[:, None] * C), n.repeat(tokens)
+        return N, n.repeat(tokens)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,12 @@ class Parts:
     residual_after_norm: bool = False
 
 
-def _linear(layer: nn.Module) -> tuple[Tensor, Tensor]:
+def _linear(layer: Any) -> tuple[Tensor, Tensor]:
     """Weight (in × out) and bias of an nn.Linear, or of GPT-2's Conv1D, which stores the
     transpose."""
-    weight: Tensor = layer.weight if type(layer).__name__ == "Conv1D" else layer.weight.T  # type: ignore[assignment,union-attr]
-    return weight, weight.new_zeros(weight.shape[1]) if layer.bias is None else layer.bias  # type: ignore[return-value]
+    weight = layer.weight if type(layer).__name__ == "Conv1D" else layer.weight.T
+    bias = weight.new_zeros(weight.shape[1]) if layer.bias is None else layer.bias
+    return weight, bias
 
 
 def _norm(layer: Any) -> Norm:
@@ -80,62 +83,67 @@ def _norm(layer: Any) -> Norm:
 
 
 def _gpt2(block: Any) -> Parts:
-    heads, (W, b), (out, bias) = (
-        block.attn.num_heads,
-        _linear(block.attn.c_attn),
-        _linear(block.attn.c_proj),
-    )
-    V, v = W.chunk(3, 1)[2], b.chunk(3)[2]
+    """GPT-2: query, key and value side by side in one matrix."""
+    heads = block.attn.num_heads
+    W, b = _linear(block.attn.c_attn)
+    out, out_bias = _linear(block.attn.c_proj)
+    V = W.chunk(3, 1)[2]
+    v = b.chunk(3)[2]
     return Parts(
-        (_norm(block.ln_1), _norm(block.ln_2)),
-        V.unflatten(1, (heads, -1)).movedim(1, 0),
-        v.unflatten(0, (heads, -1)),
-        out.unflatten(0, (heads, -1)),
-        bias,
-        _linear(block.mlp.c_fc),
-        None,
-        _linear(block.mlp.c_proj),
-        block.mlp.act,
+        norms=(_norm(block.ln_1), _norm(block.ln_2)),
+        value=V.unflatten(1, (heads, -1)).movedim(1, 0),
+        value_bias=v.unflatten(0, (heads, -1)),
+        out=out.unflatten(0, (heads, -1)),
+        out_bias=out_bias,
+        gate=_linear(block.mlp.c_fc),
+        up=None,
+        down=_linear(block.mlp.c_proj),
+        sigma=block.mlp.act,
     )
 
 
 def _llama(block: Any) -> Parts:
     """Llama and Qwen2: RMSNorm, SwiGLU; one value head serves a group of query heads; RoPE acts on
     scores only."""
-    att, mlp, inner = block.self_attn, block.mlp, block.self_attn.head_dim
-    (V, v), (out, bias) = _linear(att.v_proj), _linear(att.o_proj)
-    group = att.num_key_value_groups
+    attention = block.self_attn
+    inner = attention.head_dim
+    group = attention.num_key_value_groups
+    V, v = _linear(attention.v_proj)
+    out, out_bias = _linear(attention.o_proj)
     return Parts(
-        (_norm(block.input_layernorm), _norm(block.post_attention_layernorm)),
-        V.unflatten(1, (-1, inner)).movedim(1, 0).repeat_interleave(group, 0),
-        v.unflatten(0, (-1, inner)).repeat_interleave(group, 0),
-        out.unflatten(0, (-1, inner)),
-        bias,
-        _linear(mlp.gate_proj),
-        _linear(mlp.up_proj),
-        _linear(mlp.down_proj),
-        mlp.act_fn,
+        norms=(_norm(block.input_layernorm), _norm(block.post_attention_layernorm)),
+        value=V.unflatten(1, (-1, inner)).movedim(1, 0).repeat_interleave(group, 0),
+        value_bias=v.unflatten(0, (-1, inner)).repeat_interleave(group, 0),
+        out=out.unflatten(0, (-1, inner)),
+        out_bias=out_bias,
+        gate=_linear(block.mlp.gate_proj),
+        up=_linear(block.mlp.up_proj),
+        down=_linear(block.mlp.down_proj),
+        sigma=block.mlp.act_fn,
     )
 
 
 def _bloom(block: Any) -> Parts:
     """BLOOM: query, key and value interleaved head by head; ALiBi acts on scores only."""
-    att, mlp = block.self_attention, block.mlp
-    (W, b), (out, bias), heads = _linear(att.query_key_value), _linear(att.dense), att.num_heads
+    attention = block.self_attention
+    heads = attention.num_heads
+    W, b = _linear(attention.query_key_value)
+    out, out_bias = _linear(attention.dense)
     return Parts(
-        (_norm(block.input_layernorm), _norm(block.post_attention_layernorm)),
-        W.unflatten(1, (heads, 3, -1))[:, :, 2].movedim(1, 0),
-        b.unflatten(0, (heads, 3, -1))[:, 2],
-        out.unflatten(0, (heads, -1)),
-        bias,
-        _linear(mlp.dense_h_to_4h),
-        None,
-        _linear(mlp.dense_4h_to_h),
-        mlp.gelu_impl,
-        block.apply_residual_connection_post_layernorm,
+        norms=(_norm(block.input_layernorm), _norm(block.post_attention_layernorm)),
+        value=W.unflatten(1, (heads, 3, -1))[:, :, 2].movedim(1, 0),
+        value_bias=b.unflatten(0, (heads, 3, -1))[:, 2],
+        out=out.unflatten(0, (heads, -1)),
+        out_bias=out_bias,
+        gate=_linear(block.mlp.dense_h_to_4h),
+        up=None,
+        down=_linear(block.mlp.dense_4h_to_h),
+        sigma=block.mlp.gelu_impl,
+        residual_after_norm=block.apply_residual_connection_post_layernorm,
     )
 
 
+# How to read a block, and the name of its attention module.
 _PARTS = {
     "GPT2Block": (_gpt2, "attn"),
     "LlamaDecoderLayer": (_llama, "self_attn"),
@@ -146,11 +154,11 @@ _PARTS = {
 
 def parts(block: nn.Module) -> Parts:
     """The parts of a stock block. Raises ValueError for a class that is not in the list."""
-    if type(block).__name__ not in _PARTS:
-        raise ValueError(
-            f"expected a block of type {', '.join(_PARTS)}, got {type(block).__name__}"
-        )
-    return _PARTS[type(block).__name__][0](block)
+    kind = type(block).__name__
+    if kind not in _PARTS:
+        raise ValueError(f"expected a block of type {', '.join(_PARTS)}, got {kind}")
+    read, _ = _PARTS[kind]
+    return read(block)
 
 
 @dataclass(frozen=True)
@@ -175,16 +183,36 @@ class Call:
         return _observe(self.block, X, self.rest, self.named)
 
 
-def _run(block: nn.Module, X: Tensor, rest: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+def _run(
+    block: nn.Module,
+    X: Tensor,
+    rest: tuple[Any, ...],
+    named: dict[str, Any],
+) -> Tensor:
     Y = block(X[None], *rest, **named)
-    return (Y[0] if isinstance(Y, tuple) else Y).reshape(X.shape)
+    if isinstance(Y, tuple):
+        Y = Y[0]
+    return Y.reshape(X.shape)
 
 
 @torch.no_grad()
-def _observe(block: nn.Module, X: Tensor, rest: tuple[Any, ...], named: dict[str, Any]) -> Call:
+def _observe(
+    block: nn.Module,
+    X: Tensor,
+    rest: tuple[Any, ...],
+    named: dict[str, Any],
+) -> Call:
     kept: list[Tensor | None] = []
-    attention = getattr(block, _PARTS[type(block).__name__][1])
-    handle = attention.register_forward_hook(lambda _module, _args, result: kept.append(result[1]))
+    _, attention = _PARTS[type(block).__name__]
+
+    def keep(
+        _module: nn.Module,
+        _args: Any,
+        result: Any,
+    ) -> None:
+        kept.append(result[1])
+
+    handle = getattr(block, attention).register_forward_hook(keep)
     try:
         Y = _run(block, X, rest, named)
     finally:
@@ -215,11 +243,9 @@ def calls(model: nn.Module, inputs: Tensor) -> list[Call]:
         block.register_forward_pre_hook(lambda *call: seen.append(call), with_kwargs=True)
         for block in found
     ]
+    name = "inputs_embeds" if inputs.is_floating_point() else "input_ids"
     try:
-        model(
-            **{"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs[None]},
-            use_cache=False,
-        )
+        model(**{name: inputs[None]}, use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
@@ -229,18 +255,25 @@ def calls(model: nn.Module, inputs: Tensor) -> list[Call]:
 def chain(stack: Sequence[Call]) -> Callable[[Tensor], Tensor]:
     """The function of the first block's input that the blocks compute together, under the recorded
     masks."""
-    return lambda X: reduce(lambda Z, call: call.output(Z), stack, X)
+
+    def together(X: Tensor) -> Tensor:
+        for call in stack:
+            X = call.output(X)
+        return X
+
+    return together
 
 
 def double(model: nn.Module) -> nn.Module:
     """A copy in float64. Stock RMSNorms compute in float32 in any dtype: torch's own, in float64,
     takes their place."""
     twin = copy.deepcopy(model).double().eval()
+    child: Any
     for parent in list(twin.modules()):
         for name, child in list(parent.named_children()):
             if type(child).__name__.endswith("RMSNorm"):
-                norm = nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon)  # type: ignore[arg-type]
-                norm.weight = nn.Parameter(child.weight)  # type: ignore[arg-type]
+                norm = nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon)
+                norm.weight = nn.Parameter(child.weight)
                 setattr(parent, name, norm)
     return twin
 
@@ -269,34 +302,51 @@ def stock_model(
         raise ValueError(
             f"unknown architecture {architecture!r}: expected one of {', '.join(ARCHITECTURES)}"
         )
-    grouped = {"intermediate_size": 3 * dim, "num_key_value_heads": max(1, heads // 2)}
-    kind, extra = {
-        "gpt2": ("GPT2", {"n_positions": 64}),
-        "llama": ("Llama", grouped),
-        "qwen2": ("Qwen2", grouped),
-        "bloom": ("Bloom", {}),
-    }[architecture]
-    config = getattr(transformers, f"{kind}Config")(
-        **{
-            "vocab_size": 64,
-            "hidden_size": dim,
-            "num_attention_heads": heads,
-            "num_hidden_layers": layers,
-            "bos_token_id": 0,
-            "eos_token_id": 0,
-            "attn_implementation": "eager",
-            **extra,
-            **options,
-        }
-    )
-    suffix = ("LMHeadModel" if kind == "GPT2" else "ForCausalLM") if head else "Model"
+    name = _CLASSES[architecture]
+    settings = _settings(architecture, dim, heads) | {"num_hidden_layers": layers} | options
+    config = getattr(transformers, f"{name}Config")(**settings)
+    kind = "Model"
+    if head:
+        kind = "LMHeadModel" if architecture == "gpt2" else "ForCausalLM"
     with torch.random.fork_rng(devices=[]):  # the constructor draws weights that we replace
-        model = getattr(transformers, kind + suffix)(config).eval().requires_grad_(False)
+        model = getattr(transformers, name + kind)(config).eval().requires_grad_(False)
     model.loss_type = "ForCausalLM"
-    draw = generator(seed, "stock_model", architecture)
+    _draw_weights(model, scale, generator(seed, "stock_model", architecture))
+    return model
+
+
+def _settings(
+    architecture: str,
+    dim: int,
+    heads: int,
+) -> dict[str, Any]:
+    """The settings of a small model of this architecture, but for the number of its layers."""
+    settings = {
+        "vocab_size": 64,
+        "hidden_size": dim,
+        "num_attention_heads": heads,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "attn_implementation": "eager",
+    }
+    if architecture == "gpt2":
+        settings["n_positions"] = 64
+    if architecture in ("llama", "qwen2"):
+        settings["intermediate_size"] = 3 * dim
+        settings["num_key_value_heads"] = max(1, heads // 2)
+    return settings
+
+
+@torch.no_grad()
+def _draw_weights(
+    model: nn.Module,
+    scale: float,
+    draw: torch.Generator,
+) -> None:
     for name, p in model.named_parameters():
         noise = torch.randn(p.shape, generator=draw)
-        p.copy_(
-            scale * noise if p.ndim > 1 else 0.2 * noise + (0.0 if name.endswith("bias") else 1.0)
-        )
-    return model
+        if p.ndim > 1:
+            p.copy_(scale * noise)
+        else:
+            centre = 0.0 if name.endswith("bias") else 1.0
+            p.copy_(0.2 * noise + centre)

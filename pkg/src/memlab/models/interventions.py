@@ -22,15 +22,16 @@ Weights = Sequence[Float[Tensor, "#poem #head token token"]]  # one tensor a lay
 
 
 def _given(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
+    module: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any
 ) -> tuple[Tensor, Tensor]:
     """An attention function in the sense of transformers that computes no scores: the layer's
     weights are handed in."""
-    weights = module.memlab_weights[..., : query.shape[2], : key.shape[2]].to(value)  # type: ignore[index]
-    value = value.repeat_interleave(
-        query.shape[1] // value.shape[1], dim=1
-    )  # a value head may serve several queries
-    return (weights @ value).transpose(1, 2), weights
+    queries = query.shape[2]
+    keys = key.shape[2]
+    weights = module.memlab_weights[..., :queries, :keys].to(value)
+    group = query.shape[1] // value.shape[1]  # a value head may serve several query heads
+    mixed = weights @ value.repeat_interleave(group, dim=1)
+    return mixed.transpose(1, 2), weights
 
 
 def layers(model: Any) -> list[Any]:
@@ -81,25 +82,30 @@ def attending(model: Any, weights: Weights) -> Iterator[None]:
     """
     from transformers import AttentionInterface
 
-    found, heads = layers(model), model.config.num_attention_heads
-    if len(weights) != len(found) or any(
-        w.ndim != 4 or w.shape[1] not in (1, heads) or w.shape[2] != w.shape[3] for w in weights
-    ):
+    found = layers(model)
+    heads = model.config.num_attention_heads
+    if len(weights) != len(found) or not all(_fits(w, heads) for w in weights):
         raise ValueError(
             f"expected {len(found)} tensors (row or 1, {heads} or 1, token, token), got "
             f"{[tuple(w.shape) for w in weights]}"
         )
     AttentionInterface.register(NAME, _given)
     for module, own in zip(found, weights, strict=True):
-        module.__dict__["memlab_weights"] = (
-            own  # not by setattr, which would make a parameter part of the model
-        )
+        # Not by setattr, which would make a parameter part of the model.
+        module.__dict__["memlab_weights"] = own
     try:
         with _implementation(model, NAME):
             yield
     finally:
         for module in found:
             del module.__dict__["memlab_weights"]
+
+
+def _fits(weights: Tensor, heads: int) -> bool:
+    if weights.ndim != 4:
+        return False
+    _, own_heads, rows, columns = weights.shape
+    return own_heads in (1, heads) and rows == columns
 
 
 # ---- replacements --------------------------------------------------------------------------------
@@ -113,9 +119,8 @@ def average(weights: Weights) -> list[Tensor]:
 def uniform(weights: Weights) -> list[Tensor]:
     """Every token looks at itself and all before it alike: the same for every input, row and
     head."""
-    return [
-        (lower := torch.ones_like(w[:1, :1]).tril()) / lower.sum(-1, keepdim=True) for w in weights
-    ]
+    lower = [torch.ones_like(w[:1, :1]).tril() for w in weights]
+    return [ones / ones.sum(-1, keepdim=True) for ones in lower]
 
 
 def taken(weights: Weights, rows: Int[Tensor, " row"]) -> list[Tensor]:
@@ -130,7 +135,8 @@ def movement(weights: Weights) -> float:
 
     0 for weights that are the same for every input.
     """
-    return float(torch.stack([(w - w.roll(1, 0)).norm() / w.norm() for w in weights]).mean())
+    shares = [(w - w.roll(1, 0)).norm() / w.norm() for w in weights]
+    return float(torch.stack(shares).mean())
 
 
 @contextmanager
@@ -168,9 +174,15 @@ class SameForAll(nn.Module):
     they are uniform. Queries and keys are still there, and counted, but have no effect.
     """
 
-    def __init__(self, model: Any, tokens: int, learnt: bool) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokens: int,
+        learnt: bool,
+    ) -> None:
         super().__init__()
-        self.model, heads = model, model.config.num_attention_heads
+        self.model = model
+        heads = model.config.num_attention_heads
         zeros = torch.zeros(len(layers(model)), 1, heads, tokens, tokens, device=model.device)
         self.scores = nn.Parameter(zeros) if learnt else nn.Buffer(zeros)
 
@@ -198,17 +210,24 @@ def never_learnt(model: Any, scale: float = 1.0) -> Any:
     """
     for module in layers(model):
         fused = getattr(module, "c_attn", None)
-        if fused is None:
-            own = [p for layer in (module.q_proj, module.k_proj) for p in layer.parameters()]
-            for p in own:
-                p.data.mul_(scale)
-                p.requires_grad_(False)
+        if fused is not None:
+            _fix_left(fused, 2 * module.embed_dim, scale)
             continue
-        for (
-            p
-        ) in fused.parameters():  # GPT-2 keeps queries, keys and values in one matrix, side by side
-            moving = torch.ones_like(p)
-            moving[..., : 2 * module.embed_dim] = 0.0
-            p.data.mul_(torch.where(moving > 0, 1.0, scale))
-            p.register_hook(moving.mul)
+        for p in (*module.q_proj.parameters(), *module.k_proj.parameters()):
+            p.data.mul_(scale)
+            p.requires_grad_(False)
     return model
+
+
+def _fix_left(
+    layer: nn.Module,
+    columns: int,
+    scale: float,
+) -> None:
+    """Fix the first columns of a layer, times `scale`: GPT-2 keeps queries, keys and values side by
+    side in one matrix."""
+    for p in layer.parameters():
+        moving = torch.ones_like(p)
+        moving[..., :columns] = 0.0
+        p.data.mul_(torch.where(moving > 0, 1.0, scale))
+        p.register_hook(moving.mul)

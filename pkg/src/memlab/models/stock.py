@@ -7,18 +7,20 @@ body alone: what a model is taught is to answer a key, not to invent one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from memlab import runtime
 from memlab.corpora.poems import Poems
-from memlab.training import Batch, Log, Recipe, fit
+from memlab.training import Batch, Log, Recipe, fit, shuffled
 
 FAMILIES = {"gpt2": "GPT2", "llama": "Llama", "qwen2": "Qwen2", "bloom": "Bloom"}
+_DROPOUTS = {
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "bloom": ("hidden_dropout", "attention_dropout"),
+}
 
 
 def build(
@@ -32,8 +34,7 @@ def build(
     seed: int = 0,
     **options: Any,
 ) -> Any:
-    """A stock causal language model in eval mode, embeddings tied, no dropout, its weights fixed by
-    `seed`.
+    """A stock causal language model in eval mode, tied, no dropout, its weights fixed by `seed`.
 
     GPT-2: LayerNorm, learnt positions, GELU. Llama and Qwen2: RMSNorm, RoPE, SwiGLU of 8/3 the
     width. BLOOM: LayerNorm, ALiBi, GELU. `options` go to the config. ValueError for an unknown
@@ -48,38 +49,51 @@ def build(
             f"expected positive sizes and a width that {heads} heads divide, got dim={dim}, "
             f"layers={layers}, tokens={tokens}, positions={positions}"
         )
-    no_dropout = {
-        "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-        "bloom": ("hidden_dropout", "attention_dropout"),
+    settings = {
+        "vocab_size": tokens,
+        "hidden_size": dim,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "tie_word_embeddings": True,
+        **_special(family, positions, dim),
+        **options,
     }
-    special = {"gpt2": {"n_positions": positions}}.get(
-        family, {"max_position_embeddings": positions}
-    )
+    config = getattr(transformers, f"{FAMILIES[family]}Config")(**settings)
+    return _initialised(family, config, seed).to(runtime.device())
+
+
+def _special(
+    family: str,
+    positions: int,
+    dim: int,
+) -> dict[str, Any]:
+    """What only the config of this family takes: its names of the length and of the dropouts, the
+    width of its feed-forward layer."""
+    length = "n_positions" if family == "gpt2" else "max_position_embeddings"
+    special: dict[str, Any] = {length: positions}
     if family in ("llama", "qwen2"):
         special["intermediate_size"] = max(2, round(8 * dim / 3))
-    config = getattr(transformers, FAMILIES[family] + "Config")(
-        **{
-            "vocab_size": tokens,
-            "hidden_size": dim,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "bos_token_id": None,
-            "eos_token_id": None,
-            "pad_token_id": None,
-            "tie_word_embeddings": True,
-            **special,
-            **dict.fromkeys(no_dropout.get(family, ()), 0.0),
-            **options,
-        }
-    )
-    kind = FAMILIES[family] + ("LMHeadModel" if family == "gpt2" else "ForCausalLM")
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the constructor draws from the global state, which is put back
+    return special | dict.fromkeys(_DROPOUTS.get(family, ()), 0.0)
+
+
+def _initialised(
+    family: str,
+    config: Any,
+    seed: int,
+) -> Any:
+    """A causal language model of this config in eval mode, its weights fixed by `seed`."""
+    import transformers
+
+    kind = "LMHeadModel" if family == "gpt2" else "ForCausalLM"
+    # The constructor draws from the global random state, which is put back.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(runtime.derive_seed(seed, "reciters", family))
-        model: Any = getattr(transformers, kind)(config).eval()
+        model = getattr(transformers, FAMILIES[family] + kind)(config).eval()
     model.loss_type = "ForCausalLM"
-    return model.to(runtime.device())
+    return model
 
 
 def for_poems(
@@ -105,14 +119,6 @@ def for_poems(
     )
 
 
-def _rows(count: int, batch: int, seed: int) -> Iterator[Int[Tensor, " row"]]:
-    """Endless batches of row numbers: every epoch a new order, its remainder left out."""
-    draw = runtime.generator(seed, "reciters", "order")
-    while True:
-        order = torch.randperm(count, generator=draw)
-        yield from order[: count // batch * batch].split(batch)
-
-
 def teach(
     model: Any,
     poems: Poems,
@@ -129,11 +135,12 @@ def teach(
     `recipe.steps` is counted in batches. Every `every` steps `report(step, row)` is called, the
     model in eval mode.
     """
-    device, ids, key = model.device, poems.ids, poems.keys.shape[1]
-    labels = ids.masked_fill(torch.arange(ids.shape[1]) < key, -100).to(device)
-    ids = ids.to(device)
+    device = model.device
+    is_key = torch.arange(poems.ids.shape[1]) < poems.keys.shape[1]
+    labels = poems.ids.masked_fill(is_key, -100).to(device)
+    ids = poems.ids.to(device)
     whole = not 0 < batch < len(poems)
-    rows = _rows(len(poems), batch or 1, seed)
+    rows = shuffled(len(poems), batch or 1, seed)
 
     def batches(_step: int) -> Batch:
         if whole:
@@ -146,4 +153,5 @@ def teach(
 
 def size(model: torch.nn.Module) -> int:
     """Trainable numbers in a model, tied ones counted once: the P of "bits per parameter"."""
-    return sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+    different = {id(p): p for p in model.parameters()}
+    return sum(p.numel() for p in different.values())

@@ -1,7 +1,17 @@
 """One plain training loop, and many small models trained in one batched computation
 (`many_models`)."""
 
-from memlab.training.loop import Batch, Log, Muon, Recipe, fit, optimisers, orthogonalised, rate
+from memlab.training.loop import (
+    Batch,
+    Log,
+    Muon,
+    Recipe,
+    fit,
+    optimisers,
+    orthogonalised,
+    rate,
+    shuffled,
+)
 
 __all__ = [
     "Batch",
@@ -13,4 +23,5 @@ __all__ = [
     "optimisers",
     "orthogonalised",
     "rate",
+    "shuffled",
 ]

@@ -7,15 +7,15 @@ contract.
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from memlab import runtime
 
 Batch = Mapping[str, Tensor]
 
@@ -51,6 +51,22 @@ class Log:
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
+    def add(
+        self,
+        step: int,
+        seconds: float,
+        loss: Tensor,
+    ) -> None:
+        """Put down the loss after `step` steps and `seconds` seconds; of several, their mean."""
+        mean = float(loss.detach().mean())
+        self.rows.append(
+            {
+                "step": step,
+                "seconds": seconds,
+                "loss": mean,
+            }
+        )
+
 
 def rate(step: int, recipe: Recipe) -> float:
     """The share of the learning rate at a step: up over the warm-up, flat, then linearly down to
@@ -71,9 +87,20 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -82,9 +109,10 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is None:
                     continue
+                momentum = group["momentum"]
                 average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                average.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalised(p.grad.lerp(average, group["momentum"]))
+                average.lerp_(p.grad, 1 - momentum)
+                update = orthogonalised(p.grad.lerp(average, momentum))
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
 
@@ -92,12 +120,14 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Float[Tensor, "row col"], steps: int = 5) -> Float[Tensor, "row col"]:
     """Roughly U·Vᵀ of the matrix's singular value decomposition, by a quintic Newton-Schulz
     iteration."""
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / x.norm().clamp(min=1e-7)
-    for _ in range(steps):
+    for _ in range(steps):  # x ← 3.4445 x − 4.775 (x xᵀ) x + 2.0315 (x xᵀ)² x
         gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315), x, beta=3.4445)
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+        polynomial = torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315)
+        x = torch.addmm(x, polynomial, x, beta=3.4445)
+    return x.T if tall else x
 
 
 def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -108,8 +138,8 @@ def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in matrices}
     rest = [p for _, p in named if id(p) not in chosen]
     made: list[torch.optim.Optimizer] = []
-    if matrices:
-        decay = recipe.weight_decay
+    decay = recipe.weight_decay
+    if matrices and recipe.muon_bfloat16:
         made.append(
             torch.optim.Muon(
                 matrices,
@@ -118,20 +148,54 @@ def optimisers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
                 weight_decay=decay,
                 adjust_lr_fn="match_rms_adamw",
             )
-            if recipe.muon_bfloat16
-            else Muon(matrices, lr=recipe.muon, momentum=0.95, weight_decay=decay)
         )
+    elif matrices:
+        made.append(Muon(matrices, lr=recipe.muon, momentum=0.95, weight_decay=decay))
     if rest:
-        made.append(
-            torch.optim.AdamW(
-                rest, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
-            )
-        )
+        made.append(torch.optim.AdamW(rest, lr=recipe.lr, betas=recipe.betas, weight_decay=decay))
     return made
 
 
 def _is_embedding(name: str) -> bool:
     return any(part in name for part in ("embed", "wte", "wpe", "lm_head"))
+
+
+def _descend(
+    loss: Tensor,
+    made: list[torch.optim.Optimizer],
+    parameters: list[nn.Parameter],
+    limit: float,
+) -> None:
+    """One step of all optimisers down the gradient of a loss, clipped to a norm of `limit`."""
+    for optimiser in made:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, limit)
+    for optimiser in made:
+        optimiser.step()
+
+
+def reports(
+    step: int,
+    steps: int,
+    every: int,
+) -> bool:
+    """Whether the step (0 the first) is one after which a training reports: every `every` steps and
+    after the last, never for 0."""
+    done = step + 1
+    return every > 0 and (done % every == 0 or done == steps)
+
+
+def shuffled(
+    count: int,
+    batch: int,
+    seed: int,
+) -> Iterator[Int[Tensor, " row"]]:
+    """Endless batches of row numbers: every epoch a new order, its remainder left out."""
+    draw = runtime.generator(seed, "reciters", "order")
+    while True:
+        order = torch.randperm(count, generator=draw)
+        yield from order[: count // batch * batch].split(batch)
 
 
 def fit(
@@ -152,35 +216,23 @@ def fit(
         raise ValueError(
             f"expected a model with parameters to train, got {type(model).__name__} without any"
         )
-    made, log, start = optimisers(model, recipe), Log(), time.perf_counter()
+    made = optimisers(model, recipe)
     base = [optimiser.param_groups[0]["lr"] for optimiser in made]
     parameters = [p for p in model.parameters() if p.requires_grad]
-    kind = parameters[0].device.type
+    log = Log()
+    start = time.perf_counter()
     model.train()
     for step in range(recipe.steps):
         for optimiser, lr in zip(made, base, strict=True):
             optimiser.param_groups[0]["lr"] = lr * rate(step, recipe)
-        amp: Any = (
-            torch.autocast(kind, torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
-        )
-        with amp:
-            output = model(**batches(step))
-        for optimiser in made:
-            optimiser.zero_grad(set_to_none=True)
-        output.loss.backward()
-        nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        for optimiser in made:
-            optimiser.step()
-        if every and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            row = {
-                "step": step + 1,
-                "seconds": time.perf_counter() - start,
-                "loss": float(output.loss.detach()),
-            }
-            log.rows.append(row)
+        with runtime.autocast(parameters[0].device.type, recipe.bfloat16):
+            loss = model(**batches(step)).loss
+        _descend(loss, made, parameters, recipe.clip)
+        if reports(step, recipe.steps, every):
+            log.add(step + 1, time.perf_counter() - start, loss)
             if report:
                 model.eval()  # a report that looks at the model must not see its dropout
-                report(step + 1, row)
+                report(step + 1, log.rows[-1])
                 model.train()
     log.seconds = time.perf_counter() - start
     model.eval()

@@ -11,20 +11,19 @@ its own GELU does not know about vmap.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from memlab import runtime, training
 from memlab.corpora.poems import Poems
-from memlab.training.loop import Batch, Log, Recipe
+from memlab.training.loop import Batch, Log, Recipe, reports, shuffled
 
 Weights = Mapping[str, Tensor]
 IGNORED = -100  # the label that a stock loss passes over
@@ -38,9 +37,20 @@ class StackedMuon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -51,24 +61,33 @@ class StackedMuon(torch.optim.Optimizer):
                 if p.grad is not None:
                     alike.setdefault(p.shape, []).append(p)
             for shape, stacks in alike.items():
-                self._update(
-                    stacks,
-                    group["momentum"],
-                    1 - group["lr"] * group["weight_decay"],
-                    group["lr"] * 0.2 * max(shape[1:]) ** 0.5,
-                )
+                keep = 1 - group["lr"] * group["weight_decay"]
+                lr = group["lr"] * 0.2 * max(shape[1:]) ** 0.5
+                self._update(stacks, group["momentum"], keep, lr)
 
-    def _update(self, stacks: list[Any], momentum: float, keep: float, lr: float) -> None:
+    def _update(
+        self,
+        stacks: list[Any],
+        momentum: float,
+        keep: float,
+        lr: float,
+    ) -> None:
         ahead = []
         for p in stacks:
             average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-            ahead.append(p.grad.lerp(average.lerp_(p.grad, 1 - momentum), momentum))
-        directions = vmap(training.orthogonalised)(torch.cat(ahead)).split([len(p) for p in stacks])
+            average.lerp_(p.grad, 1 - momentum)
+            ahead.append(p.grad.lerp(average, momentum))
+        together = vmap(training.orthogonalised)(torch.cat(ahead))
+        directions = together.split([len(p) for p in stacks])
         for p, direction in zip(stacks, directions, strict=True):
             p.mul_(keep).add_(direction, alpha=-lr)
 
 
-def _optimisers(model: nn.Module, weights: Weights, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def _optimisers(
+    model: nn.Module,
+    weights: Weights,
+    recipe: Recipe,
+) -> list[torch.optim.Optimizer]:
     """Muon and AdamW on the stacks, each for the parameters that `training.optimisers` would give
     it."""
     if recipe.muon and recipe.muon_bfloat16:
@@ -76,16 +95,15 @@ def _optimisers(model: nn.Module, weights: Weights, recipe: Recipe) -> list[torc
             "expected a recipe with muon_bfloat16=False, the one Muon that can be stacked, got True"
         )
     made: list[torch.optim.Optimizer] = []
+    decay = recipe.weight_decay
     for alone in training.optimisers(model, recipe):
         wanted = {id(p) for p in alone.param_groups[0]["params"]}
         own = [weights[name] for name, p in model.named_parameters() if id(p) in wanted]
         if isinstance(alone, training.Muon):
-            made.append(StackedMuon(own, lr=recipe.muon, weight_decay=recipe.weight_decay))
+            made.append(StackedMuon(own, lr=recipe.muon, weight_decay=decay))
         else:
             made.append(
-                torch.optim.AdamW(
-                    own, lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
-                )
+                torch.optim.AdamW(own, lr=recipe.lr, betas=recipe.betas, weight_decay=decay)
             )
     return made
 
@@ -94,10 +112,12 @@ def _optimisers(model: nn.Module, weights: Weights, recipe: Recipe) -> list[torc
 def clip(gradients: Sequence[Tensor], limit: float) -> Float[Tensor, " model"]:
     """Scale every model's gradients to a norm of at most `limit`, in place, and return the norms
     they had."""
-    norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients])
+    norms = squares.sum(0).sqrt()
     factor = (limit / (norms + 1e-6)).clamp(max=1.0)
     for g in gradients:
-        g.mul_(factor.view(-1, *[1] * (g.ndim - 1)))
+        ones = [1] * (g.ndim - 1)
+        g.mul_(factor.view(-1, *ones))
     return norms
 
 
@@ -123,8 +143,7 @@ def fit(
     every: int = 0,
     report: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Log:
-    """Train all `models` in place at once, each as `training.fit` would alone; they end in eval
-    mode.
+    """Train all `models` in place at once, each as `training.fit` would; they end in eval mode.
 
     `batches(step)` returns tensors with an axis for the models in front: [model, batch, seq]. A
     model must return a scalar `loss` and draw no random numbers (no dropout). Every `every` steps,
@@ -135,37 +154,21 @@ def fit(
     _check(models)
     stacks, buffers = stack_module_state(list(models))
     weights = {name: p.detach().requires_grad_() for name, p in stacks.items()}
-    skeleton, made = copy.deepcopy(models[0]).train(), _optimisers(models[0], weights, recipe)
-    base, kind = (
-        [optimiser.param_groups[0]["lr"] for optimiser in made],
-        next(iter(weights.values())).device.type,
-    )
-    log, start = Log(), time.perf_counter()
-
-    def loss_of(own: Weights, state: Weights, batch: Batch) -> Tensor:
-        return functional_call(skeleton, {**own, **state}, (), dict(batch)).loss
-
+    kind = next(iter(weights.values())).device.type
+    losses_of = _losses(models[0], buffers)
+    made = _optimisers(models[0], weights, recipe)
+    base = [optimiser.param_groups[0]["lr"] for optimiser in made]
+    log = Log()
+    start = time.perf_counter()
     for step in range(recipe.steps):
-        amp: Any = (
-            torch.autocast(kind, torch.bfloat16) if recipe.bfloat16 else contextlib.nullcontext()
-        )
-        with amp:
-            losses = vmap(loss_of)(weights, buffers, batches(step))
-        gradients = torch.autograd.grad(losses.sum(), list(weights.values()))
-        clip(gradients, recipe.clip)
-        for p, gradient in zip(weights.values(), gradients, strict=True):
-            p.grad = gradient
+        with runtime.autocast(kind, recipe.bfloat16):
+            losses = losses_of(weights, batches(step))
+        _differentiate(losses, weights, recipe.clip)
         for optimiser, lr in zip(made, base, strict=True):
             optimiser.param_groups[0]["lr"] = lr * training.rate(step, recipe)
             optimiser.step()
-        if every and ((step + 1) % every == 0 or step + 1 == recipe.steps):
-            log.rows.append(
-                {
-                    "step": step + 1,
-                    "seconds": time.perf_counter() - start,
-                    "loss": float(losses.detach().mean()),
-                }
-            )
+        if reports(step, recipe.steps, every):
+            log.add(step + 1, time.perf_counter() - start, losses)
             if report:
                 _write_back(models, weights)
                 report(step + 1, log.rows[-1])
@@ -174,20 +177,42 @@ def fit(
     return log
 
 
+def _losses(model: nn.Module, buffers: Weights) -> Callable[[Weights, Batch], Tensor]:
+    """The loss of every model, as a function of the stacked weights and a batch for each."""
+    skeleton = copy.deepcopy(model).train()
+
+    def one(
+        own: Weights,
+        state: Weights,
+        batch: Batch,
+    ) -> Tensor:
+        return functional_call(skeleton, {**own, **state}, (), dict(batch)).loss
+
+    def every_one(weights: Weights, batch: Batch) -> Tensor:
+        return vmap(one)(weights, buffers, batch)
+
+    return every_one
+
+
+def _differentiate(
+    losses: Tensor,
+    weights: Weights,
+    limit: float,
+) -> None:
+    """Put the gradients of all models, each clipped to a norm of `limit`, into their weights'
+    `grad`."""
+    gradients = torch.autograd.grad(losses.sum(), list(weights.values()))
+    clip(gradients, limit)
+    for p, gradient in zip(weights.values(), gradients, strict=True):
+        p.grad = gradient
+
+
 @torch.no_grad()
 def _write_back(models: Sequence[nn.Module], weights: Weights) -> None:
     """Row i of every stack into model i."""
     for place, model in enumerate(models):
         for name, p in model.eval().named_parameters():
             p.copy_(weights[name][place])
-
-
-def _rows(count: int, batch: int, seed: int) -> Iterator[Int[Tensor, " row"]]:
-    """Endless batches of row numbers, in the order in which `stock.teach` takes them."""
-    draw = runtime.generator(seed, "reciters", "order")
-    while True:
-        order = torch.randperm(count, generator=draw)
-        yield from order[: count // batch * batch].split(batch)
 
 
 def teach(
@@ -212,17 +237,19 @@ def teach(
             f"expected one set of poems a model, all of one number and length, got {len(models)}"
             f" models and {len(poems)} sets of {len(shapes)} shapes"
         )
-    ids = torch.stack([own.ids for own in poems]).to(next(models[0].parameters()).device)
-    labels = ids.masked_fill(
-        torch.arange(ids.shape[2], device=ids.device) < poems[0].keys.shape[1], IGNORED
-    )
-    own = torch.arange(len(models), device=ids.device)[:, None]
-    rows = [_rows(ids.shape[1], batch or 1, seed) for seed in seeds or [0] * len(models)]
+    device = next(models[0].parameters()).device
+    ids = torch.stack([own.ids for own in poems]).to(device)
+    _, count, length = ids.shape
+    is_key = torch.arange(length, device=device) < poems[0].keys.shape[1]
+    labels = ids.masked_fill(is_key, IGNORED)
+    whole = not 0 < batch < count
+    rows = [shuffled(count, batch or 1, seed) for seed in seeds or [0] * len(models)]
+    each = torch.arange(len(models), device=device)[:, None]
 
     def batches(_step: int) -> Batch:
-        if not 0 < batch < ids.shape[1]:
+        if whole:
             return {"input_ids": ids, "labels": labels}
-        chosen = torch.stack([next(row) for row in rows]).to(ids.device)
-        return {"input_ids": ids[own, chosen], "labels": labels[own, chosen]}
+        chosen = torch.stack([next(row) for row in rows]).to(device)
+        return {"input_ids": ids[each, chosen], "labels": labels[each, chosen]}
 
     return fit(models, batches, recipe, every=every, report=report)

@@ -30,11 +30,10 @@ def check_passes(passes: Callable[[Activation], bool]) -> None:
     for name, (sigma, holds) in ACTIVATIONS.items():
         said = passes(sigma)
         assert said is not None, "passes(sigma) returned nothing; expected True or False"
-        hint = (
-            "compare with a tolerance: floating point is not exact"
-            if holds
-            else "try negative and large z too; one point is not enough"
-        )
+        if holds:
+            hint = "compare with a tolerance: floating point is not exact"
+        else:
+            hint = "try negative and large z too; one point is not enough"
         assert bool(said) == holds, f"{name}: expected {holds}, got {bool(said)}; {hint}"
     print("ok")
 
@@ -43,42 +42,43 @@ def check_norm_matrix(norm_matrix: Callable[[Tensor, float], Tensor], seed: int 
     """Exercise 2: `norm_matrix(x, eps)` is the matrix N with LayerNorm(x) = N x (one token, no
     weight, no bias)."""
     for dim, scale, eps in ((3, 1.0, 1e-5), (8, 0.01, 1e-3), (5, 10.0, 1e-5)):
-        x = (
-            scale * torch.randn(dim, generator=generator(seed, "norm", dim), dtype=torch.float64)
-            + 2 * scale
-        )
+        draw = generator(seed, "norm", dim)
+        x = scale * torch.randn(dim, generator=draw, dtype=torch.float64) + 2 * scale
         N = norm_matrix(x, eps)
-        assert isinstance(N, Tensor) and N.shape == (dim, dim), (
-            f"expected a matrix of shape {(dim, dim)}, got"
-            f" {tuple(N.shape) if isinstance(N, Tensor) else N!r}"
-        )
-        want, got, C = (
-            F.layer_norm(x, (dim,), eps=eps),
-            N @ x,
-            torch.eye(dim, dtype=x.dtype) - 1 / dim,
-        )
-        squared = (C @ x).square().mean()
-        known = {
-            "the mean is not taken off: N needs the factor C = I − 11ᵀ/d": (
-                x * (squared + eps).rsqrt()
-            ),
-            "the scale uses x itself, LayerNorm uses x less its mean": (
-                C @ x * (x.square().mean() + eps).rsqrt()
-            ),
-            "the variance divides by d − 1; LayerNorm divides by d": (
-                C @ x * (x.var() + eps).rsqrt()
-            ),
-            "eps is missing: it stands under the root, beside the variance": (
-                C @ x * squared.rsqrt()
-            ),
-        }
-        for hint, wrong in known.items():
-            assert not torch.allclose(got, wrong, rtol=1e-9) or torch.allclose(
-                wrong, want, rtol=1e-9
-            ), hint
+        _expect_square(N, dim)
+        got = N @ x
+        want = F.layer_norm(x, (dim,), eps=eps)
+        for hint, wrong in _wrong_norms(x, eps).items():
+            hit = torch.allclose(got, wrong, rtol=1e-9)
+            right_too = torch.allclose(wrong, want, rtol=1e-9)
+            assert not hit or right_too, hint
         gap = float((got - want).abs().max())
         assert torch.allclose(got, want, rtol=1e-9), f"N x differs from LayerNorm by {gap:.2g}"
     print("ok")
+
+
+def _expect_square(made: object, size: int) -> None:
+    got = tuple(made.shape) if isinstance(made, Tensor) else made
+    assert isinstance(made, Tensor) and got == (size, size), (
+        f"expected a matrix of shape {(size, size)}, got {got!r}"
+    )
+
+
+def _wrong_norms(x: Tensor, eps: float) -> dict[str, Tensor]:
+    """What likely mistakes make of x: hint → N x."""
+    dim = len(x)
+    C = torch.eye(dim, dtype=x.dtype) - 1 / dim
+    variance = (C @ x).square().mean()
+    return {
+        "the mean is not taken off: N needs the factor C = I − 11ᵀ/d": (
+            x * (variance + eps).rsqrt()
+        ),
+        "the scale uses x itself, LayerNorm uses x less its mean": (
+            C @ x * (x.square().mean() + eps).rsqrt()
+        ),
+        "the variance divides by d − 1; LayerNorm divides by d": C @ x * (x.var() + eps).rsqrt(),
+        "eps is missing: it stands under the root, beside the variance": C @ x * variance.rsqrt(),
+    }
 
 
 def check_attention_matrix(
@@ -91,24 +91,19 @@ def check_attention_matrix(
         P = torch.randn(tokens, tokens, generator=draw, dtype=torch.float64).softmax(-1)
         V = torch.randn(dim, dim, generator=draw, dtype=torch.float64)
         X = torch.randn(tokens, dim, generator=draw, dtype=torch.float64)
-        A, want = attention_matrix(P, V), (P @ X @ V).reshape(-1)
-        size = tokens * dim
-        assert isinstance(A, Tensor) and A.shape == (size, size), (
-            f"expected a matrix of shape {(size, size)}, got"
-            f" {tuple(A.shape) if isinstance(A, Tensor) else A!r}"
-        )
+        A = attention_matrix(P, V)
+        _expect_square(A, tokens * dim)
         transposed = V.T.contiguous()
+        swapped = torch.kron(transposed, P)
+        P_transposed = torch.kron(P.T.contiguous(), transposed)
         known = {
             "V stands on the right of X, so it enters transposed": torch.kron(P, V),
-            "the factors are the other way round: the token is the outer index": torch.kron(
-                transposed, P
-            ),
-            "P stands on the left of X, so it enters as it is": torch.kron(
-                P.T.contiguous(), transposed
-            ),
+            "the factors are the other way round: the token is the outer index": swapped,
+            "P stands on the left of X, so it enters as it is": P_transposed,
         }
         for hint, wrong in known.items():
             assert not torch.allclose(A, wrong), hint
+        want = (P @ X @ V).reshape(-1)
         assert torch.allclose(A @ X.reshape(-1), want), "A vec(X) differs from vec(P X V)"
     print("ok")
 
@@ -120,10 +115,8 @@ def check_split(
     share from 0 to 1."""
     draw = generator(seed, "split")
     for share in (0.0, 0.25, 1.0):
-        y, x = (
-            torch.randn(4, generator=draw, dtype=torch.float64),
-            torch.randn(6, generator=draw, dtype=torch.float64),
-        )
+        y = torch.randn(4, generator=draw, dtype=torch.float64)
+        x = torch.randn(6, generator=draw, dtype=torch.float64)
         made = split(y, x, share)
         assert isinstance(made, tuple) and len(made) == 2, "expected the pair M, m"
         M, m = made

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from memlab.book.argument.universal_approximation.finite_sum import FiniteSum
-from memlab.models.blocks import Activation, Call, parts
+from memlab.models.blocks import Activation, Call, Parts, parts
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,15 @@ class DynamicSum:
     def folded(self, X: Float[Tensor, "token dim"]) -> DynamicSum:
         """Other coefficients that give the same value at X: every bias is folded into its weights,
         b = (b xᵀ/xᵀx) x."""
-        row, zero = X.reshape(-1) / X.square().sum(), torch.zeros_like
+        row = X.reshape(-1) / X.square().sum()
+        outer_bias = self.m + self.constant
         return replace(
             self,
-            M=self.M + torch.outer(self.m + self.constant, row),
-            m=zero(self.m),
+            M=self.M + torch.outer(outer_bias, row),
+            m=torch.zeros_like(self.m),
             W=self.W + torch.outer(self.b, row),
-            b=zero(self.b),
-            constant=zero(self.constant),
+            b=torch.zeros_like(self.b),
+            constant=torch.zeros_like(self.constant),
         )
 
     def as_finite_sum(self) -> FiniteSum:
@@ -67,34 +68,52 @@ class DynamicSum:
         A unit with w = 0 carries the constant. Raises ValueError for an activation without that
         property.
         """
-        z = torch.linspace(-4, 4, 33, dtype=self.m.dtype, device=self.m.device)
+        z = torch.linspace(
+            -4,
+            4,
+            33,
+            dtype=self.m.dtype,
+            device=self.m.device,
+        )
         gap = float((self.sigma(z) - self.sigma(-z) - z).abs().max())
         if gap > 1e-5:
             raise ValueError(
                 "expected an activation with σ(z) − σ(−z) = z (ReLU, GELU, SiLU), got a gap of"
                 f" {gap:.2g}"
             )
-        one, level = torch.eye(len(self.m), dtype=z.dtype, device=z.device), self.sigma(z[-1:])
+        one = torch.eye(len(self.m), dtype=z.dtype, device=z.device)
+        always_on = z[-1:]
+        constant = self.constant / self.sigma(always_on)
         return FiniteSum(
-            alpha=torch.cat([self.alpha, one, -one, (self.constant / level)[:, None]], 1),
+            alpha=torch.cat([self.alpha, one, -one, constant[:, None]], 1),
             W=torch.cat([self.W, self.M, -self.M, torch.zeros_like(self.W[:1])]),
-            b=torch.cat([self.b, self.m, -self.m, z[-1:]]),
+            b=torch.cat([self.b, self.m, -self.m, always_on]),
             sigma=self.sigma,
         )
 
 
 def trivial_form(
-    f: Callable[[Tensor], Tensor], X: Float[Tensor, "token dim"], sigma: Activation
+    f: Callable[[Tensor], Tensor],
+    X: Float[Tensor, "token dim"],
+    sigma: Activation,
 ) -> DynamicSum:
     """Any function at all in the form of a sum, with error 0 at X: no slope, α = f(X) on units that
     are always on.
 
     The unit is fed the constant 1 and α divided by σ(1), which must not be 0.
     """
-    y, level = f(X).reshape(-1), sigma(torch.ones(1, dtype=X.dtype))
-    flat, wide = X.new_zeros(len(y)), X.new_zeros(len(y), X.numel())
+    y = f(X).reshape(-1)
+    level = sigma(torch.ones(1, dtype=X.dtype))
+    zeros = X.new_zeros(len(y))
+    no_slope = X.new_zeros(len(y), X.numel())
     return DynamicSum(
-        M=wide, m=flat, W=wide, b=flat + 1, alpha=torch.diag(y / level), constant=flat, sigma=sigma
+        M=no_slope,
+        m=zeros,
+        W=no_slope,
+        b=zeros + 1,
+        alpha=torch.diag(y / level),
+        constant=zeros,
+        sigma=sigma,
     )
 
 
@@ -102,28 +121,55 @@ def trivial_form(
 def dynamic_sum(call: Call) -> DynamicSum:
     """The coefficients of a stock block at call.X; `evaluate(call.X)` of the result is call.Y up to
     rounding."""
-    p, X, P = parts(call.block), call.X, call.P
-    x, one = X.reshape(-1), torch.eye(len(X), dtype=X.dtype)
+    p = parts(call.block)
+    X = call.X
+    x = X.reshape(-1)
+    M, m = _attention_path(p, X, call.P)
+    N2, n2 = p.norms[1].affine((M @ x + m).reshape(X.shape))
+    F = N2 @ M  # what the feed-forward layer is fed: F x + f
+    f = N2 @ m + n2
+    W1, b1 = p.gate
+    W2, b2 = p.down
+    inner = _each_token(W1, X)
+    alpha = _each_token(W2, X)
+    if p.up is not None:
+        # SwiGLU: the linear half of the gate becomes the output weight of its unit.
+        up, up_bias = p.up
+        fed = (F @ x + f).reshape(X.shape)
+        alpha = alpha * (fed @ up + up_bias).reshape(-1)
+    return DynamicSum(
+        M=F if p.residual_after_norm else M,
+        m=f if p.residual_after_norm else m,
+        W=inner @ F,
+        b=inner @ f + b1.repeat(len(X)),
+        alpha=alpha,
+        constant=b2.repeat(len(X)),
+        sigma=p.sigma,
+    )
+
+
+def _attention_path(
+    p: Parts,
+    X: Tensor,
+    P: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """M and m of attention with its skip connection: M vec(X) + m is what leaves it."""
+    size = X.numel()
     N1, n1 = p.norms[0].affine(X)
-    A = torch.einsum("hts,hei,hid->tdse", P, p.value, p.out).reshape(len(x), len(x))
+    A = torch.einsum("hts,hei,hid->tdse", P, p.value, p.out).reshape(size, size)
     # P's rows sum to one only up to rounding, so the value bias keeps them.
     a = torch.einsum("hts,hi,hid->td", P, p.value_bias, p.out) + p.out_bias
-    M, m = A @ N1, A @ n1 + a.reshape(-1)
-    M, m = (M + N1, m + n1) if p.residual_after_norm else (M + torch.eye(len(x), dtype=X.dtype), m)
-    N2, n2 = p.norms[1].affine((M @ x + m).reshape(X.shape))
-    F, f = N2 @ M, N2 @ m + n2
-    (W1, b1), (W2, b2) = p.gate, p.down
-    W, b = (
-        torch.kron(one, W1.T.contiguous()) @ F,
-        torch.kron(one, W1.T.contiguous()) @ f + b1.repeat(len(X)),
-    )
-    alpha = torch.kron(one, W2.T.contiguous())
-    if (
-        p.up is not None
-    ):  # SwiGLU: the linear half of the gate becomes the output weight of its unit
-        alpha = alpha * ((F @ x + f).reshape(X.shape) @ p.up[0] + p.up[1]).reshape(-1)
-    M, m = (F, f) if p.residual_after_norm else (M, m)
-    return DynamicSum(M, m, W, b, alpha, b2.repeat(len(X)), p.sigma)
+    M = A @ N1
+    m = A @ n1 + a.reshape(-1)
+    if p.residual_after_norm:
+        return M + N1, m + n1
+    return M + torch.eye(size, dtype=X.dtype), m
+
+
+def _each_token(weight: Tensor, X: Tensor) -> Tensor:
+    """The matrix that multiplies every row of X by `weight` from the right, acting on vec(X)."""
+    one = torch.eye(len(X), dtype=X.dtype)
+    return torch.kron(one, weight.T.contiguous())
 
 
 def compose(sums: Sequence[DynamicSum], X: Float[Tensor, "token dim"]) -> DynamicSum:
@@ -132,7 +178,8 @@ def compose(sums: Sequence[DynamicSum], X: Float[Tensor, "token dim"]) -> Dynami
     Every later unit reads X through the affine paths before it, and its bias swallows all earlier
     units.
     """
-    x, total = X.reshape(-1), sums[0]
+    x = X.reshape(-1)
+    total = sums[0]
     for block in sums[1:]:
         inside = total.alpha @ total.sigma(total.W @ x + total.b)
         shift = total.m + total.constant
@@ -168,9 +215,17 @@ def response(
     "tangent": the derivative of f at X, a static map as well (central differences: give f and X in
     float64).
     """
-    Y, true, h = f(X), f(X + step), 1e-5 * float(X.norm() / step.norm())
+    Y = f(X)
+    true = f(X + step)
+    h = 1e-5 * float(X.norm() / step.norm())
     slope = (f(X + h * step) - f(X - h * step)) / (2 * h)
-    guesses = {"frozen": form.evaluate(X + step), "unchanged": Y + step, "tangent": Y + slope}
+    change = (true - Y).norm()
+
+    def share(guess: Tensor) -> float:
+        return float((guess - true).norm() / change)
+
     return {
-        name: float((guess - true).norm() / (true - Y).norm()) for name, guess in guesses.items()
+        "frozen": share(form.evaluate(X + step)),
+        "unchanged": share(Y + step),
+        "tangent": share(Y + slope),
     }

@@ -35,14 +35,25 @@ TARGETS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "broken": lambda X: (X[:, 0] > 1 / 3).to(X.dtype),
     "2-D": lambda X: torch.cos(TURN * X).prod(1),
 }
+
+
+def _half_wave(t: Tensor) -> Tensor:
+    """The profile of both ridges."""
+    return torch.cos(TURN * t) / 2
+
+
 # cos u cos v = (cos(u + v) + cos(u − v)) / 2: the target in two dimensions is a sum of two ridges.
-RIDGES = tuple(
-    (lambda t: torch.cos(TURN * t) / 2, torch.tensor(a, dtype=torch.float64))
-    for a in ((1.0, 1.0), (1.0, -1.0))
+RIDGES = (
+    (_half_wave, torch.tensor([1.0, 1.0], dtype=torch.float64)),
+    (_half_wave, torch.tensor([1.0, -1.0], dtype=torch.float64)),
 )
 
 
-def grid(count: int, dim: int = 1, ends: bool = False) -> Float[Tensor, "point {dim}"]:
+def grid(
+    count: int,
+    dim: int = 1,
+    ends: bool = False,
+) -> Float[Tensor, "point {dim}"]:
     """`count` midpoints to a side of the unit cube, or `count` points that begin and end in its
     corners; one a row."""
     side = torch.arange(count, dtype=torch.float64)
@@ -58,9 +69,11 @@ def ridges(profiles: Sequence[tuple[Callable[[Tensor], Tensor], Tensor]], width:
     """
     parts = []
     for g, a in profiles:
-        low, high = float(a.clamp(max=0).sum()), float(a.clamp(min=0).sum())
+        low = float(a.clamp(max=0).sum())  # a·x runs from low to high on the cube
+        high = float(a.clamp(min=0).sum())
         t = torch.linspace(low, high, width // len(profiles) + 1, dtype=a.dtype)
-        parts.append(memorise(t[:, None] * a / a.square().sum(), g(t), a))
+        points = t[:, None] * a / a.square().sum()
+        parts.append(memorise(points, g(t), a))
     return FiniteSum(
         alpha=torch.cat([p.alpha for p in parts], 1),
         W=torch.cat([p.W for p in parts]),
@@ -87,18 +100,24 @@ def errors(G: FiniteSum, target: str) -> dict[str, float]:
     """
     X = grid(101, 2) if target == "2-D" else grid(6000)
     beside = 10.0 ** -torch.arange(4, 13, dtype=X.dtype)
-    near = torch.cat([1 / 3 - beside, 1 / 3 + beside])[:, None].expand(-1, X.shape[1])
-    far, close = ((G(Z)[:, 0] - TARGETS[target](Z)).abs() for Z in (X, near))
+    places = torch.cat([1 / 3 - beside, 1 / 3 + beside])
+    near = places[:, None].expand(-1, X.shape[1])
+    f = TARGETS[target]
+    everywhere = (G(X)[:, 0] - f(X)).abs()
+    at_jump = (G(near)[:, 0] - f(near)).abs()
     return {
-        "sup": float(torch.maximum(far.max(), close.max())),
-        "rms": float(far.square().mean().sqrt()),
+        "sup": float(torch.maximum(everywhere.max(), at_jump.max())),
+        "rms": float(everywhere.square().mean().sqrt()),
     }
 
 
 def rate(widths: Sequence[float | int], found: Sequence[float | int]) -> float:
     """The slope r of error = C · width^r, by least squares in the logarithms."""
-    x, y = (torch.tensor(values, dtype=torch.float64).log() for values in (widths, found))
-    return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+    x = torch.tensor(widths, dtype=torch.float64).log()
+    y = torch.tensor(found, dtype=torch.float64).log()
+    dx = x - x.mean()
+    dy = y - y.mean()
+    return float((dx * dy).sum() / dx.square().sum())
 
 
 def cosines(width: int) -> FiniteSum:
@@ -113,7 +132,13 @@ def cosines(width: int) -> FiniteSum:
     )
 
 
-def draw(dim: int, width: int, sigma: Activation, scale: float = 1.0, seed: int = 0) -> FiniteSum:
+def draw(
+    dim: int,
+    width: int,
+    sigma: Activation,
+    scale: float = 1.0,
+    seed: int = 0,
+) -> FiniteSum:
     """Random units for the unit cube: w in a random direction with length `scale`, the place where
     w·x + b = 0 runs through a random point; the outer weights are random too, with variance 1 /
     width."""
@@ -122,17 +147,24 @@ def draw(dim: int, width: int, sigma: Activation, scale: float = 1.0, seed: int 
     W = scale * W / W.norm(dim=1, keepdim=True)
     places = torch.rand(width, dim, generator=from_seed, dtype=torch.float64)
     alpha = torch.randn(1, width, generator=from_seed, dtype=torch.float64) / (scale * width**0.5)
-    return FiniteSum(alpha=alpha, W=W, b=-(W * places).sum(1), sigma=sigma)
+    return FiniteSum(
+        alpha=alpha,
+        W=W,
+        b=-(W * places).sum(1),
+        sigma=sigma,
+    )
 
 
-def solve(units: FiniteSum, X: Float[Tensor, "point dim"], y: Float[Tensor, " point"]) -> FiniteSum:
+def solve(
+    units: FiniteSum,
+    X: Float[Tensor, "point dim"],
+    y: Float[Tensor, " point"],
+) -> FiniteSum:
     """The same units with the outer weights that fit y best in least squares (of the smallest norm,
     if many do)."""
     features = units.sigma(X @ units.W.T + units.b)
-    return replace(
-        units,
-        alpha=torch.linalg.lstsq(features, y[:, None], rcond=1e-12, driver="gelsd").solution.T,
-    )
+    fitted = torch.linalg.lstsq(features, y[:, None], rcond=1e-12, driver="gelsd")
+    return replace(units, alpha=fitted.solution.T)
 
 
 class _Sums(nn.Module):
@@ -140,17 +172,24 @@ class _Sums(nn.Module):
 
     def __init__(self, starts: Sequence[FiniteSum]) -> None:
         super().__init__()
-        self.alpha, self.W, self.b = (
-            nn.Parameter(torch.stack([getattr(start, name) for start in starts]))
-            for name in ("alpha", "W", "b")
-        )
+        self.alpha = nn.Parameter(torch.stack([start.alpha for start in starts]))
+        self.W = nn.Parameter(torch.stack([start.W for start in starts]))
+        self.b = nn.Parameter(torch.stack([start.b for start in starts]))
         self.sigma = starts[0].sigma
 
     def forward(self, X: Tensor, Y: Tensor) -> Any:
         """Half the squared errors at X (point × dim) against Y (sum × point), added over the
         sums."""
         said = self.sigma(X @ self.W.mT + self.b[:, None]) @ self.alpha.mT
-        return SimpleNamespace(loss=(said.squeeze(-1) - Y).square().mean(1).sum() / 2)
+        squared = (said.squeeze(-1) - Y).square()
+        return SimpleNamespace(loss=squared.mean(1).sum() / 2)
+
+    def found(self) -> list[FiniteSum]:
+        """The sums as they are now."""
+        alpha = self.alpha.detach()
+        W = self.W.detach()
+        b = self.b.detach()
+        return [FiniteSum(alpha[k], W[k], b[k], self.sigma) for k in range(len(b))]
 
 
 @contextmanager
@@ -175,50 +214,64 @@ def train(
     """All weights of each sum fitted to its row of Y by Adam, on all points at every step; the
     starts are kept."""
     sums = _Sums(starts)
+    batch = {"X": X, "Y": Y}
+    recipe = training.Recipe(steps, lr=lr, clip=1e9)
     with _one_thread():
-        training.fit(sums, lambda _step: {"X": X, "Y": Y}, training.Recipe(steps, lr=lr, clip=1e9))
-    found = zip(sums.alpha.detach(), sums.W.detach(), sums.b.detach(), strict=True)
-    return [FiniteSum(alpha, W, b, sums.sigma) for alpha, W, b in found]
+        training.fit(sums, lambda _step: batch, recipe)
+    return sums.found()
 
 
-def untrained(target: str, width: int, seed: int) -> dict[str, FiniteSum]:
+def untrained(
+    target: str,
+    width: int,
+    seed: int,
+) -> dict[str, FiniteSum]:
     """Sums of `width` units for one of TARGETS: constructed, and by least squares on random ReLUs,
     and on a line also on cosines (dense as well) and on random squares (σ(z) = z², which the
     theorem excludes)."""
-    dim, X = (2, grid(33, 2, ends=True)) if target == "2-D" else (1, grid(1001, ends=True))
+    X = grid(33, 2, ends=True) if target == "2-D" else grid(1001, ends=True)
+    dim = X.shape[1]
     units = {"random": draw(dim, width, torch.relu, seed=seed)}
     if dim == 1:
-        units |= {"cosines": cosines(width), "squares": draw(1, width, torch.square, seed=seed)}
+        units["cosines"] = cosines(width)
+        units["squares"] = draw(1, width, torch.square, seed=seed)
     y = TARGETS[target](X)
-    return {"constructed": constructed(target, width)} | {
-        way: solve(units[way], X, y) for way in units
-    }
+    found = {"constructed": constructed(target, width)}
+    for way, inside in units.items():
+        found[way] = solve(inside, X, y)
+    return found
 
 
 def trained(
-    targets: Sequence[str], starts: Sequence[FiniteSum], steps: int, lr: float = 1e-2
+    targets: Sequence[str],
+    starts: Sequence[FiniteSum],
+    steps: int,
+    lr: float = 1e-2,
 ) -> list[FiniteSum]:
     """Each start trained on its target, all of one dimension: 257 points of the line, or 841 of the
     square."""
-    X = grid(29, 2, ends=True) if starts[0].W.shape[1] == 2 else grid(257, ends=True)
-    return train(starts, X, torch.stack([TARGETS[target](X) for target in targets]), steps, lr)
+    dim = starts[0].W.shape[1]
+    X = grid(29, 2, ends=True) if dim == 2 else grid(257, ends=True)
+    Y = torch.stack([TARGETS[target](X) for target in targets])
+    return train(starts, X, Y, steps, lr)
 
 
 def contenders(
-    widths: Sequence[int], trained_widths: Sequence[int], seed: int, steps: int
+    widths: Sequence[int],
+    trained_widths: Sequence[int],
+    seed: int,
+    steps: int,
 ) -> Iterator[tuple[str, str, int, FiniteSum]]:
     """(target, method, width, sum) for every target, in every way; training begins with the units
     of "random"."""
     for target in TARGETS:
         for width in widths:
-            yield from (
-                (target, way, width, G) for way, G in untrained(target, width, seed).items()
-            )
-    for dim, targets in ((1, list(TARGETS)[:3]), (2, ["2-D"])):
+            for way, G in untrained(target, width, seed).items():
+                yield target, way, width, G
+    on_a_line = ["smooth", "kinked", "broken"]
+    for dim, targets in ((1, on_a_line), (2, ["2-D"])):
         for width in trained_widths:
-            found = trained(
-                targets, [draw(dim, width, torch.relu, seed=seed)] * len(targets), steps
-            )
-            yield from (
-                (target, "trained", width, G) for target, G in zip(targets, found, strict=True)
-            )
+            start = draw(dim, width, torch.relu, seed=seed)
+            found = trained(targets, [start] * len(targets), steps)
+            for target, G in zip(targets, found, strict=True):
+                yield target, "trained", width, G

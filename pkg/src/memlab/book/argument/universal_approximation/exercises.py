@@ -14,14 +14,19 @@ from memlab.runtime import python_random
 def _lists(seed: int, *scope: str) -> list[tuple[list[int], list[int]]]:
     """Places that rise, in uneven steps, and labels."""
     draw = python_random(seed, *scope)
-    sizes = (2, 3, 7, 20)
-    return [
-        (sorted(draw.sample(range(100), size)), [draw.randint(-5, 5) for _ in range(size)])
-        for size in sizes
-    ]
+    made = []
+    for size in (2, 3, 7, 20):
+        places = sorted(draw.sample(range(100), size))
+        labels = [draw.randint(-5, 5) for _ in range(size)]
+        made.append((places, labels))
+    return made
 
 
-def _plain(made: Any, what: str, length: int) -> list[float]:
+def _plain(
+    made: Any,
+    what: str,
+    length: int,
+) -> list[float]:
     """A sequence or a tensor as a list of numbers; AssertionError if it is neither, or not as long
     as it should be."""
     assert made is not None, f"expected {what}, got nothing; did you forget to return?"
@@ -34,49 +39,52 @@ def check_bends(bends: Callable[[Any, Any], Sequence[float]], seed: int = 0) -> 
     """Exercise 1: `bends(z, y)` gives c with y_1 + Σ c_i relu(z − z_i) = y at all N places; N − 1
     numbers."""
     for places, labels in _lists(seed, "bends"):
-        z, y = torch.tensor(places, dtype=torch.float64), torch.tensor(labels, dtype=torch.float64)
+        z = torch.tensor(places, dtype=torch.float64)
+        y = torch.tensor(labels, dtype=torch.float64)
         c = _plain(bends(z, y), "one change of slope for each place but the last", len(z) - 1)
-        slopes = [
-            (labels[i + 1] - labels[i]) / (places[i + 1] - places[i]) for i in range(len(z) - 1)
-        ]
-        for at, label in zip(places, labels, strict=True):
-            said = labels[0] + sum(
-                ci * max(at - zi, 0.0) for ci, zi in zip(c, places, strict=False)
-            )
+        if _are_slopes(c, places, labels):
             hint = (
                 "these are the slopes; every unit stays on to the right of its kink, so give the"
                 " changes"
-                if max(abs(p - q) for p, q in zip(c, slopes, strict=True)) < 1e-9
-                else "the kinks to the left of a place must add up to the slope there"
             )
+        else:
+            hint = "the kinks to the left of a place must add up to the slope there"
+        for at, label in zip(places, labels, strict=True):
+            ramps = [ci * max(at - zi, 0.0) for ci, zi in zip(c, places, strict=False)]
+            said = labels[0] + sum(ramps)
             assert abs(said - label) < 1e-9, (
                 f"at z = {at} the sum gives {said:.3g}, the label is {label}; {hint}"
             )
     print("ok")
 
 
+def _are_slopes(
+    c: Sequence[float],
+    places: Sequence[int],
+    labels: Sequence[int],
+) -> bool:
+    for i, given in enumerate(c):
+        slope = (labels[i + 1] - labels[i]) / (places[i + 1] - places[i])
+        if abs(given - slope) >= 1e-9:
+            return False
+    return True
+
+
 def check_room(room: Callable[[int, int, int], int]) -> None:
     """Exercise 2: `room(P, b, V)` is the largest N for which P weights of b bits could return every
     list."""
-    for P, b, V in (
+    cases = (
         (4, 2, 2),
         (100, 32, 128),
         (7, 3, 5),
         (30_688, 32, 128),
         (1, 1, 3),
         (10, 8, 10),
-    ):
+    )
+    for P, b, V in cases:
         said = room(P, b, V)
         assert said is not None, "expected a number, got nothing; did you forget to return?"
-        networks, N = (
-            2 ** (P * b),
-            max(1, P * b // V.bit_length() - 1),
-        )  # whole numbers: nothing is rounded here
-        lists = V**N
-        while lists > networks:
-            lists, N = lists // V, N - 1
-        while lists * V <= networks:
-            lists, N = lists * V, N + 1
+        N = _longest(P * b, V)
         assert said == int(said), (
             f"P = {P}, b = {b}, V = {V}: expected a whole number of labels, got {said}"
         )
@@ -90,6 +98,20 @@ def check_room(room: Callable[[int, int, int], int]) -> None:
     print("ok")
 
 
+def _longest(bits: int, V: int) -> int:
+    """The largest N with V^N ≤ 2^bits; in whole numbers, so nothing is rounded."""
+    networks = 2**bits
+    N = max(1, bits // V.bit_length() - 1)  # a guess
+    lists = V**N
+    while lists > networks:
+        lists //= V
+        N -= 1
+    while lists * V <= networks:
+        lists *= V
+        N += 1
+    return N
+
+
 def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
     """Exercise 3: `turns(y)` counts the places where a list on a line changes from rising to
     falling or back."""
@@ -100,15 +122,12 @@ def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
         want = sum(1 for a, b in zip(steps, steps[1:], strict=False) if a * b < 0)
         said = turns(torch.tensor(labels, dtype=torch.float64))
         assert said is not None, "expected a number, got nothing; did you forget to return?"
-        hint = (
-            "a zigzag of 11 labels turns at each of its 9 inner places"
-            if labels is zigzag
-            else (
-                "a step of zero does not turn"
-                if 0 in steps
-                else "count changes of sign between one step and the next"
-            )
-        )
+        if labels is zigzag:
+            hint = "a zigzag of 11 labels turns at each of its 9 inner places"
+        elif 0 in steps:
+            hint = "a step of zero does not turn"
+        else:
+            hint = "count changes of sign between one step and the next"
         assert int(said) == want, f"{labels}: expected {want}, got {int(said)}; {hint}"
     print("ok")
 
@@ -128,7 +147,8 @@ def check_line(line: Callable[[Any, int, float], tuple[float, float]], seed: int
             assert (slope > 0) == (j % 2 == 0), (
                 f"member {j}: the line should {'fall' if j % 2 else 'rise'}"
             )
-            loose = [i for i in range(len(places)) if i != j and abs(at[i]) < 1 - 1e-9]
+            others = [i for i in range(len(places)) if i != j]
+            loose = [i for i in others if abs(at[i]) < 1 - 1e-9]
             assert not loose, (
                 f"member {j}: the line is {at[loose[0]]:.3g} at member {loose[0]}, so that one is"
                 " not saturated; the nearest neighbour decides how steep it must be"

@@ -21,7 +21,8 @@ def check_size(size: Callable[[int, int, int, int, int], int]) -> None:
     """Exercise 1: `size(V, A, T, S, H)` counts the numbers of a static network: V words, A authors,
     T title words a poem, S words a poem, H hidden units."""
     for V, A, T, S, H in ((64, 16, 2, 8, 20), (5, 1, 0, 3, 2), (128, 16, 3, 16, 7)):
-        got, inputs = size(V, A, T, S, H), A + T * V + S
+        got = size(V, A, T, S, H)
+        inputs = A + T * V + S
         assert got is not None, "size returned nothing: does it end in `return`?"
         hints = {
             H * inputs + V * H: "b and c are missing, one number a unit and one a word",
@@ -41,13 +42,13 @@ def check_uniform(uniform: Callable[[int], Tensor]) -> None:
     … i alike."""
     for n in (1, 2, 5):
         P = uniform(n)
-        assert isinstance(P, Tensor) and P.shape == (n, n), (
-            f"expected a matrix of shape {(n, n)}, got"
-            f" {tuple(P.shape) if isinstance(P, Tensor) else P!r}"
+        shape = tuple(P.shape) if isinstance(P, Tensor) else P
+        assert isinstance(P, Tensor) and shape == (n, n), (
+            f"expected a matrix of shape {(n, n)}, got {shape!r}"
         )
-        wanted = torch.tensor(
-            [[1 / (i + 1) if j <= i else 0.0 for j in range(n)] for i in range(n)]
-        )
+        wanted = torch.zeros(n, n)
+        for i in range(n):
+            wanted[i, : i + 1] = 1 / (i + 1)
         assert n == 1 or not torch.allclose(P.float(), torch.full((n, n), 1 / n)), (
             "a token looks at words to come"
         )
@@ -65,20 +66,23 @@ def check_uniform(uniform: Callable[[int], Tensor]) -> None:
 
 def _bits(joint: Tensor) -> float:
     """Mutual information, entry by entry."""
-    rows, columns = joint.sum(1), joint.sum(0)
-    return sum(
-        float(p) * math.log2(float(p) / float(rows[i] * columns[j]))
-        for i, row in enumerate(joint)
-        for j, p in enumerate(row)
-        if p > 0
-    )
+    rows = joint.sum(1)
+    columns = joint.sum(0)
+    bits = 0.0
+    for i, row in enumerate(joint):
+        for j, cell in enumerate(row):
+            p = float(cell)
+            if p > 0:
+                bits += p * math.log2(p / float(rows[i] * columns[j]))
+    return bits
 
 
 def check_information(information: Callable[[Tensor], float], seed: int = 0) -> None:
     """Exercise 3: `information(joint)` is the mutual information in bits of a table of
     probabilities p(d, θ); then the data-processing inequality is tried on 200 random read-outs of
     θ."""
-    draw, half = generator(seed, "information"), torch.eye(2, dtype=torch.float64) / 2
+    draw = generator(seed, "information")
+    half = torch.eye(2, dtype=torch.float64) / 2
     first = information(half)
     assert first is not None, "information returned nothing: does it end in `return`?"
     assert not math.isnan(float(first)), (
@@ -87,20 +91,20 @@ def check_information(information: Callable[[Tensor], float], seed: int = 0) -> 
     assert abs(float(first) - math.log(2)) > 1e-6, (
         "these are nats: take the logarithm to the base 2"
     )
-    for joint in (
-        half,
-        torch.full((2, 3), 1 / 6, dtype=torch.float64),
-        torch.rand(4, 3, generator=draw, dtype=torch.float64),
-    ):
+    independent = torch.full((2, 3), 1 / 6, dtype=torch.float64)
+    drawn = torch.rand(4, 3, generator=draw, dtype=torch.float64)
+    for joint in (half, independent, drawn):
         joint = joint / joint.sum()
-        got, wanted = float(information(joint)), _bits(joint)
+        got = float(information(joint))
+        wanted = _bits(joint)
         assert abs(got - wanted) < 1e-6, (
             f"expected {wanted:.4f} bits, got {got:.4f}, for {joint.tolist()}"
         )
     for _ in range(200):
         joint = torch.rand(3, 6, generator=draw, dtype=torch.float64)
         joint = joint / joint.sum()
-        answers = torch.eye(4, dtype=torch.float64)[torch.randint(4, (6,), generator=draw)]
+        read_out = torch.randint(4, (6,), generator=draw)
+        answers = torch.eye(4, dtype=torch.float64)[read_out]
         assert information(joint @ answers) <= information(joint) + 1e-9, (
             "an answer knows more than the weights"
         )

@@ -40,34 +40,40 @@ class Setting:
     batch: int = 0
 
 
+TWINS = measure.KINDS[2:]
 SETTINGS = {
     "quick": Setting(
-        3,
-        (64, 128, 256),
-        200,
-        {"gpt2": (0.1, 0.1), "static": (0.03, 0.7)},
-        {"uniform": (128, 256), "blindfolded": (256,), "never learnt": (256,)},
+        seeds=3,
+        loads=(64, 128, 256),
+        steps=200,
+        best={"gpt2": (0.1, 0.1), "static": (0.03, 0.7)},
+        twins={
+            "uniform": (128, 256),
+            "blindfolded": (256,),
+            "never learnt": (256,),
+        },
     ),
     "full": Setting(
-        5,
-        (64, 128, 192, 256, 512),
-        1000,
-        {"gpt2": (0.1, 0.1), "static": (0.03, 0.3)},
-        dict.fromkeys(measure.KINDS[2:], (128, 256)),
-        True,
+        seeds=5,
+        loads=(64, 128, 192, 256, 512),
+        steps=1000,
+        best={"gpt2": (0.1, 0.1), "static": (0.03, 0.3)},
+        twins=dict.fromkeys(TWINS, (128, 256)),
+        grid=True,
     ),
     "gpu": Setting(
-        5,
-        (512, 1024, 2048, 4096),
-        4000,
-        {"gpt2": (0.1, 0.1), "static": (0.03, 0.3)},
-        dict.fromkeys(measure.KINDS[2:], (1024, 2048)),
-        True,
-        (16, 256),
-        (64, 2),
-        1024,
+        seeds=5,
+        loads=(512, 1024, 2048, 4096),
+        steps=4000,
+        best={"gpt2": (0.1, 0.1), "static": (0.03, 0.3)},
+        twins=dict.fromkeys(TWINS, (1024, 2048)),
+        grid=True,
+        words=(16, 256),
+        shape=(64, 2),
+        batch=1024,
     ),
 }
+# (rates of AdamW, rates of Muon)
 GRID = {
     "gpt2": ((0.01, 0.03, 0.1, 0.3), (0.0, 0.05, 0.1, 0.2)),
     "static": ((0.03, 0.1, 0.3), (0.0, 0.1, 0.3, 1.0)),
@@ -76,17 +82,33 @@ OTHER = 1000  # added to the seed of the poems and weights on which rates are ch
 
 
 def learn(
-    kind: str, poems: corpus.Poems, seed: int, at: Setting, rates: Rates | None = None
+    kind: str,
+    poems: corpus.Poems,
+    seed: int,
+    at: Setting,
+    rates: Rates | None = None,
 ) -> Any:
     """A trained model; twins of GPT-2 learn with the rates of GPT-2, which were not chosen for
     them."""
     lr, muon = rates or at.best.get(kind, at.best["gpt2"])
-    recipe, (dim, layers) = Recipe(at.steps, lr=lr, muon=muon, muon_bfloat16=False), at.shape
-    return measure.learn(kind, poems, recipe, dim=dim, layers=layers, seed=seed, batch=at.batch)
+    recipe = Recipe(at.steps, lr=lr, muon=muon, muon_bfloat16=False)
+    dim, layers = at.shape
+    return measure.learn(
+        kind,
+        poems,
+        recipe,
+        dim=dim,
+        layers=layers,
+        seed=seed,
+        batch=at.batch,
+    )
 
 
 def measured(
-    kind: str, model: Any, poems: corpus.Poems, operate: bool
+    kind: str,
+    model: Any,
+    poems: corpus.Poems,
+    operate: bool,
 ) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Model, task and numbers of a trained model: what it learnt, how its attention moves; then
     what is done to it."""
@@ -97,95 +119,121 @@ def measured(
     if operate and kind in ("gpt2", "static"):
         yield kind, "cut", measure.cut(model, poems)
     if operate and kind == "gpt2":
-        yield from ((name, "attention", found) for name, found in measure.replaced(model, poems))
+        for name, found in measure.replaced(model, poems):
+            yield name, "attention", found
         yield "all coefficients", "attention", measure.transplanted(model, poems)
         yield kind, "restart", measure.restart(model, poems)
 
 
-def at_load(seed: int, count: int, at: Setting) -> Iterator[Record]:
+def at_load(
+    seed: int,
+    count: int,
+    at: Setting,
+) -> Iterator[Record]:
     """All models of one seed and load."""
-    poems, kinds = corpus.synthetic(count, *at.words, seed=seed), ("gpt2", "static", *at.twins)
-    for kind in (kind for kind in kinds if count in at.twins.get(kind, at.loads)):
-        for name, task, found in measured(
-            kind, learn(kind, poems, seed, at), poems, count == at.loads[1]
-        ):
-            yield from (
-                Record(NAME, name, task, metric, value, seed, meta={"poems": count})
-                for metric, value in found.items()
-            )
+    poems = corpus.synthetic(count, *at.words, seed=seed)
+    operate = count == at.loads[1]
+    for kind in ("gpt2", "static", *at.twins):
+        if count not in at.twins.get(kind, at.loads):
+            continue
+        model = learn(kind, poems, seed, at)
+        for name, task, found in measured(kind, model, poems, operate):
+            for metric, value in found.items():
+                yield Record(NAME, name, task, metric, value, seed, meta={"poems": count})
 
 
-def tuning(seed: int, kind: str, lr: float, muon: float, at: Setting) -> Iterator[Record]:
+def tuning(
+    seed: int,
+    kind: str,
+    lr: float,
+    muon: float,
+    at: Setting,
+) -> Iterator[Record]:
     """One cell of the grid of rates: bits per parameter at the last load but one, on poems that
     nothing else uses."""
+    metric = "bits per parameter"
     poems = corpus.synthetic(at.loads[-2], *at.words, seed=seed + OTHER)
-    found = measure.judge(learn(kind, poems, seed + OTHER, at, (lr, muon)), poems)[
-        "bits per parameter"
-    ]
-    yield Record(
-        NAME, kind, "tuning", "bits per parameter", found, seed, meta={"lr": lr, "muon": muon}
-    )
+    model = learn(kind, poems, seed + OTHER, at, (lr, muon))
+    value = measure.judge(model, poems)[metric]
+    yield Record(NAME, kind, "tuning", metric, value, seed, meta={"lr": lr, "muon": muon})
 
 
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """Where the profile has one, a unit for each cell of the grid; then one a seed and load."""
     at = SETTINGS[profile]
-    for kind, (lr, muon) in (
-        (name, pair) for name in GRID if at.grid for pair in product(*GRID[name])
-    ):
-        yield Unit(f"tuning {kind} {lr:g} {muon:g}", partial(tuning, seed, kind, lr, muon, at))
+    for kind, rates in GRID.items() if at.grid else ():
+        for lr, muon in product(*rates):
+            yield Unit(f"tuning {kind} {lr:g} {muon:g}", partial(tuning, seed, kind, lr, muon, at))
     for own, count in product(range(seed, seed + at.seeds), at.loads):
         yield Unit(f"seed {own}, {count} poems", partial(at_load, own, count, at))
 
 
+# ---- what is printed -----------------------------------------------------------------------------
+
+
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """A row a model and load: means over seeds."""
-    wide = (
-        data[data.task == "learnt"]
-        .pivot_table("value", ["model", "poems"], "metric", sort=False)
-        .reset_index()
+    rows = data[data.task == "learnt"]
+    means = rows.pivot_table("value", ["model", "poems"], "metric", sort=False)
+    wide = means.reset_index()
+    printed = wide[["model", "poems"]].copy()
+    printed["parameters"] = wide["parameters"].map("{:,.0f}".format)
+    for metric in ("demand", "bits per parameter", "memory ability"):
+        printed[metric] = wide[metric].map("{:.2f}".format)
+    return printed
+
+
+def _learnt(data: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric of the trained models: a row a load and seed, a column a model."""
+    rows = data[(data.task == "learnt") & (data.metric == metric)]
+    return rows.pivot_table("value", ["poems", "seed"], "model")
+
+
+def _runs(data: pd.DataFrame) -> str:
+    return f"({data[data.task == 'learnt'].seed.nunique()} seeds)"
+
+
+def _s4(data: pd.DataFrame) -> Verdict:
+    """Dynamic weights as the source of memory."""
+    bits = _learnt(data, "bits per parameter")
+    second_load = sorted(data.poems.dropna().unique())[1]
+    recited = _learnt(data, "memory ability").loc[second_load].min()
+    fixed = recited["static"] >= 0.9 and (bits["static"] / bits["gpt2"]).min() >= 0.75
+    still = recited["uniform"] >= 0.9
+    given = data[(data.task == "attention") & (data.metric == "memory ability")]
+    by_attention = given.groupby("model").value
+    foreign = by_attention.max().drop("its own")
+    ended = by_attention.min()["its own"] >= 0.9 and foreign.max() <= 0.1
+    brought = data[(data.task == "attention") & (data.metric == "donor's words")]
+    none = brought.value.max() <= 0.1  # chance is 1/64
+    if fixed and still:
+        verdict = "refuted"
+    elif fixed or still:
+        verdict = "qualified"
+    else:
+        verdict = "supported"
+    return Verdict(
+        "S4",
+        verdict,
+        f"fixed weights recite, at 3/4 of GPT-2's bits a parameter or more: {fixed}; GPT-2"
+        f" under uniform attention from the start recites: {still}; replaced later, attention"
+        f" ends recital: {ended}, and brings no words of its donor: {none} {_runs(data)}",
     )
-    digits = {
-        "parameters": "{:,.0f}",
-        **dict.fromkeys(("demand", "bits per parameter", "memory ability"), "{:.2f}"),
-    }
-    return wide[["model", "poems"]].join(
-        pd.DataFrame({name: wide[name].map(digits[name].format) for name in digits})
+
+
+def _s3(data: pd.DataFrame) -> Verdict:
+    """Generated when asked and stored nowhere."""
+    value = data.set_index(["task", "metric"]).value
+    spread = value["cut", "harmed"].min() >= 0.3 and value["cut", "needed"].min() >= 0.1
+    back = value["restart"].min() == 1
+    return Verdict(
+        "S3",
+        "qualified" if back and spread else "not testable here",
+        f"no unit is the place of a poem: {spread}; but a copy from the bytes of the weights"
+        f" answers the same, to the bit: {back} {_runs(data)}",
     )
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """S4, dynamic weights as the source of memory; S3, generated when asked and stored nowhere."""
-    learnt = data[data.task == "learnt"].pivot_table("value", ["metric", "poems", "seed"], "model")
-    bits, recited = learnt.loc["bits per parameter"], learnt.loc["memory ability"]
-    second, value = (
-        recited.loc[sorted(data.poems.dropna().unique())[1]].min(),
-        data.set_index(["task", "metric"]).value,
-    )
-    fixed = second["static"] >= 0.9 and (bits["static"] / bits["gpt2"]).min() >= 0.75
-    still, given = (
-        second["uniform"] >= 0.9,
-        data[data.metric == "memory ability"].groupby(["task", "model"]).value,
-    )
-    ended = (
-        given.min()["attention", "its own"] >= 0.9
-        and given.max()["attention"].drop("its own").max() <= 0.1
-    )
-    none = value["attention", "donor's words"].max() <= 0.1  # chance is 1/64
-    spread = value["cut", "harmed"].min() >= 0.3 and value["cut", "needed"].min() >= 0.1
-    back, runs = value["restart"].min() == 1, f"({learnt.index.unique('seed').size} seeds)"
-    return [
-        Verdict(
-            "S4",
-            "refuted" if fixed and still else "qualified" if fixed or still else "supported",
-            f"fixed weights recite, at 3/4 of GPT-2's bits a parameter or more: {fixed}; GPT-2"
-            f" under uniform attention from the start recites: {still}; replaced later, attention"
-            f" ends recital: {ended}, and brings no words of its donor: {none} {runs}",
-        ),
-        Verdict(
-            "S3",
-            "qualified" if back and spread else "not testable here",
-            f"no unit is the place of a poem: {spread}; but a copy from the bytes of the weights"
-            f" answers the same, to the bit: {back} {runs}",
-        ),
-    ]
+    return [_s4(data), _s3(data)]

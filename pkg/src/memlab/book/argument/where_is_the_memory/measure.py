@@ -20,7 +20,14 @@ from memlab.training import Recipe
 KINDS = ("gpt2", "static", "blindfolded", "uniform", "one for all", "never learnt")
 
 
-def make(kind: str, poems: Poems, *, dim: int = 16, layers: int = 1, seed: int = 0) -> Any:
+def make(
+    kind: str,
+    poems: Poems,
+    *,
+    dim: int = 16,
+    layers: int = 1,
+    seed: int = 0,
+) -> Any:
     """An untrained model for these poems: GPT-2, the static network that fits into its size, or a
     twin of GPT-2.
 
@@ -29,7 +36,8 @@ def make(kind: str, poems: Poems, *, dim: int = 16, layers: int = 1, seed: int =
     ValueError for another kind.
     """
     gpt2 = stock.for_poems("gpt2", poems, dim=dim, layers=layers, seed=seed)
-    tokens, key = poems.ids.shape[1], poems.keys.shape[1]
+    tokens = poems.ids.shape[1]
+    key = poems.keys.shape[1]
     makers: dict[str, Callable[[], Any]] = {
         "gpt2": lambda: gpt2,
         "static": lambda: static_network.static(poems, stock.size(gpt2), seed),
@@ -64,7 +72,8 @@ def learn(
 def judge(model: Any, poems: Poems) -> dict[str, float]:
     """Recital, words, and bits: a share of the poems' entropy, and a parameter. `demand` is the
     entropy a parameter."""
-    found, size = evaluation.read(model, poems, batch=len(poems)), stock.size(model)
+    found = evaluation.read(model, poems, batch=len(poems))
+    size = stock.size(model)
     bits = evaluation.stored_bits(found.nll, poems.vocabulary)
     return {
         "memory ability": found.memory_ability,
@@ -87,7 +96,8 @@ def replaced(model: Any, poems: Poems) -> Iterator[tuple[str, dict[str, float]]]
     "donor's words" is the share of the words of the poem before, whose attention is what "another
     poem's" means.
     """
-    own, donor = interventions.attention(model, poems.ids), torch.arange(len(poems)).roll(1)
+    own = interventions.attention(model, poems.ids)
+    donor = torch.arange(len(poems)).roll(1)
     given = {
         "its own": own,
         "another poem's": interventions.taken(own, donor),
@@ -98,45 +108,58 @@ def replaced(model: Any, poems: Poems) -> Iterator[tuple[str, dict[str, float]]]
     start = poems.keys.shape[1] - 1
     for name, weights in given.items():
         with interventions.attending(model, weights):
-            said = model(poems.ids[:, :-1].to(model.device)).logits[:, start:].argmax(-1).cpu()
-            yield name, {**judge(model, poems), "donor's words": _share(said, poems.bodies[donor])}
+            logits = model(poems.ids[:, :-1].to(model.device)).logits
+            said = logits[:, start:].argmax(-1).cpu()
+            found = judge(model, poems)
+            found["donor's words"] = _share(said, poems.bodies[donor])
+            yield name, found
 
 
 @torch.no_grad()
-def transplanted(model: Any, poems: Poems, pairs: int = 16) -> dict[str, float]:
+def transplanted(
+    model: Any,
+    poems: Poems,
+    pairs: int = 16,
+) -> dict[str, float]:
     """All input-dependent coefficients of one poem at the input of another: whose words come out?
 
     The coefficients are those of chapter 3's sum of a GPT-2 (`sums.stack_sum`), attention and
     scales of norms alike.
     """
-    twin, start = blocks.double(model).cpu(), poems.keys.shape[1] - 1
-    twin.set_attn_implementation("eager")  # type: ignore[operator]
+    twin: Any = blocks.double(model).cpu()
+    twin.set_attn_implementation("eager")
+    start = poems.keys.shape[1] - 1
+
+    def words(stack: list[blocks.Call], X: Tensor) -> Tensor:
+        state = twin.transformer.ln_f(sums.stack_sum(stack).evaluate(X))
+        return twin.lm_head(state).argmax(-1)[start:-1]
+
     stacks = [blocks.calls(twin, row) for row in poems.ids[:pairs]]
-    said = {"own": [], "words": []}  # type: dict[str, list[Tensor]]
-    for here, there in zip(stacks, stacks[-1:] + stacks[:-1], strict=True):
-        for name, stack in (("own", here), ("words", there)):
-            state = twin.transformer.ln_f(sums.stack_sum(stack).evaluate(here[0].X))  # type: ignore[union-attr,operator]
-            said[name].append(twin.lm_head(state).argmax(-1)[start:-1])  # type: ignore[operator]
+    donors = stacks[-1:] + stacks[:-1]
+    own = torch.stack([words(here, here[0].X) for here in stacks])
+    foreign = torch.stack(
+        [words(there, here[0].X) for here, there in zip(stacks, donors, strict=True)]
+    )
     right = poems.bodies[:pairs]
     return {
-        "own coefficients: words": _share(torch.stack(said["own"]), right),
-        "words": _share(torch.stack(said["words"]), right),
-        "donor's words": _share(torch.stack(said["words"]), right.roll(1, 0)),
+        "own coefficients: words": _share(own, right),
+        "words": _share(foreign, right),
+        "donor's words": _share(foreign, right.roll(1, 0)),
     }
 
 
 def restart(model: Any, poems: Poems) -> dict[str, float]:
     """Whether asking changes a byte of the weights, and whether a copy made from them computes
     everything anew."""
-    seal, copy, answers = evaluation.fingerprint(model), interventions.restarted(model), []
+    seal = evaluation.fingerprint(model)
+    copy = interventions.restarted(model)
+    answers = []
     for asked in (model, copy):
-        answers.append(
-            [*interventions.attention(asked, poems.ids), evaluation.read(asked, poems).nll]
-        )
-    return {
-        "same to the bit": float(all(map(torch.equal, *answers))),
-        "weights unchanged": float(seal == evaluation.fingerprint(model)),
-    }
+        attention = interventions.attention(asked, poems.ids)
+        answers.append([*attention, evaluation.read(asked, poems).nll])
+    same = all(map(torch.equal, *answers))
+    unchanged = seal == evaluation.fingerprint(model)
+    return {"same to the bit": float(same), "weights unchanged": float(unchanged)}
 
 
 def outlets(model: Any) -> list[tuple[Tensor, Any]]:
@@ -144,14 +167,18 @@ def outlets(model: Any) -> list[tuple[Tensor, Any]]:
     row or column."""
     if isinstance(model, static_network.StaticNetwork):
         return [(model.O, (slice(None), unit)) for unit in range(model.O.shape[1])]
-    return [
-        (block.mlp.c_proj.weight, unit)
-        for block in model.transformer.h
-        for unit in range(block.mlp.c_proj.weight.shape[0])
-    ]
+    found: list[tuple[Tensor, Any]] = []
+    for block in model.transformer.h:
+        weight = block.mlp.c_proj.weight
+        found += [(weight, unit) for unit in range(weight.shape[0])]
+    return found
 
 
-def cut(model: Any, poems: Poems, limit: int = 64) -> dict[str, float]:
+def cut(
+    model: Any,
+    poems: Poems,
+    limit: int = 64,
+) -> dict[str, float]:
     """Which of the poems that are recited lose a word when one hidden unit is silenced, for the
     first `limit` units.
 
@@ -159,10 +186,12 @@ def cut(model: Any, poems: Poems, limit: int = 64) -> dict[str, float]:
     that harm a poem, smallest over poems. A store with a place for every poem would have 1/units
     for both.
     """
-    whole, found = evaluation.read(model, poems, batch=len(poems)).recited, []
+    whole = evaluation.read(model, poems, batch=len(poems)).recited
+    found = []
     for weights, index in outlets(model)[:limit]:
         with interventions.without(weights, index):
-            found.append(~evaluation.read(model, poems, batch=len(poems)).recited[whole])
+            left = evaluation.read(model, poems, batch=len(poems)).recited
+        found.append(~left[whole])
     harmed = torch.stack(found).double() if whole.any() else torch.zeros(len(found), 1)
     return {
         "harmed": float(harmed.mean()),

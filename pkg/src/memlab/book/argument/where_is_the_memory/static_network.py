@@ -57,18 +57,17 @@ class StaticNetwork(nn.Module):
                 f"expected sizes of at least 1, got vocabulary={vocabulary}, authors={authors}, "
                 f"title_words={title_words}, length={length}, units={units}"
             )
-        self.vocabulary, self.authors, self.length, self.key = (
-            vocabulary,
-            authors,
-            length,
-            1 + title_words,
-        )
+        self.vocabulary = vocabulary
+        self.authors = authors
+        self.length = length
+        self.key = 1 + title_words
+        inputs = authors + title_words * vocabulary + length
         draw = runtime.generator(seed, "static network")
-        self.W = nn.Parameter(
-            torch.randn(units, authors + title_words * vocabulary + length, generator=draw)
-        )
+        W = torch.randn(units, inputs, generator=draw)
+        out = torch.randn(vocabulary, units, generator=draw) / units**0.5
+        self.W = nn.Parameter(W)
         self.b = nn.Parameter(torch.zeros(units))
-        self.O = nn.Parameter(torch.randn(vocabulary, units, generator=draw) / units**0.5)
+        self.O = nn.Parameter(out)
         self.c = nn.Parameter(torch.zeros(vocabulary))
 
     @property
@@ -79,12 +78,11 @@ class StaticNetwork(nn.Module):
     def columns(self, keys: Int[Tensor, "poem key"]) -> Int[Tensor, "poem key"]:
         """Which input is switched on by every token of a key (author, then title words). ValueError
         for another key."""
-        author, title = keys[:, :1] - self.vocabulary, keys[:, 1:]
-        if (
-            keys.shape[1] != self.key
-            or not bool(((author >= 0) & (author < self.authors)).all())
-            or not bool(((title >= 0) & (title < self.vocabulary)).all())
-        ):
+        author = keys[:, :1] - self.vocabulary
+        title = keys[:, 1:]
+        known_author = (author >= 0) & (author < self.authors)
+        known_title = (title >= 0) & (title < self.vocabulary)
+        if keys.shape[1] != self.key or not known_author.all() or not known_title.all():
             raise ValueError(
                 f"expected keys of one author and {self.key - 1} words, got shape"
                 f" {tuple(keys.shape)}, first {keys[:1].tolist()}"
@@ -94,9 +92,11 @@ class StaticNetwork(nn.Module):
 
     def one_hot(self, keys: Int[Tensor, "poem key"]) -> Float[Tensor, "poem place input"]:
         """The inputs x in full, zeros and ones: what the theorem's sum is a function of."""
-        places, inputs = self.length, self.W.shape[1]
+        places = self.length
+        inputs = self.W.shape[1]
         x = torch.zeros(len(keys), places, inputs, dtype=self.W.dtype, device=self.device)
-        x.scatter_(2, self.columns(keys)[:, None].expand(-1, places, -1), 1.0)
+        columns = self.columns(keys)[:, None].expand(-1, places, -1)
+        x.scatter_(2, columns, 1.0)
         x[:, :, inputs - places :] = torch.eye(places, dtype=x.dtype, device=self.device)
         return x
 
@@ -104,8 +104,10 @@ class StaticNetwork(nn.Module):
         """Logits of the word at every place. Columns are picked from `W` instead of multiplying by
         zeros and ones."""
         W = self.W.T
-        key, place = W[self.columns(keys)].sum(1), W[len(W) - self.length :]
-        return torch.sigmoid(key[:, None] + place + self.b) @ self.O.T + self.c
+        key = W[self.columns(keys)].sum(1)
+        place = W[len(W) - self.length :]
+        hidden = torch.sigmoid(key[:, None] + place + self.b)
+        return hidden @ self.O.T + self.c
 
     def forward(
         self,
@@ -125,7 +127,8 @@ class StaticNetwork(nn.Module):
             raise ValueError(
                 f"expected rows of {self.key} to {self.key + self.length} tokens, got {size}"
             )
-        said = F.pad(self.answer(input_ids[:, : self.key]), (0, 0, self.key - 1, 1))[:, :size]
+        answer = self.answer(input_ids[:, : self.key])
+        said = F.pad(answer, (0, 0, self.key - 1, 1))[:, :size]
         if labels is None:
             return Output(None, said)
         loss = F.cross_entropy(said[:, :-1].transpose(1, 2), labels[:, 1:], ignore_index=-100)
@@ -135,7 +138,8 @@ class StaticNetwork(nn.Module):
         self, keys: Int[Tensor, "poem key"], max_new_tokens: int, **_: Any
     ) -> Int[Tensor, "poem seq"]:
         """Key and first choices, place by place: it recites greedily, and cannot do otherwise."""
-        return torch.cat([keys, self.answer(keys).argmax(-1)[:, :max_new_tokens]], 1)
+        words = self.answer(keys).argmax(-1)
+        return torch.cat([keys, words[:, :max_new_tokens]], 1)
 
     @torch.no_grad()
     def as_finite_sum(self) -> FiniteSum:
@@ -156,13 +160,9 @@ def units_for(poems: Poems, parameters: int) -> int:
 
     ValueError where not even one fits.
     """
-    one = (
-        poems.authors
-        + (poems.keys.shape[1] - 1) * poems.vocabulary
-        + poems.bodies.shape[1]
-        + 1
-        + poems.vocabulary
-    )
+    title_words = poems.keys.shape[1] - 1
+    inputs = poems.authors + title_words * poems.vocabulary + poems.bodies.shape[1]
+    one = inputs + 1 + poems.vocabulary  # its row of W, its b, its column of O
     units = (parameters - poems.vocabulary) // one
     if units < 1:
         raise ValueError(
@@ -171,7 +171,11 @@ def units_for(poems: Poems, parameters: int) -> int:
     return units
 
 
-def static(poems: Poems, parameters: int, seed: int = 0) -> StaticNetwork:
+def static(
+    poems: Poems,
+    parameters: int,
+    seed: int = 0,
+) -> StaticNetwork:
     """The largest static network for these poems with at most `parameters` numbers, in eval
     mode."""
     made = StaticNetwork(
@@ -193,9 +197,16 @@ class Blindfolded(nn.Module):
     are its own.
     """
 
-    def __init__(self, model: Any, key: int, blank: int = 0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        key: int,
+        blank: int = 0,
+    ) -> None:
         super().__init__()
-        self.model, self.key, self.blank = model, key, blank
+        self.model = model
+        self.key = key
+        self.blank = blank
 
     @property
     def device(self) -> torch.device:

@@ -32,12 +32,8 @@ def _number(got: object) -> float:
 def check_tries(function: Callable[[float, float], float], seed: int = 0) -> None:
     """`function(p_z, p)`: the smallest whole n with 1 − (1 − p_z)^n ≥ p; infinity for p_z = 0."""
     draw = runtime.generator(seed, "check", "tries")
-    for p_z, p in [
-        (0.25, 0.5),
-        (0.5, 0.5),
-        (1.0, 0.9),
-        *torch.rand(20, 2, generator=draw).mul(0.9).add(0.01).tolist(),
-    ]:
+    drawn = torch.rand(20, 2, generator=draw).mul(0.9).add(0.01)
+    for p_z, p in [(0.25, 0.5), (0.5, 0.5), (1.0, 0.9), *drawn.tolist()]:
         wanted = 1
         while 1 - (1 - p_z) ** wanted < p:
             wanted += 1
@@ -56,14 +52,11 @@ def check_tries(function: Callable[[float, float], float], seed: int = 0) -> Non
 def check_sampler(function: Callable[[Tensor, float, int], Tensor], seed: int = 0) -> None:
     """`function(z, τ, k)`, logits of words × vocabulary: the probabilities with which a sampler
     draws each word."""
-    z = (
-        torch.randn(
-            5, 12, generator=runtime.generator(seed, "check", "sampler"), dtype=torch.float64
-        )
-        * 2
-    )
+    draw = runtime.generator(seed, "check", "sampler")
+    z = torch.randn(5, 12, generator=draw, dtype=torch.float64) * 2
     for heat, k in ((1.0, 12), (0.5, 12), (1.0, 3), (2.0, 3), (1.0, 1)):
-        wanted, where = instruments.sampler(z, heat, k).exp(), f"τ={heat}, k={k}"
+        wanted = instruments.sampler(z, heat, k).exp()
+        where = f"τ={heat}, k={k}"
         got = _tensor(function(z, heat, k), (5, 12))
         assert (got.sum(-1) - 1).abs().max() < 1e-6, (
             f"{where}: the probabilities of a word do not add up to 1"
@@ -86,9 +79,8 @@ def check_patchwork(function: Callable[[Tensor, torch.Generator], Tensor], seed:
     """`function(bodies, generator)`: every place keeps its words, and no two words of a text stay
     together."""
     draw = runtime.generator(seed, "check", "patchwork")
-    bodies = torch.arange(30 * 6).reshape(
-        30, 6
-    )  # all words differ: word // 6 is the poem it comes from
+    # all words differ: word // 6 is the poem it comes from
+    bodies = torch.arange(30 * 6).reshape(30, 6)
     got = function(bodies.clone(), draw)
     assert _tensor(got, (30, 6)) is not None
     for place in range(6):

@@ -25,7 +25,9 @@ from memlab.corpora.poems import Poems
 
 
 def sampler(
-    logits: Float[Tensor, "*row token"], temperature: float = 1.0, top_k: int = 0
+    logits: Float[Tensor, "*row token"],
+    temperature: float = 1.0,
+    top_k: int = 0,
 ) -> Float[Tensor, "*row token"]:
     """ln p of every token as a sampler draws it: the `top_k` best logits (0: all) over
     `temperature`, normalised.
@@ -45,24 +47,31 @@ def sampler(
 
 
 @torch.no_grad()
-def answers(model: Any, poems: Poems, batch: int = 256) -> Float[Tensor, "poem word token"]:
+def answers(
+    model: Any,
+    poems: Poems,
+    batch: int = 256,
+) -> Float[Tensor, "poem word token"]:
     """The logits for every word of the bodies, the true words before it given: one forward pass,
     nothing drawn."""
     start = poems.keys.shape[1] - 1
-    return torch.cat(
-        [
-            model(ids[:, :-1].to(model.device)).logits[:, start:].float().cpu()
-            for ids in poems.ids.split(batch)
-        ]
-    )
+    parts = []
+    for ids in poems.ids.split(batch):
+        logits = model(ids[:, :-1].to(model.device)).logits
+        parts.append(logits[:, start:].float().cpu())
+    return torch.cat(parts)
 
 
 def word_chances(
-    logits: Float[Tensor, "poem word token"], poems: Poems, temperature: float = 1.0, top_k: int = 0
+    logits: Float[Tensor, "poem word token"],
+    poems: Poems,
+    temperature: float = 1.0,
+    top_k: int = 0,
 ) -> Float[Tensor, "poem word"]:
     """ln p of every true word under the sampler, from `answers`; summed over a poem's words it is
     ln p_z."""
-    return sampler(logits, temperature, top_k).gather(-1, poems.bodies[..., None])[..., 0]
+    log_p = sampler(logits, temperature, top_k)
+    return log_p.gather(-1, poems.bodies[..., None])[..., 0]
 
 
 def within(log_p: Float[Tensor, " poem"], tries: int) -> Float[Tensor, " poem"]:
@@ -80,7 +89,8 @@ def tries_needed(log_p: Float[Tensor, " poem"], chance: float = 0.5) -> Float[Te
     if not 0 < chance < 1:
         raise ValueError(f"expected a chance between 0 and 1, got {chance}")
     p = log_p.double().exp()
-    return torch.where(p > 0, (math.log1p(-chance) / torch.log1p(-p)).ceil().clamp(min=1), math.inf)
+    tries = (math.log1p(-chance) / torch.log1p(-p)).ceil().clamp(min=1)
+    return torch.where(p > 0, tries, math.inf)
 
 
 @torch.no_grad()
@@ -93,12 +103,16 @@ def draw_answers(
     top_k: int = 0,
 ) -> Int[Tensor, "row word"]:
     """One sampled answer a key, each word from `sampler`; all randomness comes from `draw`."""
-    said, cache, new = [], None, keys.to(model.device)
+    said: list[Tensor] = []
+    cache = None
+    new = keys.to(model.device)
     for _ in range(words):
         out = model(new, past_key_values=cache, use_cache=True)
         p = sampler(out.logits[:, -1].float().cpu(), temperature, top_k).exp()
-        said.append(torch.multinomial(p, 1, generator=draw))
-        cache, new = out.past_key_values, said[-1].to(model.device)
+        word = torch.multinomial(p, 1, generator=draw)
+        said.append(word)
+        cache = out.past_key_values
+        new = word.to(model.device)
     return torch.cat(said, 1)
 
 
@@ -110,7 +124,9 @@ def beginnings(log_p: Float[Tensor, " word"]) -> Float[Tensor, " length"]:
 
 
 def chi_square(
-    counts: Int[Tensor, " category"], p: Float[Tensor, " category"], least: float = 5.0
+    counts: Int[Tensor, " category"],
+    p: Float[Tensor, " category"],
+    least: float = 5.0,
 ) -> tuple[float, int]:
     """Pearson's Σ (O − E)²/E and its degrees of freedom; categories that expect fewer than `least`
     are taken as one.
@@ -122,11 +138,11 @@ def chi_square(
     group = torch.where(rare, 0, rare.logical_not().cumsum(0))
     if expected[rare].sum() < least:  # too few even together: they join the most common category
         group = torch.where(rare, group[expected.argmax()], group)
-    sums = [
-        torch.zeros(int(group.max()) + 1, dtype=torch.float64).index_add(0, group, x.double())
-        for x in (counts, expected)
-    ]
-    seen, wanted = (x[sums[1] > 0] for x in sums)
+    none = torch.zeros(int(group.max()) + 1, dtype=torch.float64)
+    seen = none.index_add(0, group, counts.double())
+    wanted = none.index_add(0, group, expected)
+    seen = seen[wanted > 0]
+    wanted = wanted[wanted > 0]
     if len(wanted) < 2:
         raise ValueError(
             f"expected two categories with at least {least} answers each, got {len(wanted)}"
@@ -137,12 +153,9 @@ def chi_square(
 def chi_square_tail(statistic: float, degrees: int) -> float:
     """The probability of a larger χ² if the answers were drawn as expected: small where they were
     not."""
-    return float(
-        torch.special.gammaincc(
-            torch.tensor(degrees / 2, dtype=torch.float64),
-            torch.tensor(statistic / 2, dtype=torch.float64),
-        )
-    )
+    shape = torch.tensor(degrees / 2, dtype=torch.float64)
+    half = torch.tensor(statistic / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(shape, half))
 
 
 # ---- by the loss ---------------------------------------------------------------------------------
@@ -156,14 +169,19 @@ def patchwork(poems: Poems, seed: int = 0) -> Poems:
     """
     if len(poems) < 2:
         raise ValueError(f"expected at least 2 poems to take words from, got {len(poems)}")
-    draw, columns = runtime.generator(seed, "observers", "patchwork"), []
+    draw = runtime.generator(seed, "observers", "patchwork")
+    columns: list[Tensor] = []
     for words in poems.bodies.T:
         order = torch.randperm(len(poems), generator=draw)
         columns.append(torch.empty_like(words).index_put((order,), words[order.roll(1)]))
     return replace(poems, bodies=torch.stack(columns, 1))
 
 
-def lineups(poems: Poems, fresh: Poems, seed: int = 0) -> dict[str, tuple[Poems, Poems]]:
+def lineups(
+    poems: Poems,
+    fresh: Poems,
+    seed: int = 0,
+) -> dict[str, tuple[Poems, Poems]]:
     """Pairs of sets (learnt, not learnt) for `membership`; in the first three all stand under
     titles never learnt.
 
@@ -186,10 +204,8 @@ def membership(
 ) -> dict[str, float]:
     """How well a score that is high for what was learnt tells each line-up apart, as AUC; each set
     is scored once."""
-    known = {
-        key: score(poems)
-        for key, poems in {id(poems): poems for pair in sets.values() for poems in pair}.items()
-    }
+    asked = {id(poems): poems for pair in sets.values() for poems in pair}
+    known = {key: score(poems) for key, poems in asked.items()}
     return {name: evaluation.auc(known[id(a)], known[id(b)]) for name, (a, b) in sets.items()}
 
 
@@ -200,12 +216,8 @@ def membership(
 def states(model: Any, keys: Int[Tensor, "poem key"]) -> Float[Tensor, "poem dim"]:
     """The last layer's state at the last token of each key: all that the first word of the answer
     is made from."""
-    return (
-        model(keys.to(model.device), output_hidden_states=True)
-        .hidden_states[-1][:, -1]
-        .float()
-        .cpu()
-    )
+    output = model(keys.to(model.device), output_hidden_states=True)
+    return output.hidden_states[-1][:, -1].float().cpu()
 
 
 @dataclass(frozen=True)
@@ -237,16 +249,22 @@ def ridge(
     """
     if not strength > 0:
         raise ValueError(f"expected a positive strength, got {strength}")
-    x, y = features.double(), targets.double()
-    mean, scale, offset = x.mean(0), x.std(0, correction=0), y.mean(0)
+    x = features.double()
+    y = targets.double()
+    mean = x.mean(0)
+    scale = x.std(0, correction=0)
     scale = scale.where(scale > 1e-9 * (1 + mean.abs()), torch.ones_like(scale))
-    x, y, penalty = (x - mean) / scale, y - offset, strength * x.shape[1]
-    if len(x) < x.shape[1]:
-        weights = x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype), y)
+    offset = y.mean(0)
+    x = (x - mean) / scale
+    y = y - offset
+    count, width = x.shape
+    penalty = strength * width
+    if count < width:
+        gram = x @ x.T + penalty * torch.eye(count, dtype=x.dtype)
+        weights = x.T @ torch.linalg.solve(gram, y)
     else:
-        weights = torch.linalg.solve(
-            x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype), x.T @ y
-        )
+        gram = x.T @ x + penalty * torch.eye(width, dtype=x.dtype)
+        weights = torch.linalg.solve(gram, x.T @ y)
     return Probe(mean, scale, weights, offset)
 
 
@@ -263,14 +281,12 @@ def left_out(
     """
     if not 2 <= folds <= len(features):
         raise ValueError(f"expected 2 to {len(features)} folds, got {folds}")
-    fold, read = (
-        torch.arange(len(features)) % folds,
-        torch.zeros(targets.shape, dtype=torch.float64),
-    )
+    fold = torch.arange(len(features)) % folds
+    read = torch.zeros(targets.shape, dtype=torch.float64)
     for k in range(folds):
-        read[fold == k] = ridge(features[fold != k], targets[fold != k], strength)(
-            features[fold == k]
-        )
+        out = fold == k
+        probe = ridge(features[~out], targets[~out], strength)
+        read[out] = probe(features[out])
     return read
 
 
@@ -282,11 +298,9 @@ def label_auc(
 ) -> float:
     """How well left-out examples' labels are told apart: AUC within a fold, the mean over folds and
     targets."""
-    read, fold, found = (
-        left_out(features, labels.double(), folds, strength),
-        torch.arange(len(features)) % folds,
-        [],
-    )
+    read = left_out(features, labels.double(), folds, strength)
+    fold = torch.arange(len(features)) % folds
+    found: list[float] = []
     for k in range(folds):
         for score, label in zip(read[fold == k].T, labels[fold == k].T, strict=True):
             if label.any() and not label.all():
@@ -306,11 +320,12 @@ def word_auc(
     The probe guesses the word's embedding; words are ranked by their product with the guess. One
     half is chance.
     """
-    table, found = embeddings.double() - embeddings.double().mean(0), []
+    table = embeddings.double() - embeddings.double().mean(0)
+    found: list[Tensor] = []
     for words in bodies.T:
         scores = left_out(features, embeddings[words], folds) @ table.T
         true = scores.gather(1, words[:, None])
-        found.append(
-            ((scores < true).double().sum(1) + ((scores == true).double().sum(1) - 1) / 2).mean()
-        )
+        below = (scores < true).double().sum(1)
+        ties = (scores == true).double().sum(1) - 1
+        found.append((below + ties / 2).mean())
     return torch.stack(found) / (len(table) - 1)

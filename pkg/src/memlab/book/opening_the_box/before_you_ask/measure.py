@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -18,11 +19,8 @@ from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
 from memlab.models import interventions, stock
 
-TRIES = (
-    (100, 1.0),
-    (10_000, 1.0),
-    (10_000, 0.5),
-)  # how often one may ask, and at which temperature
+# how often one may ask, and at which temperature
+TRIES = ((100, 1.0), (10_000, 1.0), (10_000, 0.5))
 Found = dict[str, float]
 
 
@@ -30,16 +28,23 @@ class Watch:
     """The box of one seed, and all that its observers bring: line-ups, and slopes at its own start
     and at another."""
 
-    def __init__(self, seed: int, count: int = 128, words: int = 16, dim: int = 32) -> None:
-        self.poems, fresh = (
-            corpus.synthetic(count, words, seed=seed, fresh=new) for new in (False, True)
-        )
-        self.seed, self.sets = seed, instruments.lineups(self.poems, fresh, seed)
-        starts = [stock.for_poems("gpt2", self.poems, dim=dim, seed=s) for s in (seed, seed + 1000)]
-        self.box, self.titles = starts[0], torch.cat([self.poems.keys, fresh.keys])
+    def __init__(
+        self,
+        seed: int,
+        count: int = 128,
+        words: int = 16,
+        dim: int = 32,
+    ) -> None:
+        self.seed = seed
+        self.poems = corpus.synthetic(count, words, seed=seed)
+        fresh = corpus.synthetic(count, words, seed=seed, fresh=True)
+        self.titles = torch.cat([self.poems.keys, fresh.keys])
+        self.sets = instruments.lineups(self.poems, fresh, seed)
+        self.box = stock.for_poems("gpt2", self.poems, dim=dim, seed=seed)
+        other = stock.for_poems("gpt2", self.poems, dim=dim, seed=seed + 1000)
         self.starts = {
-            "own start": weight_probes.flat(starts[0]),
-            "other start": weight_probes.flat(starts[1]),
+            "own start": weight_probes.flat(self.box),
+            "other start": weight_probes.flat(other),
         }
         asked = {id(poems): poems for pair in self.sets.values() for poems in pair}
         self.slopes = {
@@ -51,44 +56,44 @@ class Watch:
     def displaced(self, start: str, poems: Poems) -> Float[Tensor, " poem"]:
         """How far the box has moved down the slope of every poem, as an observer has it who
         believes in that start."""
-        return weight_probes.displacement(
-            self.slopes[start, id(poems)], weight_probes.flat(self.box) - self.starts[start]
-        )
+        moved = weight_probes.flat(self.box) - self.starts[start]
+        return weight_probes.displacement(self.slopes[start, id(poems)], moved)
 
     def look(self) -> Found:
         """One reading of every instrument."""
-        return {**self._answers(), **self._activations(), **self._lineups()}
+        return {
+            **self._answers(),
+            **self._activations(),
+            **self._lineups(),
+        }
 
     def _answers(self) -> Found:
-        logits, bodies, words = (
-            instruments.answers(self.box, self.poems),
-            self.poems.bodies,
-            self.poems.vocabulary,
-        )
-        recited = (evaluation.recite(self.box, self.poems.keys, bodies.shape[1]) == bodies).all(1)
-        right, log_p = logits.argmax(-1) == bodies, instruments.word_chances(logits, self.poems)
+        bodies = self.poems.bodies
+        logits = instruments.answers(self.box, self.poems)
+        said = evaluation.recite(self.box, self.poems.keys, bodies.shape[1])
+        recited = (said == bodies).all(1)
+        right = logits.argmax(-1) == bodies
+        log_p = instruments.word_chances(logits, self.poems)
+        stored = evaluation.stored_bits(-log_p, self.poems.vocabulary)
         found = {
             "recited": float(recited.double().mean()),
             "agrees": float(recited.equal(right.all(1))),
             "words": float(right.double().mean()),
-            "bits": evaluation.stored_bits(-log_p, words) / self.poems.bits,
+            "bits": stored / self.poems.bits,
         }
         for tries, heat in TRIES:
             log_p = instruments.word_chances(logits, self.poems, heat).sum(1)
-            found[f"{tries} tries at {heat}"] = float(
-                (instruments.within(log_p, tries) >= 0.5).double().mean()
-            )
+            likely = instruments.within(log_p, tries) >= 0.5
+            found[f"{tries} tries at {heat}"] = float(likely.double().mean())
         return found
 
     def _activations(self) -> Found:
-        state, table = (
-            instruments.states(self.box, self.titles),
-            self.box.get_input_embeddings().weight.detach().cpu(),
-        )
-        known = (torch.arange(len(self.titles)) < len(self.poems))[:, None]
-        places = instruments.word_auc(
-            state[: len(self.poems)], self.poems.bodies, table[: self.poems.vocabulary]
-        )
+        count = len(self.poems)
+        state = instruments.states(self.box, self.titles)
+        table = self.box.get_input_embeddings().weight.detach().cpu()
+        words = table[: self.poems.vocabulary]
+        known = (torch.arange(len(self.titles)) < count)[:, None]
+        places = instruments.word_auc(state[:count], self.poems.bodies, words)
         return {
             "known title": instruments.label_auc(state, known),
             "later words": float(places[2:].mean()),
@@ -100,29 +105,25 @@ class Watch:
             start: partial(self.displaced, start) for start in self.starts
         }
         scores["loss"] = lambda poems: -evaluation.read(self.box, poems).surprise
-        return {
-            f"{who}: {what}": value
-            for who, score in scores.items()
-            for what, value in instruments.membership(score, self.sets).items()
-        }
+        found: Found = {}
+        for who, score in scores.items():
+            for what, value in instruments.membership(score, self.sets).items():
+                found[f"{who}: {what}"] = value
+        return found
 
     # ---- when it has learnt ----------------------------------------------------------------------
 
     def asking(self) -> Found:
         """Whether asking again, backwards, or one question at a time changes an answer or the
         weights."""
-        old, keys, words = (
-            evaluation.fingerprint(self.box),
-            self.poems.keys,
-            self.poems.bodies.shape[1],
-        )
-        first = evaluation.recite(self.box, keys, words)
+        keys = self.poems.keys
+        ask = partial(evaluation.recite, self.box, words=self.poems.bodies.shape[1])
+        old = evaluation.fingerprint(self.box)
+        first = ask(keys)
         others = {
-            "again": evaluation.recite(self.box, keys, words),
-            "backwards": evaluation.recite(self.box, keys.flip(0), words).flip(0),
-            "one at a time": torch.cat(
-                [evaluation.recite(self.box, key, words) for key in keys[:8].split(1)]
-            ),
+            "again": ask(keys),
+            "backwards": ask(keys.flip(0)).flip(0),
+            "one at a time": torch.cat([ask(key) for key in keys[:8].split(1)]),
         }
         return {
             **{name: float(said.equal(first[: len(said)])) for name, said in others.items()},
@@ -132,25 +133,23 @@ class Watch:
     def strangers(self, keys: int = 1024) -> Found:
         """The share of the poems that come out when titles are asked for that were drawn blindly
         and never learnt."""
-        draw, authors = runtime.generator(self.seed, "bench", "strangers"), self.poems.authors
-        asked = torch.randint(
-            self.poems.vocabulary, (keys, self.poems.keys.shape[1]), generator=draw
-        )
-        asked[:, 0] = self.poems.vocabulary + torch.randint(authors, (keys,), generator=draw)
-        learnt = (asked[:, None] == self.poems.keys).all(2).any(1)
-        said = {
-            tuple(row)
-            for row in evaluation.recite(
-                self.box, asked[~learnt], self.poems.bodies.shape[1]
-            ).tolist()
-        }
-        return {
-            "found blindly": len(said & {tuple(body) for body in self.poems.bodies.tolist()})
-            / len(self.poems)
-        }
+        poems = self.poems
+        draw = runtime.generator(self.seed, "bench", "strangers")
+        asked = torch.randint(poems.vocabulary, (keys, poems.keys.shape[1]), generator=draw)
+        authors = torch.randint(poems.authors, (keys,), generator=draw)
+        asked[:, 0] = poems.vocabulary + authors
+        learnt = (asked[:, None] == poems.keys).all(2).any(1)
+        answers = evaluation.recite(self.box, asked[~learnt], poems.bodies.shape[1])
+        said = {tuple(row) for row in answers.tolist()}
+        bodies = {tuple(body) for body in poems.bodies.tolist()}
+        return {"found blindly": len(said & bodies) / len(poems)}
 
     def dice(
-        self, poems: int = 8, draws: int = 400, temperature: float = 1.5, rounds: int = 16
+        self,
+        poems: int = 8,
+        draws: int = 400,
+        temperature: float = 1.5,
+        rounds: int = 16,
     ) -> Found:
         """Drawn answers against the closed form, before and after the fact.
 
@@ -158,43 +157,62 @@ class Watch:
         beforehand; the same with the chances of a sampler that is a tenth hotter; and drawn
         recitals of all poems, as a z-score.
         """
-        draw, words = runtime.generator(self.seed, "bench", "dice"), self.poems.bodies.shape[1]
-        said = instruments.draw_answers(
-            self.box, self.poems.keys[:poems].repeat_interleave(draws, 0), words, draw, temperature
-        ).view(poems, draws, words)
-        right = (said == self.poems.bodies[:poems, None]).long().cumprod(2).sum(2)
-        logits, counts = (
-            instruments.answers(self.box, self.poems),
-            [row.bincount(minlength=words + 1) for row in right],
+        draw = runtime.generator(self.seed, "bench", "dice")
+        counts = self._drawn_beginnings(poems, draws, temperature, draw)
+        logits = instruments.answers(self.box, self.poems)
+        tail, hotter = (
+            self._tail(counts, logits, heat) for heat in (temperature, 1.1 * temperature)
         )
-        tails = []
-        for heat in (temperature, 1.1 * temperature):
-            chances = map(
-                instruments.beginnings, instruments.word_chances(logits, self.poems, heat)[:poems]
-            )
-            fits = [
-                instruments.chi_square(seen, p) for seen, p in zip(counts, chances, strict=True)
-            ]
-            tails.append(
-                instruments.chi_square_tail(
-                    sum(x for x, _ in fits), sum(degrees for _, degrees in fits)
-                )
-            )
-        p, again = (
-            instruments.word_chances(logits, self.poems).sum(1).exp(),
-            self.poems.keys.repeat(rounds, 1),
-        )
-        drawn = instruments.draw_answers(self.box, again, words, draw).view(
-            rounds, *self.poems.bodies.shape
-        )
-        hits = (drawn == self.poems.bodies).all(2).double()
+        p = instruments.word_chances(logits, self.poems).sum(1).exp()
+        hits = self._drawn_recitals(rounds, draw)
+        spread = (rounds * p * (1 - p)).sum().sqrt()
         return {
-            "chi2 tail": tails[0],
-            "chi2 tail, hotter": tails[1],
+            "chi2 tail": tail,
+            "chi2 tail, hotter": hotter,
             "recitals drawn": float(hits.mean()),
             "recitals expected": float(p.mean()),
-            "z": float((hits.sum() - rounds * p.sum()) / (rounds * p * (1 - p)).sum().sqrt()),
+            "z": float((hits.sum() - rounds * p.sum()) / spread),
         }
+
+    def _drawn_beginnings(
+        self,
+        poems: int,
+        draws: int,
+        temperature: float,
+        draw: torch.Generator,
+    ) -> list[Tensor]:
+        """For each of the first poems, how many of its drawn answers begin with 0, 1, … S right
+        words."""
+        bodies = self.poems.bodies[:poems]
+        words = bodies.shape[1]
+        keys = self.poems.keys[:poems].repeat_interleave(draws, 0)
+        said = instruments.draw_answers(self.box, keys, words, draw, temperature)
+        same = said.view(poems, draws, words) == bodies[:, None]
+        right = same.long().cumprod(2).sum(2)
+        return [row.bincount(minlength=words + 1) for row in right]
+
+    def _tail(
+        self,
+        counts: list[Tensor],
+        logits: Tensor,
+        heat: float,
+    ) -> float:
+        """The χ² tail of all counts together, against a sampler at temperature `heat`."""
+        log_p = instruments.word_chances(logits, self.poems, heat)[: len(counts)]
+        statistic = 0.0
+        degrees = 0
+        for seen, row in zip(counts, log_p, strict=True):
+            x, free = instruments.chi_square(seen, instruments.beginnings(row))
+            statistic += x
+            degrees += free
+        return instruments.chi_square_tail(statistic, degrees)
+
+    def _drawn_recitals(self, rounds: int, draw: torch.Generator) -> Float[Tensor, "round poem"]:
+        """1 where a drawn answer is the whole poem."""
+        bodies = self.poems.bodies
+        again = self.poems.keys.repeat(rounds, 1)
+        said = instruments.draw_answers(self.box, again, bodies.shape[1], draw)
+        return (said.view(rounds, *bodies.shape) == bodies).all(2).double()
 
     @torch.no_grad()
     def lesions(self, units: int = 32) -> list[Found]:
@@ -204,56 +222,57 @@ class Watch:
         The number of sharers is (Σ d)² / Σ d² over the poems' losses d of ln p (a gain counts as
         0): 1 if a single poem is hit, the number of poems if all are hit alike.
         """
-        draw, found = runtime.generator(self.seed, "bench", "lesions"), []
+        draw = runtime.generator(self.seed, "bench", "lesions")
         exits = [block.mlp.c_proj.weight for block in self.box.transformer.h]
+        width = len(exits[0])
+        chosen = torch.randperm(sum(len(way) for way in exits), generator=draw)[:units]
         before = evaluation.read(self.box, self.poems).surprise
-        for place in torch.randperm(sum(len(way) for way in exits), generator=draw)[
-            :units
-        ].tolist():
-            with interventions.without(exits[place // len(exits[0])], place % len(exits[0])):
+        found: list[Found] = []
+        for place in chosen.tolist():
+            with interventions.without(exits[place // width], place % width):
                 after = evaluation.read(self.box, self.poems)
             harm = (after.surprise - before).clamp(min=0)
-            found.append(
-                {
-                    "recited": after.memory_ability,
-                    "sharers": float(harm.sum() ** 2 / (harm**2).sum()),
-                }
-            )
+            sharers = harm.sum() ** 2 / (harm**2).sum()
+            found.append({"recited": after.memory_ability, "sharers": float(sharers)})
         return found
 
 
 def crowd(
-    seed: int, boxes: int, same: bool, poems: int = 24, words: int = 6, dim: int = 8
+    seed: int,
+    boxes: int,
+    same: bool,
+    poems: int = 24,
+    words: int = 6,
+    dim: int = 8,
 ) -> Crowd:
     """Boxes of some thousand weights, each to learn half of 24 poems, from one start or each from
     its own."""
-    pool = corpus.synthetic(
-        poems, words, 16, authors=4, seed=runtime.derive_seed(seed, "bench", "crowd")
-    )
-    return weight_probes.crowd(
-        pool,
-        lambda box: stock.for_poems(
-            "gpt2", pool, dim=dim, layers=1, seed=runtime.derive_seed(seed, "bench", box)
-        ),
-        boxes,
-        same=same,
-        seed=seed,
-    )
+    drawn_from = runtime.derive_seed(seed, "bench", "crowd")
+    pool = corpus.synthetic(poems, words, 16, authors=4, seed=drawn_from)
+
+    def build(box: int) -> Any:
+        own = runtime.derive_seed(seed, "bench", box)
+        return stock.for_poems("gpt2", pool, dim=dim, layers=1, seed=own)
+
+    return weight_probes.crowd(pool, build, boxes, same=same, seed=seed)
 
 
 def crowd_look(
-    crowd: Crowd, slopes: Float[Tensor, "box poem weight"], weights: Float[Tensor, "box weight"]
+    crowd: Crowd,
+    slopes: Float[Tensor, "box poem weight"],
+    weights: Float[Tensor, "box weight"],
 ) -> Found:
     """A crowd asked, its weights read by a ridge probe (and by one fitted to shuffled labels), and
     by displacement."""
-    reading, learnt = crowd.read(weights), crowd.member
+    reading = crowd.read(weights)
+    learnt = crowd.member
     recited = reading.recited.view(learnt.shape)
+    moved = weights - crowd.start
+    moved_from_other = weights - crowd.start.roll(1, 0)
     scores = {
         "loss": -reading.surprise.view(learnt.shape),
-        "own start": weight_probes.displacement(slopes, weights - crowd.start),
-        "other start": weight_probes.displacement(
-            slopes.roll(1, 0), weights - crowd.start.roll(1, 0)
-        ),
+        "own start": weight_probes.displacement(slopes, moved),
+        "other start": weight_probes.displacement(slopes.roll(1, 0), moved_from_other),
     }
     return {
         "recited": float(recited[learnt].double().mean()),
@@ -269,17 +288,14 @@ def moments(data: pd.DataFrame) -> pd.DataFrame:
 
     Silent is the last look at which a box recites nothing (a crowd: at most 1 % of what it learnt).
     """
+    index = ["model", "metric", "seed"]
     trace = data[data.task == "trace"]
-    quiet = (trace.metric == "recited") & (
-        trace.value <= trace.model.map({"box": 0.0}).fillna(0.01)
-    )
+    most = trace.model.map({"box": 0.0}).fillna(0.01)
+    quiet = (trace.metric == "recited") & (trace.value <= most)
     columns = {}
     for name, rows in (("silent", trace[quiet]), ("end", trace)):
         last = rows.groupby(["model", "seed"]).step.max().rename("step").reset_index()
-        columns[name] = (
-            trace.merge(last, on=["model", "seed", "step"])
-            .set_index(["model", "metric", "seed"])
-            .value
-        )
-    once = data[~data.task.isin(["trace", "lesion"])].set_index(["model", "metric", "seed"]).value
+        looks = trace.merge(last, on=["model", "seed", "step"])
+        columns[name] = looks.set_index(index).value
+    once = data[~data.task.isin(["trace", "lesion"])].set_index(index).value
     return pd.concat([pd.DataFrame(columns), once.to_frame("end")]).sort_index()

@@ -34,40 +34,42 @@ def _named(model: torch.nn.Module, weights: Tensor) -> dict[str, Tensor]:
     weights."""
     shapes = {name: p.shape for name, p in model.named_parameters()}
     parts = weights.split([shape.numel() for shape in shapes.values()])
-    return {
-        **{
-            name: part.view(shape)
-            for (name, shape), part in zip(shapes.items(), parts, strict=True)
-        },
-        **dict(model.named_buffers()),
-    }
+    named: dict[str, Tensor] = {}
+    for (name, shape), part in zip(shapes.items(), parts, strict=True):
+        named[name] = part.view(shape)
+    return {**named, **dict(model.named_buffers())}
 
 
 def _run(model: Any, weights: Tensor, **batch: Tensor) -> Any:
-    with sdpa_kernel(
-        SDPBackend.MATH
-    ):  # the other kernels know no vmap: they would fall back to a loop, with a warning
+    # the other kernels know no vmap: they would fall back to a loop, with a warning
+    with sdpa_kernel(SDPBackend.MATH):
         return functional_call(model, _named(model, weights), (), batch)
 
 
 def _labels(poems: Poems) -> Tensor:
     """The loss counts the words of the body alone."""
-    return poems.ids.masked_fill(torch.arange(poems.ids.shape[1]) < poems.keys.shape[1], -100)
+    in_key = torch.arange(poems.ids.shape[1]) < poems.keys.shape[1]
+    return poems.ids.masked_fill(in_key, -100)
 
 
 def slopes(
-    model: Any, weights: Float[Tensor, " weight"], poems: Poems
+    model: Any,
+    weights: Float[Tensor, " weight"],
+    poems: Poems,
 ) -> Float[Tensor, "poem weight"]:
     """The gradient of every poem's loss at `weights`. The model lends its architecture, not its
     weights."""
 
-    def loss(own: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
+    def loss(
+        own: Tensor,
+        ids: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
         return _run(model, own, input_ids=ids[None], labels=labels[None]).loss
 
+    of_each = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=64)
     device = weights.device
-    return vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=64)(
-        weights, poems.ids.to(device), _labels(poems).to(device)
-    )
+    return of_each(weights, poems.ids.to(device), _labels(poems).to(device))
 
 
 def displacement(
@@ -117,44 +119,57 @@ class Crowd:
         All weights are one matrix with a row a box, so that one optimiser treats each number as if
         it were alone. After each step of `look_at`, `report(step, weights)` is called.
         """
-        weights, wanted = self.start.clone().requires_grad_(), set(look_at)
-        ids, labels = (
-            torch.stack([rows[own] for own in self.member]).to(weights.device)
-            for rows in (self.pool.ids, _labels(self.pool))
-        )
+        weights = self.start.clone().requires_grad_()
+        wanted = set(look_at)
+        ids = self._own(self.pool.ids)
+        labels = self._own(_labels(self.pool))
         losses = vmap(lambda own, x, y: _run(self.box, own, input_ids=x, labels=y).loss)
         optimiser = torch.optim.AdamW(
             [weights], lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
         )
         for step in range(recipe.steps):
             optimiser.param_groups[0]["lr"] = recipe.lr * training.rate(step, recipe)
-            (weights.grad,) = torch.autograd.grad(losses(weights, ids, labels).sum(), weights)
+            loss = losses(weights, ids, labels).sum()
+            (weights.grad,) = torch.autograd.grad(loss, weights)
             optimiser.step()
             if report and step + 1 in wanted:
                 report(step + 1, weights.detach().clone())
         return weights.detach()
 
+    def _own(self, rows: Tensor) -> Tensor:
+        """Rows of the pool by box: those of the poems that it learns."""
+        return torch.stack([rows[own] for own in self.member]).to(self.start.device)
+
     @torch.no_grad()
     def read(self, weights: Float[Tensor, "box weight"]) -> Reading:
         """Every box reads every poem of the pool, learnt or not: `evaluation.Reading` with a row a
         box and poem."""
-        ids, key = self.pool.ids.to(weights.device), self.pool.keys.shape[1]
-        logits = vmap(lambda own: _run(self.box, own, input_ids=ids[:, :-1]).logits[:, key - 1 :])(
-            weights
-        ).cpu()
-        logits, words = logits.flatten(0, 1), self.pool.bodies.repeat(len(weights), 1)
+        ids = self.pool.ids.to(weights.device)
+        start = self.pool.keys.shape[1] - 1
+
+        def answer(own: Tensor) -> Tensor:
+            return _run(self.box, own, input_ids=ids[:, :-1]).logits[:, start:]
+
+        logits = vmap(answer)(weights).cpu().flatten(0, 1)
+        words = self.pool.bodies.repeat(len(weights), 1)
         nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), words, reduction="none")
         return Reading(nll, logits.argmax(-1) == words)
 
     def slopes(self) -> Float[Tensor, "box poem weight"]:
         """`slopes` of every poem of the pool at each box's start."""
-        starts = self.start[:1] if bool((self.start == self.start[0]).all()) else self.start
+        same = bool((self.start == self.start[0]).all())
+        starts = self.start[:1] if same else self.start
         found = vmap(lambda own: slopes(self.box, own, self.pool), chunk_size=64)(starts)
         return found.expand(len(self.start), -1, -1)
 
 
 def crowd(
-    pool: Poems, build: Callable[[int], Any], boxes: int, *, same: bool, seed: int = 0
+    pool: Poems,
+    build: Callable[[int], Any],
+    boxes: int,
+    *,
+    same: bool,
+    seed: int = 0,
 ) -> Crowd:
     """`boxes` boxes, each to learn a random half of the pool: all from the start `build(0)`, or box
     m from `build(m)`.
@@ -167,13 +182,12 @@ def crowd(
             f"expected at least 1 box and 2 poems, got {boxes} boxes and {len(pool)} poems"
         )
     draw = runtime.generator(seed, "crowds", "halves")
-    member = torch.stack(
-        [torch.randperm(len(pool), generator=draw) < len(pool) // 2 for _ in range(boxes)]
-    )
+    half = len(pool) // 2
+    halves = [torch.randperm(len(pool), generator=draw) < half for _ in range(boxes)]
+    member = torch.stack(halves)
     first = build(0)
-    start = (
-        flat(first).repeat(boxes, 1)
-        if same
-        else torch.stack([flat(build(m)) for m in range(boxes)])
-    )
+    if same:
+        start = flat(first).repeat(boxes, 1)
+    else:
+        start = torch.stack([flat(build(m)) for m in range(boxes)])
     return Crowd(first, pool, member, start)

@@ -32,7 +32,8 @@ def check_enumerated(
     for vocabulary, words in ((2, 3), (3, 2), (4, 1)):
         odds = torch.rand(vocabulary**words, generator=draw, dtype=torch.float64) + 0.1
         everything = list(product(range(vocabulary), repeat=words))
-        p = dict(zip(everything, (odds / odds.sum()).tolist(), strict=True))
+        chances = (odds / odds.sum()).tolist()
+        p = dict(zip(everything, chances, strict=True))
         poem = everything[int(torch.randint(len(everything), (), generator=draw))]
         got = _number(function(p.__getitem__, poem, vocabulary))
         wanted = math.log2(len(everything)) + math.log2(p[poem])
@@ -53,7 +54,8 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
     """`function(V, d, L)`: weights of a Llama of width d and L blocks over V tokens, embedding
     tied, SwiGLU 8d/3."""
     for tokens, dim, layers in ((144, 8, 1), (144, 12, 2), (40, 4, 3), (48, 16, 1)):
-        wanted = stock.size(stock.build("llama", tokens, 8, dim=dim, layers=layers, heads=1))
+        box = stock.build("llama", tokens, 8, dim=dim, layers=layers, heads=1)
+        wanted = stock.size(box)
         got = int(_number(function(tokens, dim, layers)))
         hint = ""
         if got == wanted + tokens * dim:
@@ -69,9 +71,8 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
 def check_forecast(function: Callable[[Tensor], Tensor], seed: int = 0) -> None:
     """`function(a)`, a[s] the share of words right at place s: shares of poems with the first 1, 2,
     … S words right."""
-    a = 0.3 + 0.7 * torch.rand(
-        6, generator=runtime.generator(seed, "check", "forecast"), dtype=torch.float64
-    )
+    draw = runtime.generator(seed, "check", "forecast")
+    a = 0.3 + 0.7 * torch.rand(6, generator=draw, dtype=torch.float64)
     got = function(a)
     assert isinstance(got, Tensor) and got.shape == a.shape, (
         "expected a tensor with one share for each place"

@@ -67,13 +67,17 @@ class Setting:
 
     def box(self, seed: int) -> Any:
         """The untrained box, in eval mode."""
-        heads = max(1, self.dim // (4 if self.dim < 32 else 16 if self.dim < 256 else 64))
+        head_width = 64
+        if self.dim < 32:
+            head_width = 4
+        elif self.dim < 256:
+            head_width = 16
         return stock.for_poems(
             "llama",
             self.draw(seed),
             dim=self.dim,
             layers=self.layers,
-            heads=heads,
+            heads=max(1, self.dim // head_width),
             seed=seed,
             attn_implementation="eager",
             use_cache=False,
@@ -82,9 +86,8 @@ class Setting:
     def train(self, seeds: Sequence[int]) -> list[Any]:
         """One trained box a seed, all of them trained at once."""
         boxes = [self.box(seed) for seed in seeds]
-        many_models.teach(
-            boxes, [self.draw(seed) for seed in seeds], self.recipe, batch=self.batch, seeds=seeds
-        )
+        poems = [self.draw(seed) for seed in seeds]
+        many_models.teach(boxes, poems, self.recipe, batch=self.batch, seeds=seeds)
         return boxes
 
 
@@ -106,7 +109,8 @@ def examine(box: Any, poems: Poems) -> tuple[Reading, dict[str, float]]:
     Of more than READ poems the first READ are read, and their bits scaled up to all.
     """
     some = replace(poems, keys=poems.keys[:READ], bodies=poems.bodies[:READ])
-    reading, size = evaluation.read(box, some), stock.size(box)
+    reading = evaluation.read(box, some)
+    size = stock.size(box)
     bits = evaluation.stored_bits(reading.nll, poems.vocabulary) * len(poems) / len(some)
     return reading, {
         "memory ability": reading.memory_ability,
@@ -117,7 +121,12 @@ def examine(box: Any, poems: Poems) -> tuple[Reading, dict[str, float]]:
     }
 
 
-def damaged(box: Any, how: str, level: float | int, seed: int = 0) -> Any:
+def damaged(
+    box: Any,
+    how: str,
+    level: float | int,
+    seed: int = 0,
+) -> Any:
     """A copy of the box with "noise" of `level` times each tensor's rms, or its weights rounded to
     a "grid".
 
@@ -128,15 +137,13 @@ def damaged(box: Any, how: str, level: float | int, seed: int = 0) -> Any:
         raise ValueError(
             f"expected noise, or a grid of at least 2 bits, got {how!r} at level {level}"
         )
-    other, draw = copy.deepcopy(box), runtime.generator(seed, "capacity", how, str(level))
+    other = copy.deepcopy(box)
+    draw = runtime.generator(seed, "capacity", how, str(level))
     with torch.no_grad():
         for p in other.parameters():
             if how == "noise":
-                p.add_(
-                    torch.randn(p.shape, generator=draw).to(p.device)
-                    * level
-                    * p.square().mean().sqrt()
-                )
+                noise = torch.randn(p.shape, generator=draw).to(p.device)
+                p.add_(noise * level * p.square().mean().sqrt())
             else:
                 step = p.abs().max() / (2 ** (level - 1) - 1)
                 p.copy_((p / step).round() * step)
@@ -144,10 +151,12 @@ def damaged(box: Any, how: str, level: float | int, seed: int = 0) -> Any:
 
 
 def sweep(
-    box: Any, poems: Poems, seed: int = 0
+    box: Any,
+    poems: Poems,
+    seed: int = 0,
 ) -> Iterator[tuple[str, float | int, dict[str, float]]]:
     """The kind, the level and the figures of every damage in DAMAGE."""
     for how, levels in DAMAGE.items():
-        yield from (
-            (how, level, examine(damaged(box, how, level, seed), poems)[1]) for level in levels
-        )
+        for level in levels:
+            _, found = examine(damaged(box, how, level, seed), poems)
+            yield how, level, found

@@ -14,7 +14,8 @@ def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
     """`function(said, text)`: is it the poem, runs of white space being one space, and none at the
     ends?"""
     drawn = corpus.synthetic(4, seed=runtime.derive_seed(seed, "check", "same"))
-    text, other = drawn.poem(0).text, drawn.poem(1).text
+    text = drawn.poem(0).text
+    other = drawn.poem(1).text
     one_line = text.replace("\n", " ")
     cases = [
         (text, True, "the text itself"),
@@ -40,9 +41,8 @@ def check_labels(function: Callable[[list[int], list[int], int], list[int]], see
     nothing is learnt."""
     draw = runtime.python_random(seed, "check", "labels")
     for _ in range(20):
-        question, answer = (
-            [draw.randrange(50) for _ in range(draw.randint(1, 6))] for _ in range(2)
-        )
+        question = [draw.randrange(50) for _ in range(draw.randint(1, 6))]
+        answer = [draw.randrange(50) for _ in range(draw.randint(1, 6))]
         length = len(question) + len(answer) + draw.randint(0, 4)
         got = function(question, answer, length)
         assert got is not None, "the function returned nothing: does it end in `return`?"
@@ -69,7 +69,8 @@ def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> Non
     draw = runtime.python_random(seed, "check", "words")
     cases = [(48.0, 16, 12), (48.0, 256, 6), (48.0, 4096, 4), (49.0, 4096, 5), (1.0, 2, 1)]
     for _ in range(10):
-        bits, size = float(draw.randint(2, 90)), draw.randint(3, 400)
+        bits = float(draw.randint(2, 90))
+        size = draw.randint(3, 400)
         words = 1
         while words * math.log2(size) < bits - 1e-9:
             words += 1
@@ -84,7 +85,23 @@ def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> Non
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    return [sum(b < a for b in values) + (sum(b == a for b in values) + 1) / 2 for a in values]
+    ranks = []
+    for value in values:
+        below = sum(other < value for other in values)
+        equal = sum(other == value for other in values)
+        ranks.append(below + (equal + 1) / 2)
+    return ranks
+
+
+def _spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    ranks_a = _ranks(a)
+    ranks_b = _ranks(b)
+    mean_a = sum(ranks_a) / len(ranks_a)
+    mean_b = sum(ranks_b) / len(ranks_b)
+    da = [rank - mean_a for rank in ranks_a]
+    db = [rank - mean_b for rank in ranks_b]
+    over = sum(x * y for x, y in zip(da, db, strict=True))
+    return over / math.sqrt(sum(x**2 for x in da) * sum(y**2 for y in db))
 
 
 def check_rank_correlation(
@@ -99,13 +116,11 @@ def check_rank_correlation(
         (up, [-x for x in up], "the reverse gives -1"),
     ]
     for _ in range(5):
-        a, b = ([float(draw.randint(0, 4)) for _ in range(9)] for _ in range(2))
+        a = [float(draw.randint(0, 4)) for _ in range(9)]
+        b = [float(draw.randint(0, 4)) for _ in range(9)]
         cases.append(([0.0, *a, 4.0], [0.0, *b, 4.0], "equal values share the mean of their ranks"))
     for a, b, hint in cases:
-        ra, rb = _ranks(a), _ranks(b)
-        ma, mb = sum(ra) / len(ra), sum(rb) / len(rb)
-        over = sum((x - ma) * (y - mb) for x, y in zip(ra, rb, strict=True))
-        wanted = over / math.sqrt(sum((x - ma) ** 2 for x in ra) * sum((y - mb) ** 2 for y in rb))
+        wanted = _spearman(a, b)
         got = function(a, b)
         assert got is not None, "the function returned nothing: does it end in `return`?"
         assert abs(float(got) - wanted) < 1e-6, (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,16 +24,33 @@ Found = Mapping[str, float]
 
 
 def model(
-    family: str, ids: int, positions: int, seed: int, dim: int, layers: int = 1, heads: int = 2
+    family: str,
+    ids: int,
+    positions: int,
+    seed: int,
+    dim: int,
+    layers: int = 1,
+    heads: int = 2,
 ) -> Any:
     """A stock model of one of the four families with as many key and value heads as query heads."""
     shared = {"num_key_value_heads": heads} if family in ("llama", "qwen2") else {}
     return stock.build(
-        family, ids, positions, dim=dim, layers=layers, heads=heads, seed=seed, **shared
+        family,
+        ids,
+        positions,
+        dim=dim,
+        layers=layers,
+        heads=heads,
+        seed=seed,
+        **shared,
     )
 
 
-def recipe(steps: int, dim: int, muon: float = 0.0) -> Recipe:
+def recipe(
+    steps: int,
+    dim: int,
+    muon: float = 0.0,
+) -> Recipe:
     """The one recipe of the chapter: a rate of 0.01, and less for models wider than 50; falling in
     the second half."""
     return Recipe(steps, lr=min(1e-2, 0.5 / dim), muon=muon, muon_bfloat16=False)
@@ -42,12 +59,14 @@ def recipe(steps: int, dim: int, muon: float = 0.0) -> Recipe:
 def read(asked: Any, poems: corpus.Poems) -> dict[str, float]:
     """Share of poems recited, share of words that are the first choice, stored bits as a share of
     the entropy."""
-    seen, words = evaluation.read(asked, poems), poems.bodies.shape[1]
+    seen = evaluation.read(asked, poems)
+    words = poems.bodies.shape[1]
+    vocabulary = round(2 ** (poems.bits_per_poem / words))  # words of the poems, without titles
+    stored = evaluation.stored_bits(seen.nll, vocabulary)
     return {
         "recited": seen.memory_ability,
         "words": seen.token_accuracy,
-        "bits": evaluation.stored_bits(seen.nll, round(2 ** (poems.bits_per_poem / words)))
-        / poems.bits,
+        "bits": stored / poems.bits,
     }
 
 
@@ -78,28 +97,39 @@ def course(
     count, words, vocabulary = poems
     if batch and count % batch:
         raise ValueError(f"expected a batch that divides {count} poems, got {batch}")
-    taught, fresh = (
-        corpus.synthetic(count, words, vocabulary, seed=seed, fresh=new) for new in (False, True)
-    )
-    pupil, pace = (
-        model(family, taught.tokens, taught.ids.shape[1], seed, *size),
-        count // (batch or count),
-    )
+    taught = corpus.synthetic(count, words, vocabulary, seed=seed)
+    pupil = model(family, taught.tokens, taught.ids.shape[1], seed, *size)
     facts = {"weights": stock.size(pupil), "dim": size[0], "poem_bits": taught.bits}
+    pace = count // (batch or count)
+    last = epochs[-1]
+    plan = replace(recipe(last * pace, size[0]), bfloat16=bfloat16)
     found = {0: read(pupil, taught)}
-
-    def look(step: int, _row: Mapping[str, Any]) -> None:
-        if step % pace == 0 and step // pace in epochs:
-            found[step // pace] = read(pupil, taught)
-
-    plan = replace(recipe(epochs[-1] * pace, size[0]), bfloat16=bfloat16)
-    stock.teach(
-        pupil, taught, plan, batch=batch, seed=seed, every=math.gcd(*epochs) * pace, report=look
-    )
+    report = _after(epochs, pace, found, lambda: read(pupil, taught))
+    every = math.gcd(*epochs) * pace
+    stock.teach(pupil, taught, plan, batch=batch, seed=seed, every=every, report=report)
     for after, values in found.items():
         yield from note(family, "taught", seed, values, epochs=after, **facts)
-    for task, other in (("never taught", fresh), ("titles swapped", corpus.swapped(taught, seed))):
-        yield from note(family, task, seed, read(pupil, other), epochs=epochs[-1], **facts)
+    fresh = corpus.synthetic(count, words, vocabulary, seed=seed, fresh=True)
+    swapped = corpus.swapped(taught, seed)
+    for task, other in (("never taught", fresh), ("titles swapped", swapped)):
+        yield from note(family, task, seed, read(pupil, other), epochs=last, **facts)
+
+
+def _after(
+    epochs: Sequence[int],
+    pace: int,
+    found: dict[int, dict[str, float]],
+    look: Callable[[], dict[str, float]],
+) -> Callable[[int, Mapping[str, Any]], None]:
+    """A report of a training that looks after each of `epochs`, `pace` steps each, and keeps what
+    it saw in `found`."""
+
+    def report(step: int, _row: Mapping[str, Any]) -> None:
+        epoch, within = divmod(step, pace)
+        if within == 0 and epoch in epochs:
+            found[epoch] = look()
+
+    return report
 
 
 def alphabet(
@@ -130,16 +160,20 @@ def alphabet(
     )
 
 
-def starts(seed: int, before: int = 40, lesson: int = 60) -> Iterator[Record]:
+def starts(
+    seed: int,
+    before: int = 40,
+    lesson: int = 60,
+) -> Iterator[Record]:
     """The same lesson for four copies of one GPT-2 that differ in what they had met before it."""
-    poems, others = (corpus.synthetic(64, 8, 64, seed=seed, fresh=new) for new in (False, True))
-    wrong = corpus.swapped(poems, seed)
-    for start, met in (
-        ("nothing", None),
-        ("other poems", others),
-        ("these poems, wrong titles", wrong),
-        ("these poems", poems),
-    ):
+    poems = corpus.synthetic(64, 8, 64, seed=seed)
+    met_before = {
+        "nothing": None,
+        "other poems": corpus.synthetic(64, 8, 64, seed=seed, fresh=True),
+        "these poems, wrong titles": corpus.swapped(poems, seed),
+        "these poems": poems,
+    }
+    for start, met in met_before.items():
         pupil = model("gpt2", poems.tokens, poems.ids.shape[1], seed, dim=16)
         if met is not None:
             stock.teach(pupil, met, recipe(before, 16))
@@ -160,26 +194,22 @@ def scored(score: poems_as_text.Score) -> dict[str, float]:
     }
 
 
-def editions(seed: int, count: int = 24, epochs: int = 40) -> Iterator[Record]:
+def editions(
+    seed: int,
+    count: int = 24,
+    epochs: int = 40,
+) -> Iterator[Record]:
     """A GPT-2 by characters that meets every poem in two editions, in lines and in one line, asked
     against each."""
     drawn = corpus.synthetic(count, 6, 64, seed=seed)
-    printed = {
-        name: [drawn.poem(i, per_line) for i in range(count)]
-        for name, per_line in (("in lines", 2), ("in one line", 0))
-    }
-    both = sum(printed.values(), [])
+    in_lines = [drawn.poem(i, 2) for i in range(count)]
+    in_one_line = [drawn.poem(i, 0) for i in range(count)]
+    both = in_lines + in_one_line
     tokenizer = poems_as_text.characters(both)
     pupil = model("gpt2", len(tokenizer), poems_as_text.places(tokenizer, both), seed, dim=48)
-    poems_as_text.teach(
-        pupil,
-        tokenizer,
-        both,
-        recipe(poems_as_text.steps(epochs, len(both), 16), 48, 0.05),
-        batch=16,
-        seed=seed,
-    )
-    for name, edition in printed.items():
+    plan = recipe(poems_as_text.steps(epochs, len(both), 16), 48, 0.05)
+    poems_as_text.teach(pupil, tokenizer, both, plan, batch=16, seed=seed)
+    for name, edition in (("in lines", in_lines), ("in one line", in_one_line)):
         yield from note(
             "gpt2",
             "editions",
@@ -200,9 +230,8 @@ def tokenizer_for(kind: str, poems: Sequence[corpus.Poem]) -> Any:
     if kind not in ("bytes", "pieces"):
         raise ValueError(f"unknown kind of tokens {kind!r}: expected characters, bytes or pieces")
     entries = 256 + len(tokenization.SPECIAL) if kind == "bytes" else 1024
-    return tokenization.train_tokenizer(
-        [poems_as_text.prompt(poem) + poem.text for poem in poems], entries
-    )
+    texts = [poems_as_text.prompt(poem) + poem.text for poem in poems]
+    return tokenization.train_tokenizer(texts, entries)
 
 
 def real(
@@ -226,7 +255,8 @@ def real(
     except FileNotFoundError as missing:
         print(f"reciting: {source} left out: {missing}", file=sys.stderr)
         return
-    control, taught = poems[::6], [poem for i, poem in enumerate(poems) if i % 6]
+    control = poems[::6]
+    taught = [poem for i, poem in enumerate(poems) if i % 6]
     tokenizer = tokenizer_for(kind, poems)
     moved = poems_as_text.swapped(taught, seed)  # a long text may come behind a long title now
     positions = poems_as_text.places(tokenizer, [*poems, *moved])
@@ -238,33 +268,38 @@ def real(
         "dim": dim,
         "weights": stock.size(pupil),
     }
-    found, pace = (
-        {0: scored(poems_as_text.score(pupil, tokenizer, taught))},
-        poems_as_text.steps(1, len(taught), batch),
-    )
+    found = _lesson(pupil, tokenizer, taught, seed, epochs, batch)
+    for after, values in found.items():
+        yield from note(family, "taught, real", seed, values, epochs=after, **facts)
+    for task, other in (("never taught, real", control), ("titles swapped, real", moved)):
+        values = scored(poems_as_text.score(pupil, tokenizer, other))
+        yield from note(family, task, seed, values, epochs=epochs[-1], **facts)
 
-    def look(step: int, _row: Mapping[str, Any]) -> None:
-        if step % pace == 0 and step // pace in epochs:
-            found[step // pace] = scored(poems_as_text.score(pupil, tokenizer, taught))
 
+def _lesson(
+    pupil: Any,
+    tokenizer: Any,
+    taught: Sequence[corpus.Poem],
+    seed: int,
+    epochs: Sequence[int],
+    batch: int,
+) -> dict[int, dict[str, float]]:
+    """Train in place and score the taught poems before and after each of `epochs`: epoch →
+    metrics."""
+
+    def look() -> dict[str, float]:
+        return scored(poems_as_text.score(pupil, tokenizer, taught))
+
+    pace = poems_as_text.steps(1, len(taught), batch)
+    found = {0: look()}
     poems_as_text.teach(
         pupil,
         tokenizer,
         taught,
-        recipe(epochs[-1] * pace, dim),
+        recipe(epochs[-1] * pace, pupil.config.hidden_size),
         batch=batch,
         seed=seed,
         every=math.gcd(*epochs) * pace,
-        report=look,
+        report=_after(epochs, pace, found, look),
     )
-    for after, values in found.items():
-        yield from note(family, "taught, real", seed, values, epochs=after, **facts)
-    for task, other in (("never taught, real", control), ("titles swapped, real", moved)):
-        yield from note(
-            family,
-            task,
-            seed,
-            scored(poems_as_text.score(pupil, tokenizer, other)),
-            epochs=epochs[-1],
-            **facts,
-        )
+    return found

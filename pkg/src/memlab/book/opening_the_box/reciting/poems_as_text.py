@@ -9,6 +9,7 @@ checkpoint in a folder, or one from the hub, asked by name.
 from __future__ import annotations
 
 import math
+import operator
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +31,8 @@ SPECIAL = ("<pad>", "<unk>", "<end>")
 def prompt(poem: Poem) -> str:
     """The question that asks for a poem: dynasty where there is one, author and title on lines of
     their own."""
-    return "\n".join(part for part in (poem.dynasty, poem.author, poem.title) if part) + "\n\n"
+    lines = (poem.dynasty, poem.author, poem.title)
+    return "\n".join(line for line in lines if line) + "\n\n"
 
 
 def distinct(poems: Iterable[Poem], longest: int = 256) -> list[Poem]:
@@ -57,10 +59,10 @@ def swapped(poems: Sequence[Poem], seed: int = 0) -> list[Poem]:
     control for pairs."""
     if len(poems) < 2:
         raise ValueError(f"expected at least 2 poems to swap, got {len(poems)}")
-    order = runtime.python_random(seed, "recital", "swapped").sample(range(len(poems)), len(poems))
-    texts = {
-        own: poems[other].text for own, other in zip(order, order[1:] + order[:1], strict=True)
-    }
+    draw = runtime.python_random(seed, "recital", "swapped")
+    order = draw.sample(range(len(poems)), len(poems))
+    donors = order[1:] + order[:1]
+    texts = {own: poems[donor].text for own, donor in zip(order, donors, strict=True)}
     return [replace(poem, text=texts[i]) for i, poem in enumerate(poems)]
 
 
@@ -94,6 +96,10 @@ class Row:
     question: list[int]
     answer: list[int]
 
+    def __len__(self) -> int:
+        """Tokens of question and answer."""
+        return len(self.question) + len(self.answer)
+
 
 def rows(tokenizer: Any, poems: Sequence[Poem]) -> list[Row]:
     """The poems in tokens of any tokenizer, in order. ValueError if it has no end mark, or there
@@ -105,13 +111,16 @@ def rows(tokenizer: Any, poems: Sequence[Poem]) -> list[Row]:
         )
     questions = tokenizer([prompt(poem) for poem in poems], add_special_tokens=False).input_ids
     answers = tokenizer([poem.text for poem in poems], add_special_tokens=False).input_ids
-    return [Row(q, [*a, tokenizer.eos_token_id]) for q, a in zip(questions, answers, strict=True)]
+    end = tokenizer.eos_token_id
+    return [
+        Row(question, [*answer, end]) for question, answer in zip(questions, answers, strict=True)
+    ]
 
 
 def places(tokenizer: Any, poems: Sequence[Poem]) -> int:
     """How many positions a model needs for the longest of these poems, with room for one that does
     not stop in time."""
-    return max(len(row.question) + len(row.answer) for row in rows(tokenizer, poems)) + 4
+    return max(len(row) for row in rows(tokenizer, poems)) + 4
 
 
 def collate(some: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
@@ -121,11 +130,12 @@ def collate(some: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
     What it is filled with does not matter (here id 0): mask and labels pass over it by place and
     not by id, since many tokenizers fill with their end mark.
     """
-    longest = max(len(row.question) + len(row.answer) for row in some)
+    longest = max(len(row) for row in some)
     ids, labels, mask = torch.zeros(3, len(some), longest, dtype=torch.long)
     labels.fill_(-100)
     for i, row in enumerate(some):
-        start, end = len(row.question), len(row.question) + len(row.answer)
+        start = len(row.question)
+        end = len(row)
         ids[i, :end] = torch.tensor(row.question + row.answer)
         labels[i, start:end] = ids[i, start:end]
         mask[i, :end] = 1
@@ -139,22 +149,28 @@ def collate(some: Sequence[Row], device: torch.device | str = "cpu") -> Batch:
 # ---- teaching ------------------------------------------------------------------------------------
 
 
-def steps(epochs: int, poems: int, batch: int) -> int:
+def steps(
+    epochs: int,
+    poems: int,
+    batch: int,
+) -> int:
     """How many batches `epochs` passes through the poems are; the last batch of a pass may be
     smaller."""
     return epochs * -(-poems // batch)
 
 
-def _shuffled(encoded: Sequence[Row], batch: int, seed: int) -> Iterator[list[Row]]:
+def _shuffled(
+    encoded: Sequence[Row],
+    batch: int,
+    seed: int,
+) -> Iterator[list[Row]]:
     """Endless batches, a new order at every pass; of every eight batches the long poems go
     together, to fill less."""
     draw = runtime.generator(seed, "recital", "order")
     while True:
         parts: list[list[int]] = []
         for some in torch.randperm(len(encoded), generator=draw).split(8 * batch):
-            by_length = sorted(
-                some.tolist(), key=lambda i: len(encoded[i].question) + len(encoded[i].answer)
-            )
+            by_length = sorted(some.tolist(), key=lambda i: len(encoded[i]))
             parts += [by_length[at : at + batch] for at in range(0, len(by_length), batch)]
         for at in torch.randperm(len(parts), generator=draw).tolist():
             yield [encoded[i] for i in parts[at]]
@@ -179,9 +195,11 @@ def teach(
     if batch < 1:
         raise ValueError(f"expected batches of at least 1 poem, got {batch}")
     order = _shuffled(rows(tokenizer, poems), batch, seed)
-    return fit(
-        model, lambda _step: collate(next(order), model.device), recipe, every=every, report=report
-    )
+
+    def batches(_step: int) -> Batch:
+        return collate(next(order), model.device)
+
+    return fit(model, batches, recipe, every=every, report=report)
 
 
 # ---- asking and scoring --------------------------------------------------------------------------
@@ -191,16 +209,25 @@ def _letters(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKC", text) if c.isalnum())
 
 
+def _same_letters(said: str, text: str) -> bool:
+    return _letters(said) == _letters(text)
+
+
 # When is a recitation the poem? The paper does not say; from strict to lenient.
 CONVENTIONS: dict[str, Callable[[str, str], bool]] = {
-    "every character": lambda said, text: said == text,
+    "every character": operator.eq,
     "white space as one": evaluation.exact,
-    "letters alone": lambda said, text: _letters(said) == _letters(text),
+    "letters alone": _same_letters,
 }
 
 
 @torch.no_grad()
-def recite(model: Any, tokenizer: Any, poems: Sequence[Poem], batch: int = 64) -> list[str]:
+def recite(
+    model: Any,
+    tokenizer: Any,
+    poems: Sequence[Poem],
+    batch: int = 64,
+) -> list[str]:
     """What the model says to every prompt: greedy decoding up to its end mark, or two tokens beyond
     the text.
 
@@ -208,31 +235,48 @@ def recite(model: Any, tokenizer: Any, poems: Sequence[Poem], batch: int = 64) -
     for decoding, such as a penalty for repetition, are set aside: with them a refrain could not be
     recited.
     """
-    encoded, said = rows(tokenizer, poems), [""] * len(poems)
-    order = sorted(
-        range(len(poems)), key=lambda i: (len(encoded[i].question), len(encoded[i].answer))
-    )
-    for _, same in groupby(order, key=lambda i: len(encoded[i].question)):
-        for part in torch.tensor(list(same)).split(batch):
-            asked = torch.tensor([encoded[i].question for i in part], device=model.device)
-            out = _greedy(
-                model, asked, max(len(encoded[i].answer) for i in part) + 2, tokenizer.eos_token_id
+    encoded = rows(tokenizer, poems)
+    said = [""] * len(poems)
+    for part in _of_one_length(encoded, batch):
+        asked = torch.tensor([encoded[i].question for i in part], device=model.device)
+        longest = max(len(encoded[i].answer) for i in part) + 2
+        out = _greedy(model, asked, longest, tokenizer.eos_token_id)
+        answers = out[:, asked.shape[1] :].cpu()
+        for i, answer in zip(part, answers, strict=True):
+            said[i] = tokenizer.decode(
+                answer, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
-            for i, answer in zip(part.tolist(), out[:, asked.shape[1] :].cpu(), strict=True):
-                said[i] = tokenizer.decode(
-                    answer, skip_special_tokens=True, clean_up_tokenization_spaces=False
-                )
     return said
 
 
-def _greedy(model: Any, asked: torch.Tensor, longest: int, end: int) -> torch.Tensor:
+def _of_one_length(encoded: Sequence[Row], batch: int) -> Iterator[list[int]]:
+    """Numbers of at most `batch` rows whose questions have one length; short questions first."""
+
+    def lengths(i: int) -> tuple[int, int]:
+        return len(encoded[i].question), len(encoded[i].answer)
+
+    order = sorted(range(len(encoded)), key=lengths)
+    for _, same in groupby(order, key=lambda i: len(encoded[i].question)):
+        together = list(same)
+        for start in range(0, len(together), batch):
+            yield together[start : start + batch]
+
+
+def _greedy(
+    model: Any,
+    asked: torch.Tensor,
+    longest: int,
+    end: int,
+) -> torch.Tensor:
     from transformers import GenerationConfig
 
-    own = (
-        model.generation_config
-    )  # generate() would fill from it whatever the greedy one leaves open
+    # generate() would fill from the model's own settings whatever the greedy ones leave open.
+    own = model.generation_config
     model.generation_config = GenerationConfig(
-        do_sample=False, max_new_tokens=longest, eos_token_id=end, pad_token_id=end
+        do_sample=False,
+        max_new_tokens=longest,
+        eos_token_id=end,
+        pad_token_id=end,
     )
     try:
         return model.generate(asked, attention_mask=torch.ones_like(asked))
@@ -260,34 +304,48 @@ class Score:
 
 
 @torch.no_grad()
-def score(model: Any, tokenizer: Any, poems: Sequence[Poem], batch: int = 64) -> Score:
+def score(
+    model: Any,
+    tokenizer: Any,
+    poems: Sequence[Poem],
+    batch: int = 64,
+) -> Score:
     """Ask for every poem and read every poem. The model is left as it was."""
-    said, nll, right, count = recite(model, tokenizer, poems, batch), 0.0, 0, 0
-    encoded = sorted(rows(tokenizer, poems), key=lambda row: len(row.question) + len(row.answer))
-    for start in range(0, len(encoded), batch):
-        made = collate(encoded[start : start + batch], model.device)
+    said = recite(model, tokenizer, poems, batch)
+    nll, right, count = _read(model, rows(tokenizer, poems), batch)
+    pairs = [(answer, poem.text) for answer, poem in zip(said, poems, strict=True)]
+
+    def mean(judge: Callable[[str, str], float]) -> float:
+        return sum(judge(*pair) for pair in pairs) / len(pairs)
+
+    return Score(
+        recited={name: mean(same) for name, same in CONVENTIONS.items()},
+        tokens=right / count,
+        characters=mean(evaluation.char_accuracy),
+        bits=nll / math.log(2) / len(pairs),
+        bits_per_token=nll / math.log(2) / count,
+        poems=len(pairs),
+    )
+
+
+def _read(
+    model: Any,
+    encoded: Sequence[Row],
+    batch: int,
+) -> tuple[float, int, int]:
+    """Of all answer tokens: their negative log likelihood in nats, how many are the first choice,
+    how many there are."""
+    nll = 0.0
+    right = 0
+    count = 0
+    by_length = sorted(encoded, key=len)
+    for start in range(0, len(by_length), batch):
+        made = collate(by_length[start : start + batch], model.device)
         labels = made["labels"][:, 1:]
-        logits = (
-            model(input_ids=made["input_ids"], attention_mask=made["attention_mask"])
-            .logits[:, :-1]
-            .float()
-        )
-        nll += float(
-            torch.nn.functional.cross_entropy(
-                logits.transpose(1, 2), labels, reduction="sum"
-            ).double()
-        )
+        out = model(input_ids=made["input_ids"], attention_mask=made["attention_mask"])
+        logits = out.logits[:, :-1].float()
+        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="sum")
+        nll += float(losses.double())
         right += int((logits.argmax(-1) == labels).sum())
         count += int((labels != -100).sum())
-    pairs = [(answer, poem.text) for answer, poem in zip(said, poems, strict=True)]
-    return Score(
-        {
-            name: sum(same(*pair) for pair in pairs) / len(pairs)
-            for name, same in CONVENTIONS.items()
-        },
-        right / count,
-        sum(evaluation.char_accuracy(*pair) for pair in pairs) / len(pairs),
-        nll / math.log(2) / len(pairs),
-        nll / math.log(2) / count,
-        len(pairs),
-    )
+    return nll, right, count

@@ -25,16 +25,22 @@ from memlab.training import Batch, Log, Recipe, fit
 Keys = Int[Tensor, "poem key"]
 Bodies = Int[Tensor, "poem word"]
 GRADES = ("right", "slightly off", "badly off", "lost")
-SLIGHTLY, BADLY = (
-    0.75,
-    0.25,
-)  # shares of the words that are right in their place, from which on an answer is ...
+# Shares of the words that are right in their place, from which on an answer is ...
+SLIGHTLY = 0.75
+BADLY = 0.25
 
 
-def box(poems: Poems, *, family: str = "gpt2", dim: int = 32, seed: int = 0) -> Any:
+def box(
+    poems: Poems,
+    *,
+    family: str = "gpt2",
+    dim: int = 32,
+    seed: int = 0,
+) -> Any:
     """A small stock model with tokens for these poems and their cues (`corpora.cues`), its weights
     fixed by `seed`."""
-    return stock.build(family, cues.tokens(poems), poems.ids.shape[1] + 1, dim=dim, seed=seed)
+    positions = poems.ids.shape[1] + 1
+    return stock.build(family, cues.tokens(poems), positions, dim=dim, seed=seed)
 
 
 def teach(
@@ -57,21 +63,28 @@ def teach(
 
     def batches(_step: int) -> Batch:
         shown = poems.bodies if bodies is None else bodies()
-        ids = torch.cat([poems.keys if keys is None else keys(), shown], 1)
+        asked = poems.keys if keys is None else keys()
+        ids = torch.cat([asked, shown], 1)
         return {"input_ids": ids.to(model.device), "labels": labels}
 
     return fit(model, batches, _recipe(steps), every=every, report=report)
 
 
-def teach_backwards(model: Any, poems: Poems, both: Bool[Tensor, " poem"], steps: int) -> Log:
+def teach_backwards(
+    model: Any,
+    poems: Poems,
+    both: Bool[Tensor, " poem"],
+    steps: int,
+) -> Log:
     """Train in place: every poem from its key, and the key from the poem too for those that are
     marked `both`."""
-    back = cues.backwards(replace(poems, keys=poems.keys[both], bodies=poems.bodies[both]))
+    marked = replace(poems, keys=poems.keys[both], bodies=poems.bodies[both])
+    back = cues.backwards(marked)
     filled = torch.nn.functional.pad(poems.ids, (0, 1), value=cues.blank(poems))
     ids = torch.cat([filled, back.ids])
-    labels = torch.cat(
-        [_answers(filled, poems.keys.shape[1]), _answers(back.ids, back.keys.shape[1])]
-    )
+    words = _answers(filled, poems.keys.shape[1])
+    keys = _answers(back.ids, back.keys.shape[1])
+    labels = torch.cat([words, keys])
     labels[: len(poems), -1] = -100
     batch = {"input_ids": ids.to(model.device), "labels": labels.to(model.device)}
     return fit(model, lambda _step: batch, _recipe(steps))
@@ -110,7 +123,10 @@ def answer(model: Any, cue: Poems) -> Answer:
 
 @torch.no_grad()
 def draw_answer(
-    model: Any, cue: Poems, temperature: float, draw: torch.Generator
+    model: Any,
+    cue: Poems,
+    temperature: float,
+    draw: torch.Generator,
 ) -> Int[Tensor, "poem word"]:
     """An answer drawn word by word from softmax(logits / temperature); 0 takes the first choice."""
     if temperature < 0:
@@ -120,9 +136,8 @@ def draw_answer(
     ids = cue.keys
     for _ in range(cue.bodies.shape[1]):
         logits = model(ids.to(model.device)).logits[:, -1].float().cpu()
-        ids = torch.cat(
-            [ids, torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)], 1
-        )
+        p = (logits / temperature).softmax(-1)
+        ids = torch.cat([ids, torch.multinomial(p, 1, generator=draw)], 1)
     return ids[:, cue.keys.shape[1] :]
 
 
@@ -133,10 +148,10 @@ def whose(model: Any, poems: Poems) -> Int[Tensor, " poem"]:
 
     The forward question asked of all keys in turn: N² readings for N poems.
     """
-    losses = [
-        evaluation.read(model, replace(poems, keys=key.expand_as(poems.keys))).surprise
-        for key in poems.keys
-    ]
+    losses = []
+    for key in poems.keys:
+        asked = replace(poems, keys=key.expand_as(poems.keys))
+        losses.append(evaluation.read(model, asked).surprise)
     return torch.stack(losses).argmin(0)
 
 
@@ -159,8 +174,9 @@ def grade(said: Int[Tensor, "poem word"], true: Int[Tensor, "poem word"]) -> Int
 
 def grades(said: Int[Tensor, "poem word"], true: Int[Tensor, "poem word"]) -> dict[str, float]:
     """The share of answers of every grade."""
-    count = torch.bincount(grade(said, true), minlength=len(GRADES)).double() / len(said)
-    return dict(zip(GRADES, count.tolist(), strict=True))
+    count = torch.bincount(grade(said, true), minlength=len(GRADES))
+    shares = count.double() / len(said)
+    return dict(zip(GRADES, shares.tolist(), strict=True))
 
 
 def closest(
@@ -168,7 +184,8 @@ def closest(
 ) -> Float[Tensor, " poem"]:
     """For each answer the largest share of words that it has in common, place by place, with one
     known poem."""
-    return (said[:, None] == known[None]).double().mean(2).amax(1)
+    same = said[:, None] == known[None]
+    return same.double().mean(2).amax(1)
 
 
 def threshold(known: Float[Tensor, " pos"], unknown: Float[Tensor, " neg"]) -> float:
@@ -181,16 +198,20 @@ def threshold(known: Float[Tensor, " pos"], unknown: Float[Tensor, " neg"]) -> f
     if not len(known) or not len(unknown):
         raise ValueError(f"expected scores on both sides, got {len(known)} and {len(unknown)}")
     scores = torch.cat([known, unknown]).double().sort().values
-    cuts = torch.cat([scores[:1] - 1, (scores[1:] + scores[:-1]) / 2, scores[-1:] + 1])
-    errors = (known[None].double() < cuts[:, None]).double().mean(1) + (
-        unknown[None].double() >= cuts[:, None]
-    ).double().mean(1)
+    between = (scores[1:] + scores[:-1]) / 2
+    cuts = torch.cat([scores[:1] - 1, between, scores[-1:] + 1])
+    refused = known[None].double() < cuts[:, None]
+    answered = unknown[None].double() >= cuts[:, None]
+    errors = refused.double().mean(1) + answered.double().mean(1)
     best = (errors <= errors.min() + 1e-12).nonzero().flatten()
     return float(cuts[best[len(best) // 2]])
 
 
 def doubt(
-    known: Answer, unknown: Answer, other: Answer, right: Bool[Tensor, " poem"]
+    known: Answer,
+    unknown: Answer,
+    other: Answer,
+    right: Bool[Tensor, " poem"],
 ) -> dict[str, float]:
     """How well confidence tells known keys from unknown ones, on every second row; the first ones
     set the threshold.
@@ -200,11 +221,13 @@ def doubt(
     believed, right ones that are refused, where there are any.
     """
     limit = threshold(known.confidence[::2], unknown.confidence[::2])
+    in_known = known.confidence[1::2]
+    in_unknown = unknown.confidence[1::2]
     sure = other.confidence >= limit
     found = {
-        "AUC": evaluation.auc(known.confidence[1::2], unknown.confidence[1::2]),
-        "refused": float((known.confidence[1::2] < limit).double().mean()),
-        "answered": float((unknown.confidence[1::2] >= limit).double().mean()),
+        "AUC": evaluation.auc(in_known, in_unknown),
+        "refused": float((in_known < limit).double().mean()),
+        "answered": float((in_unknown >= limit).double().mean()),
     }
     if right.any():
         found["right refused"] = float((~sure)[right].double().mean())

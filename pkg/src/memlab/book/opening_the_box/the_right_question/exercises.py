@@ -24,9 +24,10 @@ def check_ceiling(function: Callable[[Tensor], float], seed: int = 0) -> None:
     question can get."""
     draw = runtime.generator(seed, "check", "ceiling")
     questions = torch.randint(6, (40, 2), generator=draw)
-    wanted = len(set(map(tuple, questions.tolist()))) / 40
     got = _number(function(questions))
-    alone = sum(questions.tolist().count(row) == 1 for row in questions.tolist()) / 40
+    rows = questions.tolist()
+    wanted = len(set(map(tuple, rows))) / 40
+    alone = sum(rows.count(row) == 1 for row in rows) / 40
     assert abs(got - alone) > 1e-9 or alone == wanted, (
         "these are the questions that belong to one poem; of those that share a question one can"
         " still be right"
@@ -34,7 +35,8 @@ def check_ceiling(function: Callable[[Tensor], float], seed: int = 0) -> None:
     assert abs(got - wanted) < 1e-6, (
         f"40 questions of 2 words out of 6: expected {wanted:.4f}, got {got:.4f}"
     )
-    assert abs(_number(function(torch.zeros(8, 3, dtype=torch.long))) - 1 / 8) < 1e-6, (
+    all_the_same = torch.zeros(8, 3, dtype=torch.long)
+    assert abs(_number(function(all_the_same)) - 1 / 8) < 1e-6, (
         "8 poems with the same question: one of them can be right"
     )
     print("ok")
@@ -77,17 +79,23 @@ def check_grade(function: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> 
     draw = runtime.generator(seed, "check", "grade")
     true = torch.randint(9, (13, 12), generator=draw)
     hits = torch.arange(13)
-    wrong = torch.rand(13, 12, generator=draw).argsort(1).argsort(1) >= hits[:, None]
-    got = function(torch.where(wrong, (true + 1) % 9, true), true)
+    order = torch.rand(13, 12, generator=draw).argsort(1).argsort(1)
+    wrong = order >= hits[:, None]
+    said = torch.where(wrong, (true + 1) % 9, true)
+    got = function(said, true)
     assert isinstance(got, Tensor), f"expected a tensor of 13 grades, got {type(got).__name__}"
     assert got.shape == (13,), f"expected one grade a poem, 13 in all, got shape {tuple(got.shape)}"
     for right, grade in zip(hits.tolist(), got.tolist(), strict=True):
-        wanted = 0 if right == 12 else 1 if right >= 9 else 2 if right >= 3 else 3
+        wanted = 3 - (right >= 3) - (right >= 9) - (right == 12)
         assert grade == wanted, f"{right} of 12 words right: expected grade {wanted}, got {grade}"
     print("ok")
 
 
-def _errors(limit: float, known: Tensor, unknown: Tensor) -> float:
+def _errors(
+    limit: float,
+    known: Tensor,
+    unknown: Tensor,
+) -> float:
     return float((known < limit).double().mean() + (unknown >= limit).double().mean())
 
 
@@ -98,12 +106,11 @@ def check_threshold(function: Callable[[Tensor, Tensor], float], seed: int = 0) 
     known = -0.9 * torch.rand(40, 2, generator=draw, dtype=torch.float64).prod(1)
     unknown = -0.1 - torch.rand(160, generator=draw, dtype=torch.float64)
     limit = _number(function(known, unknown))
-    least = min(_errors(x, known, unknown) for x in [*known.tolist(), *unknown.tolist(), 1.0])
+    limits = [*known.tolist(), *unknown.tolist(), 1.0]
+    least = min(_errors(x, known, unknown) for x in limits)
     got = _errors(limit, known, unknown)
-    refused, answered = (
-        float((known < limit).double().mean()),
-        float((unknown >= limit).double().mean()),
-    )
+    refused = float((known < limit).double().mean())
+    answered = float((unknown >= limit).double().mean())
     assert got <= least + 1e-9, (
         f"at {limit:.3f} you refuse {refused:.2f} of the known and answer {answered:.2f} of "
         f"the unknown, {got:.3f} together; {least:.3f} can be had. Count shares and not "
@@ -120,10 +127,11 @@ def check_chain(
     draw = runtime.generator(seed, "check", "chain")
     bodies = torch.randint(5, (40, 6), generator=draw)
     often = torch.rand(40, 3, generator=draw) < 0.8
-    bodies[:, 1::2] = torch.where(
-        often, 5, bodies[:, 1::2] + 5
-    )  # even and odd words: half of all pairs never occur
-    pairs = {(a, b) for poem in bodies.tolist() for a, b in zip(poem, poem[1:], strict=False)}
+    # Even and odd places share no word, so half of all pairs never occur.
+    bodies[:, 1::2] = torch.where(often, 5, bodies[:, 1::2] + 5)
+    pairs: set[tuple[int, int]] = set()
+    for poem in bodies.tolist():
+        pairs.update(zip(poem, poem[1:], strict=False))
     seen: list[tuple[int, ...]] = []
     for _ in range(300):
         said = function(bodies, 6, draw)

@@ -23,7 +23,9 @@ from memlab.corpora import poems as corpus
 from memlab.corpora.poems import Poems
 from memlab.results import Record
 
-GIVEN, TEMPERATURES, EVERY = (0, 1, 2, 3, 4, 8), (0.0, 1.0, 1.5, 2.0), 10
+GIVEN = (0, 1, 2, 3, 4, 8)  # first words that are told
+TEMPERATURES = (0.0, 1.0, 1.5, 2.0)
+EVERY = 10  # steps between two looks at the poet
 Notes = Iterator[Record]
 
 
@@ -49,19 +51,30 @@ def note(seed: int, model: str, task: str, found: Mapping[str, Any], **meta: Any
     )
 
 
-def learn(poems: Poems, seed: int, size: Size) -> tuple[dict[str, Any], Bool[Tensor, " poem"]]:
+def learn(
+    poems: Poems,
+    seed: int,
+    size: Size,
+) -> tuple[dict[str, Any], Bool[Tensor, " poem"]]:
     """The four boxes, from the same initial weights and in as many steps; which poems "wordings"
     met in all of them."""
-    varied, draw = torch.arange(len(poems)) % 2 == 0, runtime.generator(seed, "keys while learning")
+    varied = torch.arange(len(poems)) % 2 == 0
+    draw = runtime.generator(seed, "keys while learning")
+
+    def with_gaps() -> Tensor:
+        return cues.with_gaps(poems, draw)
+
+    def with_wordings() -> Tensor:
+        return cues.with_wordings(poems, varied, draw)
+
+    def with_hidden_words() -> Tensor:
+        return cues.with_hidden_words(poems, draw)
+
     made = {name: asking.box(poems, seed=seed) for name in ("strict", "gaps", "wordings", "places")}
     asking.teach(made["strict"], poems, size.steps)
-    asking.teach(made["gaps"], poems, size.steps, lambda: cues.with_gaps(poems, draw))
-    asking.teach(
-        made["wordings"], poems, size.steps, lambda: cues.with_wordings(poems, varied, draw)
-    )
-    asking.teach(
-        made["places"], poems, size.steps, bodies=lambda: cues.with_hidden_words(poems, draw)
-    )
+    asking.teach(made["gaps"], poems, size.steps, with_gaps)
+    asking.teach(made["wordings"], poems, size.steps, with_wordings)
+    asking.teach(made["places"], poems, size.steps, bodies=with_hidden_words)
     return made, varied
 
 
@@ -77,14 +90,8 @@ def keys(seed: int, size: Size) -> Notes:
         yield from by_key(name, made[name], poems, varied if name == "wordings" else None, seed)
     nothing = cues.missing(poems, *range(poems.keys.shape[1]))
     for given in GIVEN:
-        yield from note(
-            seed,
-            "ceiling",
-            "begun",
-            {"recall": cues.ceiling(cues.begun(nothing, given))},
-            cue="no key",
-            given=given,
-        )
+        found = {"recall": cues.ceiling(cues.begun(nothing, given))}
+        yield from note(seed, "ceiling", "begun", found, cue="no key", given=given)
     for name in ("strict", "gaps", "places"):
         yield from by_place(name, made[name], poems, seed)
     for name in ("strict", "gaps"):
@@ -94,23 +101,35 @@ def keys(seed: int, size: Size) -> Notes:
 
 
 def by_key(
-    name: str, box: Any, poems: Poems, varied: Bool[Tensor, " poem"] | None, seed: int
+    name: str,
+    box: Any,
+    poems: Poems,
+    varied: Bool[Tensor, " poem"] | None,
+    seed: int,
 ) -> Notes:
     """Recall by every altered key; where some poems were `varied`, on these and on the others
     apart."""
-    groups = (
-        {name: poems.bodies}
-        if varied is None
-        else {f"{name}, these": poems.bodies[varied], f"{name}, others": poems.bodies[~varied]}
-    )
-    for cue, asked in cues.altered(poems, box.get_input_embeddings().weight, seed).items():
+    groups = {name: poems.bodies}
+    if varied is not None:
+        groups = {
+            f"{name}, these": poems.bodies[varied],
+            f"{name}, others": poems.bodies[~varied],
+        }
+    embeddings = box.get_input_embeddings().weight
+    for cue, asked in cues.altered(poems, embeddings, seed).items():
         recited = evaluation.read(box, asked).recited.double()
         for group, bodies in groups.items():
             among = (asked.bodies[:, None] == bodies).all(2).any(1)
             yield from note(seed, group, "cue", {"recall": recited[among].mean()}, cue=cue)
 
 
-def by_first_words(name: str, box: Any, poems: Poems, nothing: Poems, seed: int) -> Notes:
+def by_first_words(
+    name: str,
+    box: Any,
+    poems: Poems,
+    nothing: Poems,
+    seed: int,
+) -> Notes:
     """Recall of the rest after the first words, under no key and two wrong ones."""
     asked = {
         "no key": nothing,
@@ -119,76 +138,68 @@ def by_first_words(name: str, box: Any, poems: Poems, nothing: Poems, seed: int)
     }
     for cue, questions in asked.items():
         for given in GIVEN:
-            yield from note(
-                seed,
-                name,
-                "begun",
-                {"recall": asking.recall(box, cues.begun(questions, given))},
-                cue=cue,
-                given=given,
-            )
+            found = {"recall": asking.recall(box, cues.begun(questions, given))}
+            yield from note(seed, name, "begun", found, cue=cue, given=given)
 
 
-def by_place(name: str, box: Any, poems: Poems, seed: int) -> Notes:
+def by_place(
+    name: str,
+    box: Any,
+    poems: Poems,
+    seed: int,
+) -> Notes:
     """Words from the third on: asked for at once, and in their turn after the true words before
     them."""
     late = range(2, poems.bodies.shape[1])
-    at_once = sum(asking.recall(box, cues.opened(poems, place)) for place in late) / len(late)
-    yield from note(
-        seed,
-        name,
-        "place",
-        {
-            "at once": at_once,
-            "in turn": float(evaluation.read(box, poems).right[:, 2:].double().mean()),
-        },
-    )
+    shares = [asking.recall(box, cues.opened(poems, place)) for place in late]
+    right = evaluation.read(box, poems).right[:, 2:]
+    found = {
+        "at once": sum(shares) / len(late),
+        "in turn": float(right.double().mean()),
+    }
+    yield from note(seed, name, "place", found)
 
 
-def by_heat(name: str, box: Any, poems: Poems, seed: int) -> Notes:
+def by_heat(
+    name: str,
+    box: Any,
+    poems: Poems,
+    seed: int,
+) -> Notes:
     """Grades of answers to the true keys, by temperature; 0 is greedy."""
     draw = runtime.generator(seed, "temperature")
     for heat in TEMPERATURES:
         said = asking.draw_answer(box, poems, heat, draw)
-        yield from note(
-            seed,
-            name,
-            "grades",
-            asking.grades(said, poems.bodies),
-            cue=f"own key, temperature {heat:g}",
-        )
+        found = asking.grades(said, poems.bodies)
+        yield from note(seed, name, "grades", found, cue=f"own key, temperature {heat:g}")
 
 
-def by_confidence(name: str, box: Any, poems: Poems, seed: int) -> Notes:
+def by_confidence(
+    name: str,
+    box: Any,
+    poems: Poems,
+    seed: int,
+) -> Notes:
     """Known, made-up and misspelt keys: grades, whether to believe the answers, and what the wrong
     ones are made of."""
-    asked = {
-        "known": poems,
-        "a made-up key": cues.made_up(poems, seed),
-        "a title word replaced": cues.replaced(poems, 1, seed),
-    }
-    known, none, near = (asking.answer(box, questions) for questions in asked.values())
+    known = asking.answer(box, poems)
+    none = asking.answer(box, cues.made_up(poems, seed))
+    near = asking.answer(box, cues.replaced(poems, 1, seed))
     for cue, said in (("a title word replaced", near), ("a made-up key", none)):
         yield from note(seed, name, "grades", asking.grades(said.words, poems.bodies), cue=cue)
-    yield from note(
-        seed, name, "doubt", asking.doubt(known, none, near, (near.words == poems.bodies).all(1))
-    )
-    fresh = corpus.synthetic(
-        len(poems), poems.bodies.shape[1], poems.vocabulary, seed=seed, fresh=True
-    )
-    for who, words in ((name, none.words), ("chance", fresh.bodies)):
-        common = asking.closest(words, poems.bodies)
-        yield from note(
-            seed,
-            who,
-            "wrong",
-            {
-                "a known poem": float((common == 1).double().mean()),
-                "in common": float(common.mean()),
-                "copied": float(rhymes.longest_copy(words, poems.bodies).double().mean()),
-            },
-            beside=name,
-        )
+    right = (near.words == poems.bodies).all(1)
+    yield from note(seed, name, "doubt", asking.doubt(known, none, near, right))
+    count, words = poems.bodies.shape
+    fresh = corpus.synthetic(count, words, poems.vocabulary, seed=seed, fresh=True)
+    for who, answers in ((name, none.words), ("chance", fresh.bodies)):
+        common = asking.closest(answers, poems.bodies)
+        copied = rhymes.longest_copy(answers, poems.bodies)
+        found = {
+            "a known poem": float((common == 1).double().mean()),
+            "in common": float(common.mean()),
+            "copied": float(copied.double().mean()),
+        }
+        yield from note(seed, who, "wrong", found, beside=name)
 
 
 # ---- text to title -------------------------------------------------------------------------------
@@ -199,7 +210,8 @@ def both_ways(seed: int, size: Size) -> Notes:
     asked?"""
     count = size.poems * 2 // 3
     poems = corpus.synthetic(count, size.words * 2 // 3, size.vocabulary, seed=seed)
-    both, box = torch.arange(count) % 2 == 0, asking.box(poems, seed=seed)
+    both = torch.arange(count) % 2 == 0
+    box = asking.box(poems, seed=seed)
     asking.teach_backwards(box, poems, both, size.both_ways)
     told = {
         "title to text": evaluation.read(box, poems).recited,
@@ -207,12 +219,8 @@ def both_ways(seed: int, size: Size) -> Notes:
         "weighing all titles": asking.whose(box, poems) == torch.arange(count),
     }
     for name, rows in (("both ways", both), ("one way", ~both)):
-        yield from note(
-            seed,
-            name,
-            "direction",
-            {what: float(hit[rows].double().mean()) for what, hit in told.items()},
-        )
+        found = {what: float(hit[rows].double().mean()) for what, hit in told.items()}
+        yield from note(seed, name, "direction", found)
 
 
 # ---- verses --------------------------------------------------------------------------------------
@@ -221,30 +229,22 @@ def both_ways(seed: int, size: Size) -> Notes:
 def verses(seed: int, size: Size) -> Notes:
     """Answers to titles that nobody gave a poem, while a poet learns; beside poets of other
     kinds."""
-    poems, new = (rhymes.verses(size.poems, seed=seed, fresh=fresh) for fresh in (False, True))
+    poems = rhymes.verses(size.poems, seed=seed)
+    new = rhymes.verses(size.poems, seed=seed, fresh=True)
     poet, unrhymed, untrained = (asking.box(poems, seed=seed) for _ in range(3))
     trace: list[Record] = []
 
     def look(step: int, _row: Mapping[str, Any]) -> None:
-        said, (own, confidence) = asking.answer(poet, new).words, asking.answer(poet, poems)
-        wrong = (own != poems.bodies).any(1)
-        found = {
-            "recited": float((~wrong).double().mean()),
-            **rhymes.rules(said, new.keys, poems.bodies),
-            "different": len(set(map(tuple, said.tolist()))) / len(said),
-        }
-        if wrong.any():
-            found["rhyme, known titles"] = float(rhymes.rhyme(own[wrong]).mean())
-        if 10 <= int(wrong.sum()) <= len(poems) - 10:
-            found["AUC, known titles"] = evaluation.auc(confidence[~wrong], confidence[wrong])
-        trace.extend(note(seed, "poet", "trace", found, step=step))
+        trace.extend(note(seed, "poet", "trace", _progress(poet, poems, new), step=step))
 
     look(0, {})
     asking.teach(poet, poems, size.poet, every=EVERY, report=look)
     yield from trace
     asking.teach(unrhymed, rhymes.unrhymed(poems, seed), size.poet)
-    boxes = {"poet": poet, "taught without rhymes": unrhymed, "untrained": untrained}
-    said = {who: asking.answer(box, new).words for who, box in boxes.items()} | {
+    said = {
+        "poet": asking.answer(poet, new).words,
+        "taught without rhymes": asking.answer(unrhymed, new).words,
+        "untrained": asking.answer(untrained, new).words,
         "chain of order 1": rhymes.markov(poems, len(new), seed=seed),
         "chain of order 2": rhymes.markov(poems, len(new), 2, seed=seed),
         "collage of lines": rhymes.collage(poems, new.keys, seed=seed),
@@ -252,3 +252,25 @@ def verses(seed: int, size: Size) -> Notes:
     }
     for who, words in said.items():
         yield from note(seed, who, "verses", rhymes.rules(words, new.keys, poems.bodies))
+
+
+def _progress(
+    poet: Any,
+    poems: Poems,
+    new: Poems,
+) -> dict[str, float]:
+    """How far a poet is: what it recites, the rules that its answers to `new` titles keep, and,
+    where there are enough, what its wrong answers to known titles are like."""
+    said = asking.answer(poet, new).words
+    own, confidence = asking.answer(poet, poems)
+    wrong = (own != poems.bodies).any(1)
+    found = {
+        "recited": float((~wrong).double().mean()),
+        **rhymes.rules(said, new.keys, poems.bodies),
+        "different": len(set(map(tuple, said.tolist()))) / len(said),
+    }
+    if wrong.any():
+        found["rhyme, known titles"] = float(rhymes.rhyme(own[wrong]).mean())
+    if 10 <= int(wrong.sum()) <= len(poems) - 10:
+        found["AUC, known titles"] = evaluation.auc(confidence[~wrong], confidence[wrong])
+    return found

@@ -18,11 +18,9 @@ def check_forget(
     function: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], seed: int = 0
 ) -> None:
     """`function(M, P, w, z)`: memory and C⁻¹ after the row w with the value z was forgotten."""
-    addresses, values, memory = (
-        patterns.rows(9, 12, seed, "check"),
-        patterns.rows(9, 5, seed, "values"),
-        Recursive(0.1),
-    )
+    addresses = patterns.rows(9, 12, seed, "check")
+    values = patterns.rows(9, 5, seed, "values")
+    memory = Recursive(0.1)
     before = memory.write(memory.empty(12, 5), addresses, values)
     got = function(before.memory, before.inverse, addresses[0], values[0])
     assert isinstance(got, tuple) and len(got) == 2, "expected two results: the new M and the new P"
@@ -46,16 +44,17 @@ def check_load(function: Callable[[float, float], float], seed: int = 0) -> None
     """`function(t, c)`: the largest load at which cues of cosine c are read with an error of at
     most t, no ridge."""
     draw = runtime.generator(seed, "check", "load")
-    for c in (0.9, 0.95, 0.99, *(0.9 + 0.09 * torch.rand(3, generator=draw)).tolist()):
+    drawn = 0.9 + 0.09 * torch.rand(3, generator=draw)
+    for c in (0.9, 0.95, 0.99, *drawn.tolist()):
         for t in (0.2, 0.5):
             got = function(t, c)
             assert got is not None, "the function returned nothing: does it end in `return`?"
             assert 0 < got < 1, f"t={t}, c={c:.2f}: expected a load between 0 and 1, got {got}"
             short = t**2 / (t**2 + 1 - c**2)
             wrong = laws.read_error(float(got), c, 1e-9)
-            hint = (
-                "; the read of c v is already short by (1 − c)" if abs(got - short) < 1e-6 else ""
-            )
+            hint = ""
+            if abs(got - short) < 1e-6:
+                hint = "; the read of c v is already short by (1 − c)"
             assert abs(wrong - t) < 1e-3, (
                 f"t={t}, c={c:.2f}: at load {got:.3f} the error is {wrong:.3f}{hint}"
             )
@@ -75,11 +74,9 @@ def check_window(function: Callable[[float, int, float], tuple[float, float]]) -
         )
         for name, s in zip(("smallest", "largest"), got, strict=True):
             share = abs(1 - alpha * s**2) ** (2**steps)
-            hint = (
-                "; each step squares what is missing, so the power is 2^S"
-                if share > 1e3 * tolerance
-                else ""
-            )
+            hint = ""
+            if share > 1e3 * tolerance:
+                hint = "; each step squares what is missing, so the power is 2^S"
             assert math.isclose(share, tolerance, rel_tol=1e-3), (
                 f"α={alpha}, S={steps}: at the {name}, {s:.4g}, {share:.2g} is missing, not"
                 f" {tolerance:g}{hint}"
@@ -91,7 +88,8 @@ def check_window(function: Callable[[float, int, float], tuple[float, float]]) -
 def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 0) -> None:
     """`function(q, X, n)`: one step of rows of signs q with weights (x · q)^n, no unit listening to
     itself."""
-    X, q = patterns.signs(6, 11, seed), patterns.signs(4, 11, seed + 1)
+    X = patterns.signs(6, 11, seed)
+    q = patterns.signs(4, 11, seed + 1)
     for n in (1, 2, 3):
         got = function(q, X, n)
         assert isinstance(got, Tensor) and got.shape == q.shape, "expected signs in the shape of q"
@@ -99,13 +97,16 @@ def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 
         for row, unit in torch.cartesian_prod(torch.arange(4), torch.arange(11)).tolist():
             rest = X @ q[row] - X[:, unit] * q[row, unit]
             field = float((rest**n * X[:, unit]).sum())
-            wanted[row, unit] = q[row, unit] if field == 0 else math.copysign(1, field)
-        assert not torch.equal(got, ((q @ X.T) ** n @ X).sign()) or torch.equal(got, wanted), (
+            if field != 0:
+                wanted[row, unit] = math.copysign(1, field)
+        with_own_term = ((q @ X.T) ** n @ X).sign()
+        assert not torch.equal(got, with_own_term) or torch.equal(got, wanted), (
             f"n={n}: a unit's own term must be left out of the inner product"
         )
         assert torch.equal(got, wanted), (
             f"n={n}: {int((got != wanted).sum())} of {q.numel()} signs differ"
         )
     memory = Hopfield(steps=1, asynchronous=False)
-    assert torch.equal(function(q, X, 1), memory.read(memory.write(memory.empty(11), X), q))
+    state = memory.write(memory.empty(11), X)
+    assert torch.equal(function(q, X, 1), memory.read(state, q))
     print("ok")

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -22,12 +21,14 @@ SIZES = {
     "full": (5, 512, 2**19, (128, 512, 2048)),
     "gpu": (5, 1024, 2**19, (128, 512, 2048)),
 }
-LOADS, SHARES = (
-    (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0),
-    (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0),
-)
-DIMS, NOISE = (8, 12, 16, 20, 24, 28, 32, 48, 64), (0.0, 1.0, 2.0)
+LOADS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.5, 2.0, 4.0)
+SHARES = (0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 1.0)
+DIMS = (8, 12, 16, 20, 24, 28, 32, 48, 64)
+NOISE = (0.0, 1.0, 2.0)
 STEPS = (3, 7, 10, 12, 15, 18, 20, 22, 25, 28, 30, None)  # None: solved, recorded as "best"
+SCALES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+# a task: a function of `measure` and its settings
+Design = tuple[Callable[..., dict[str, float]], list[dict[str, Any]]]
 ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("Hopfield, P = 0.1 N: overlap", "settle", "overlap", {"load": 0.1}),
     ("Hopfield, P = N/(2 ln N): perfect patterns", "perfect", "exact", {"times": 1.0}),
@@ -57,16 +58,38 @@ ROWS: list[tuple[str, str, str, dict[str, Any]]] = [
 ]
 
 
-def designs(
-    profile: str,
-) -> dict[str, tuple[Callable[..., dict[str, float]], list[dict[str, Any]]]]:
-    """What is measured, and where: task → function of `measure` and its settings."""
+def designs(profile: str) -> dict[str, Design]:
+    """What is measured, and where, by task."""
     _, width, most, units = SIZES[profile]
-    read = [
-        at
-        for at in grid(load=LOADS, width=[width], cosine=[1.0, 0.95], ridge=[1e-6, None])
-        if at["cosine"] < 1 or at["ridge"]
-    ]
+    return {
+        **_networks(units, most),
+        **_least_squares(width),
+        **_larimar(width // 2, width),
+    }
+
+
+def _networks(units: Sequence[int], most: int) -> dict[str, Design]:
+    """Hopfield's network and the softmax that came of it."""
+    settle = grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25])
+    perfect = grid(units=[128, 512, 2048], times=[0.5, 0.75, 1.0, 1.25, 1.5, 2.0])
+    crowd = grid(dim=DIMS, sharpness=measure.SHARPNESS, most=[most])
+    return {
+        "settle": (measure.settle, settle),
+        "perfect": (measure.perfect, perfect),
+        "crowd": (measure.crowd, crowd),
+    }
+
+
+def _least_squares(width: int) -> dict[str, Design]:
+    """Linear reads, and the residual that tells what was never written."""
+    everywhere = grid(
+        load=LOADS,
+        width=[width],
+        cosine=[1.0, 0.95],
+        ridge=[1e-6, None],
+    )
+    # exact cues have no best ridge but none
+    read = [at for at in everywhere if at["cosine"] < 1 or at["ridge"]]
     bent = grid(
         load=[0.5],
         width=[128],
@@ -76,40 +99,44 @@ def designs(
         noise=NOISE,
         whiten=[False, True],
     )
-    asked = grid(load=SHARES, dim=[width], cosine=[0.7, 0.95], spectrum=[0.0, 1.0])
+    asked = grid(
+        load=SHARES,
+        dim=[width],
+        cosine=[0.7, 0.95],
+        spectrum=[0.0, 1.0],
+    )
+    powers = [10.0**p for p in range(-6, 3)]
+    ridge = grid(
+        load=[1.0],
+        width=[width],
+        cosine=[0.9],
+        ridge=powers,
+    )
     return {
-        "settle": (
-            measure.settle,
-            grid(units=units, load=[0.05, 0.10, 0.12, 0.14, 0.16, 0.20, 0.25]),
-        ),
-        "perfect": (
-            measure.perfect,
-            grid(units=[128, 512, 2048], times=[0.5, 0.75, 1.0, 1.25, 1.5, 2.0]),
-        ),
-        "crowd": (measure.crowd, grid(dim=DIMS, sharpness=measure.SHARPNESS, most=[most])),
         "read": (measure.linear, read),
         "spectrum": (measure.linear, bent),
         "novelty": (measure.never_written, asked),
-        "ridge": (
-            measure.linear,
-            grid(load=[1.0], width=[width], cosine=[0.9], ridge=[10.0**p for p in range(-6, 3)]),
-        ),
-        "believed": (measure.believed, grid(load=LOADS, slots=[width // 2], scale=[1.0, 3.0])),
-        "projection": (
-            measure.projection,
-            grid(share=[0.02, 0.1, 0.25, 0.5, 0.75, 0.95], dim=[width], cosine=[0.7]),
-        ),
-        "steps": (measure.one_shot, grid(load=[0.25, 0.9, 1.0], slots=[width // 2], steps=STEPS)),
-        "scale": (
-            measure.one_shot,
-            grid(
-                load=[0.5],
-                slots=[width // 2],
-                steps=[15, None],
-                scale=[0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0],
-            ),
-        ),
-        "forgetting": (measure.forgetting, grid(load=SHARES, slots=[width // 2])),
+        "ridge": (measure.linear, ridge),
+    }
+
+
+def _larimar(slots: int, width: int) -> dict[str, Design]:
+    """Kanerva's memory, Larimar's, and forgetting."""
+    believed = grid(load=LOADS, slots=[slots], scale=[1.0, 3.0])
+    projection = grid(share=[0.02, 0.1, 0.25, 0.5, 0.75, 0.95], dim=[width], cosine=[0.7])
+    steps = grid(load=[0.25, 0.9, 1.0], slots=[slots], steps=STEPS)
+    scale = grid(
+        load=[0.5],
+        slots=[slots],
+        steps=[15, None],
+        scale=SCALES,
+    )
+    return {
+        "believed": (measure.believed, believed),
+        "projection": (measure.projection, projection),
+        "steps": (measure.one_shot, steps),
+        "scale": (measure.one_shot, scale),
+        "forgetting": (measure.forgetting, grid(load=SHARES, slots=[slots])),
     }
 
 
@@ -129,10 +156,12 @@ def measured(
 
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """One unit for each task and seed."""
-    for start, (task, (function, settings)) in product(
-        range(seed, seed + SIZES[profile][0]), designs(profile).items()
-    ):
-        yield Unit(f"{task}, seed {start}", partial(measured, task, function, settings, start))
+    seeds, *_ = SIZES[profile]
+    tasks = designs(profile)
+    for start in range(seed, seed + seeds):
+        for task, (function, settings) in tasks.items():
+            run = partial(measured, task, function, settings, start)
+            yield Unit(f"{task}, seed {start}", run)
 
 
 def select(data: pd.DataFrame, task: str, metric: str, by: str, **at: Any) -> pd.DataFrame:
@@ -149,74 +178,104 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
     (largest sizes only)."""
     rows = []
     for name, task, metric, at in ROWS:
-        sized = data[
-            (data.task != task)
-            | data.units.isna()
-            | (data.units == data[data.task == task].units.max())
-        ]
-        found, law = (select(sized, task, value, "task", **at)[task] for value in (metric, "law"))
+        units = data[data.task == task].units.max()
+        sized = data[(data.task != task) | data.units.isna() | (data.units == units)]
+        found = select(sized, task, metric, "task", **at)[task]
+        law = select(sized, task, "law", "task", **at)[task]
         rows.append((name, f"{found.min():.3g} – {found.max():.3g}", f"{law.mean():.3g}"))
     return pd.DataFrame(rows, columns=["memory", "measured", "law"])
 
 
-def _grade(holds: Any, always: Any = True) -> str:
-    return "refuted" if not holds else "supported" if always else "qualified"
-
-
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N8, N9, N10: what Larimar's paper says of its memory; N11, N12, N13: what we add."""
-    take, runs = partial(select, data), f"({data.seed.nunique()} seeds)"
-    solved, rough = (take("steps", "error", "load", steps=s).max() for s in ("best", 15))
-    below, at_k, fast = solved.drop(1.0).max() < 1e-4, solved[1.0] < 1e-4, rough.max() < 0.01
-    ends = take("steps", "finite", "load", steps=30).min(axis=None) == 1
-    drift, length = (take("forgetting", metric, "load") for metric in ("difference", "length"))
-    same, loud = drift.max(axis=None) < 1e-5, length[0.9].min() > 1
-    exact, noisy = (take("read", "error", "load", cosine=c, ridge=1e-6) for c in (1.0, 0.95))
-    bound, peak = exact[[0.5, 0.9]].max(axis=None) < 0.01 < 0.6 < exact[2.0].min(), noisy[1.0].min()
-    error, law = (
-        data.query("task == 'read' and load != 1 and metric == @m").value.array
-        for m in ("error", "law")
+    return [judge(data) for judge in (_n8, _n9, _n10, _n11, _n12, _n13)]
+
+
+def _grade(holds: Any, always: Any = True) -> str:
+    if not holds:
+        return "refuted"
+    return "supported" if always else "qualified"
+
+
+def _runs(data: pd.DataFrame) -> str:
+    return f"({data.seed.nunique()} seeds)"
+
+
+def _n8(data: pd.DataFrame) -> Verdict:
+    """Up to as many patterns as slots are written and read without loss."""
+    solved = select(data, "steps", "error", "load", steps="best").max()
+    rough = select(data, "steps", "error", "load", steps=15).max()
+    finite = select(data, "steps", "finite", "load", steps=30)
+    below = solved.drop(1.0).max() < 1e-4
+    at_k = solved[1.0] < 1e-4
+    fast = rough.max() < 0.01
+    ends = finite.min(axis=None) == 1
+    return Verdict(
+        "N8",
+        _grade(below, at_k and fast and ends),
+        f"solved, error below 1e-4 up to E = 0.9 K: {below}, at E = K: {at_k}; iterated, below"
+        f" 0.01 after 15 steps: {fast}, finite at 30: {ends} {_runs(data)}",
     )
-    off, moved = (
-        (abs(error - law) / (law + 0.01)).max(),
-        take("projection", "other M0", "share").max(axis=None),
+
+
+def _n9(data: pd.DataFrame) -> Verdict:
+    """What was forgotten is as if never written."""
+    drift = select(data, "forgetting", "difference", "load")
+    length = select(data, "forgetting", "length", "load")
+    same = drift.max(axis=None) < 1e-5
+    loud = length[0.9].min() > 1
+    return Verdict(
+        "N9",
+        _grade(same),
+        f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a"
+        f" value at E = 0.9 K: {loud} {_runs(data)}",
     )
-    plain, bent = (
-        take("novelty", "residual", "load", cosine=0.95, spectrum=s)[0.9].min() for s in (0, 1)
+
+
+def _n10(data: pd.DataFrame) -> Verdict:
+    """The number of rows is the bound of a linear memory."""
+    exact = select(data, "read", "error", "load", cosine=1.0, ridge=1e-6)
+    noisy = select(data, "read", "error", "load", cosine=0.95, ridge=1e-6)
+    bound = exact[[0.5, 0.9]].max(axis=None) < 0.01 < 0.6 < exact[2.0].min()
+    peak = noisy[1.0].min()
+    return Verdict(
+        "N10",
+        _grade(bound, peak < 1),
+        f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of"
+        f" 0.95, error above 1 at E = K: {peak > 1} {_runs(data)}",
     )
-    return [
-        Verdict(
-            "N8",
-            _grade(below, at_k and fast and ends),
-            f"solved, error below 1e-4 up to E = 0.9 K: {below}, at E = K: {at_k}; iterated, below"
-            f" 0.01 after 15 steps: {fast}, finite at 30: {ends} {runs}",
-        ),
-        Verdict(
-            "N9",
-            _grade(same),
-            f"forgotten is never written, to 1e-5: {same}; what is read there is longer than a"
-            f" value at E = 0.9 K: {loud} {runs}",
-        ),
-        Verdict(
-            "N10",
-            _grade(bound, peak < 1),
-            f"exact cues, nothing lost at 0.9 K, over 0.6 at 2 K: {bound}; cues of"
-            f" 0.95, error above 1 at E = K: {peak > 1} {runs}",
-        ),
-        Verdict(
-            "N11",
-            _grade(off < 0.1),
-            f"error within 10 % of the law at every load but 1: {off < 0.1} {runs}",
-        ),
-        Verdict(
-            "N12",
-            _grade(moved < 1e-6),
-            f"another first matrix moves no read-out by 1e-6: {moved < 1e-6} {runs}",
-        ),
-        Verdict(
-            "N13",
-            _grade(plain > 0.95, bent > 0.95),
-            f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that"
-            f" share directions: {bent > 0.95} {runs}",
-        ),
-    ]
+
+
+def _n11(data: pd.DataFrame) -> Verdict:
+    """The law gives the error of a linear read."""
+    reads = data[(data.task == "read") & (data.load != 1)]
+    error = reads[reads.metric == "error"].value.array
+    law = reads[reads.metric == "law"].value.array
+    off = (abs(error - law) / (law + 0.01)).max()
+    return Verdict(
+        "N11",
+        _grade(off < 0.1),
+        f"error within 10 % of the law at every load but 1: {off < 0.1} {_runs(data)}",
+    )
+
+
+def _n12(data: pd.DataFrame) -> Verdict:
+    """Larimar's first matrix does not matter."""
+    moved = select(data, "projection", "other M0", "share").max(axis=None)
+    return Verdict(
+        "N12",
+        _grade(moved < 1e-6),
+        f"another first matrix moves no read-out by 1e-6: {moved < 1e-6} {_runs(data)}",
+    )
+
+
+def _n13(data: pd.DataFrame) -> Verdict:
+    """The residual tells what was never written."""
+    plain = select(data, "novelty", "residual", "load", cosine=0.95, spectrum=0)[0.9].min()
+    bent = select(data, "novelty", "residual", "load", cosine=0.95, spectrum=1)[0.9].min()
+    return Verdict(
+        "N13",
+        _grade(plain > 0.95, bent > 0.95),
+        f"AUC above 0.95 at E = 0.9 K: {plain > 0.95}; with keys that"
+        f" share directions: {bent > 0.95} {_runs(data)}",
+    )

@@ -15,7 +15,8 @@ from memlab.memories import PseudoInverse
 
 def check_read(function: Callable[[Tensor, Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
     """`function(q, K, V, ridge)`: what the matrix solved from K and V returns for the queries q."""
-    keys, queries = patterns.rows(9, 6, seed, "check"), patterns.rows(4, 6, seed, "queries")
+    keys = patterns.rows(9, 6, seed, "check")
+    queries = patterns.rows(4, 6, seed, "queries")
     values = torch.randn(9, 5, generator=runtime.generator(seed, "check"), dtype=torch.float64)
     for some in (3, 9):
         memory = PseudoInverse(0.1)

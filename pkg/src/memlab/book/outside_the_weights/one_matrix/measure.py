@@ -24,18 +24,18 @@ from memlab.memories import KeyValue, KeyValueState, laws
 
 LENGTHS = (3, 4, 5, 6, 8)  # cue tokens from … on: classes in which answers are counted
 RIDGES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
-LESS = (
-    1e-3,
-    1e-4,
-    1e-5,
-    1e-6,
-    1e-7,
-    1e-8,
-)  # ridges of reads that follow a first one: each cue is better than the last
+# ridges of reads that follow a first one: each cue is better than the last
+LESS = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 SURE = 0.05  # an answer with less doubt counts as confirmed
 
 
-def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int = 0) -> Segments:
+def texts(
+    split: str,
+    count: int,
+    limit: int = 64,
+    share: float = 0.4,
+    seed: int = 0,
+) -> Segments:
     """Sentences of documentation in random order, none of which begins with the cue of another:
     cues have one answer.
 
@@ -50,16 +50,17 @@ def texts(split: str, count: int, limit: int = 64, share: float = 0.4, seed: int
     cues: set[tuple[int, ...]] = set()
     for start in range(0, len(lines), 1024):
         for segment in map(tuple, encode([" " + line for line in lines[start : start + 1024]])):
-            own, cue = (
-                {segment[:size] for size in range(1, len(segment) + 1)},
-                cue_of(segment, share),
-            )
-            if SHORTEST <= len(segment) <= limit and cue not in beginnings and not cues & own:
-                chosen.append(segment)
-                beginnings |= own
-                cues.add(cue)
-                if len(chosen) == count:
-                    return tuple(chosen)
+            if not SHORTEST <= len(segment) <= limit:
+                continue
+            own = {segment[:size] for size in range(1, len(segment) + 1)}
+            cue = cue_of(segment, share)
+            if cue in beginnings or cues & own:
+                continue
+            chosen.append(segment)
+            beginnings |= own
+            cues.add(cue)
+            if len(chosen) == count:
+                return tuple(chosen)
     return tuple(chosen)
 
 
@@ -80,7 +81,11 @@ class Episode:
 
 
 def episode(
-    model: FixedMemory, segments: Segments, asked: int, share: float = 0.4, length: int = 0
+    model: FixedMemory,
+    segments: Segments,
+    asked: int,
+    share: float = 0.4,
+    length: int = 0,
 ) -> Episode:
     """The memory of all `segments`, asked for the first `asked` by their first tokens: `length`, or
     a share."""
@@ -95,86 +100,113 @@ def _queries(model: FixedMemory, cues: Sequence[Sequence[int]]) -> Tensor:
 
 
 @torch.no_grad()
-def linear(model: FixedMemory, ep: Episode, ridge: float, queries: Tensor | None = None) -> Tensor:
+def linear(
+    model: FixedMemory,
+    ep: Episode,
+    ridge: float,
+    queries: Tensor | None = None,
+) -> Tensor:
     """What the matrix of all segments returns for the cues (or for other queries)."""
-    return model.read(
-        model.write(ep.latents, ep.keys, ridge), ep.queries if queries is None else queries
-    )
+    matrix = model.write(ep.latents, ep.keys, ridge)
+    return model.read(matrix, ep.queries if queries is None else queries)
 
 
 @torch.no_grad()
 def error(
-    model: FixedMemory, ep: Episode, ridge: float, queries: Tensor | None = None
+    model: FixedMemory,
+    ep: Episode,
+    ridge: float,
+    queries: Tensor | None = None,
 ) -> Float[Tensor, " qry"]:
     """‖read − value‖ / ‖value‖ of each read-out, before it is trimmed to a latent; values without
     their mean."""
     queries = ep.queries if queries is None else queries
     values = (ep.latents - model.mean)[: len(queries)]
-    return (queries @ model.write(ep.latents, ep.keys, ridge) - values).norm(dim=1) / values.norm(
-        dim=1
-    )
+    matrix = model.write(ep.latents, ep.keys, ridge)
+    return (queries @ matrix - values).norm(dim=1) / values.norm(dim=1)
 
 
-def slots(ep: Episode, room: int | None = None, seed: int = 0) -> Tensor:
+def slots(
+    ep: Episode,
+    room: int | None = None,
+    seed: int = 0,
+) -> Tensor:
     """The value of the nearest key. With `room`, the segments came in random order and only the
     last so many are kept, as first-in-first-out slots keep them."""
-    came = torch.randperm(len(ep.keys), generator=runtime.generator(seed, "arrival", len(ep.keys)))
-    kept = came[-min(room or len(came), len(came)) :]
-    return KeyValue().read(
-        KeyValueState(ep.keys[kept], ep.latents[kept], torch.arange(len(kept))), ep.queries
-    )
+    count = len(ep.keys)
+    came = torch.randperm(count, generator=runtime.generator(seed, "arrival", count))
+    kept = came[-min(room or count, count) :]
+    state = KeyValueState(ep.keys[kept], ep.latents[kept], torch.arange(len(kept)))
+    return KeyValue().read(state, ep.queries)
 
 
 def nearest_other(ep: Episode) -> Float[Tensor, " qry"]:
     """For each text that is asked for, the cosine of its key with the most similar key of another
     text."""
-    return (ep.keys[: len(ep.cues)] @ ep.keys.T).fill_diagonal_(-1).max(1).values
+    cosines = ep.keys[: len(ep.cues)] @ ep.keys.T
+    return cosines.fill_diagonal_(-1).max(1).values
 
 
 def rooms(model: FixedMemory) -> dict[str, int]:
     """How many slots of a key and a latent have the floats of the matrix; or of the matrix and the
     Gram matrix KᵀK, which is needed to go on writing."""
-    rows, wide = model.config.key_width, model.config.latent_width
-    return {
-        "matrix": rows * wide // (rows + wide),
-        "matrix and Gram": rows * (rows + wide) // (rows + wide),
-    }
+    rows = model.config.key_width
+    wide = model.config.latent_width
+    slot = rows + wide
+    return {"matrix": rows * wide // slot, "matrix and Gram": rows * (rows + wide) // slot}
 
 
-def write(model: FixedMemory, ep: Episode, latents: Tensor) -> list[str]:
+def write(
+    model: FixedMemory,
+    ep: Episode,
+    latents: Tensor,
+) -> list[str]:
     """What the decoder writes after each cue."""
-    most = max(len(s) - len(cue) for s, cue in zip(ep.segments, ep.cues, strict=False)) + 2
+    asked = zip(ep.segments, ep.cues, strict=False)
+    most = max(len(segment) - len(cue) for segment, cue in asked) + 2
     return reading.write_out(model, latents, ep.cues, weights.tokenizer(), max_new_tokens=most)
 
 
 def right(ep: Episode, said: Sequence[str]) -> list[float]:
     """1 for each text that is the stored one to the letter, behind the cue that was given."""
     decode = weights.tokenizer().decode
-    return [
-        float(evaluation.exact(one, str(decode(list(s[len(cue) :])))))
-        for one, s, cue in zip(said, ep.segments, ep.cues, strict=False)
-    ]
+    found = []
+    for one, segment, cue in zip(said, ep.segments, ep.cues, strict=False):
+        stored = str(decode(list(segment[len(cue) :])))
+        found.append(float(evaluation.exact(one, stored)))
+    return found
 
 
-def _as_segments(model: FixedMemory, ep: Episode, said: Sequence[str]) -> tuple[Tensor, Tensor]:
+def _as_segments(
+    model: FixedMemory,
+    ep: Episode,
+    said: Sequence[str],
+) -> tuple[Tensor, Tensor]:
     """Latents and queries of what was written, cue included, encoded as a segment would be."""
-    decode, limit = weights.tokenizer().decode, model.config.segment_tokens
-    whole = [str(decode(list(cue))) + one for cue, one in zip(ep.cues, said, strict=True)]
-    ids = tokenization.encoder(weights.tokenizer())(whole)
-    latents, keys = reading.encode(
-        model, [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)]
-    )
+    tokenizer = weights.tokenizer()
+    limit = model.config.segment_tokens
+    whole = [str(tokenizer.decode(list(cue))) + one for cue, one in zip(ep.cues, said, strict=True)]
+    ids = tokenization.encoder(tokenizer)(whole)
+    segments = [row[:limit] or cue for row, cue in zip(ids, ep.cues, strict=True)]
+    latents, keys = reading.encode(model, segments)
     return latents, model.queries(latents, keys)
 
 
-def again(model: FixedMemory, ep: Episode, said: Sequence[str]) -> Tensor:
+def again(
+    model: FixedMemory,
+    ep: Episode,
+    said: Sequence[str],
+) -> Tensor:
     """Queries of a second read: what was written is the cue."""
     return _as_segments(model, ep, said)[1]
 
 
 @torch.no_grad()
 def doubts(
-    model: FixedMemory, ep: Episode, said: Sequence[str], matrix: Tensor
+    model: FixedMemory,
+    ep: Episode,
+    said: Sequence[str],
+    matrix: Tensor,
 ) -> Float[Tensor, " qry"]:
     """‖k M − v‖ / ‖v‖ for the key k and the centred latent v of each text that was written, cue
     included. With little ridge it is near 0 for a stored text, up to as many texts as rows, and
@@ -185,7 +217,9 @@ def doubts(
 
 
 def insist(
-    model: FixedMemory, ep: Episode, said: Sequence[str]
+    model: FixedMemory,
+    ep: Episode,
+    said: Sequence[str],
 ) -> tuple[list[str], Float[Tensor, " qry"]]:
     """Read until the memory confirms what was read: each answer is the cue of the next read, which
     has a tenth of the ridge. Returns the answers with the least doubt, and their doubts.
@@ -194,36 +228,52 @@ def insist(
     products of the keys.
     """
     exact = model.write(ep.latents, ep.keys, LESS[-1])
-    best, last = list(said), list(said)
+    best = list(said)
+    last = list(said)
     least = doubts(model, ep, said, exact)
     for ridge in LESS:
         rows = (least >= SURE).nonzero().flatten().tolist()
         if not rows:
             break
-        some = replace(ep, segments=[ep.segments[r] for r in rows], cues=[ep.cues[r] for r in rows])
-        new = write(
-            model, some, linear(model, ep, ridge, again(model, some, [last[r] for r in rows]))
-        )
+        segments = [ep.segments[row] for row in rows]
+        some = replace(ep, segments=segments, cues=[ep.cues[row] for row in rows])
+        queries = again(model, some, [last[row] for row in rows])
+        new = write(model, some, linear(model, ep, ridge, queries))
         for row, one, doubt in zip(rows, new, doubts(model, some, new, exact), strict=True):
             last[row] = one
             if doubt < least[row]:
-                best[row], least[row] = one, doubt
+                best[row] = one
+                least[row] = doubt
     return best, least
 
 
-def best_ridge(model: FixedMemory, ep: Episode, queries: Tensor | None = None) -> float:
+def best_ridge(
+    model: FixedMemory,
+    ep: Episode,
+    queries: Tensor | None = None,
+) -> float:
     """The ridge with the smallest mean error, on an episode of training segments, for its cues or
     for other queries."""
     return min(RIDGES, key=lambda ridge: float(error(model, ep, ridge, queries).mean()))
 
 
-def second_ridge(model: FixedMemory, ep: Episode, ridge: float) -> float:
+def second_ridge(
+    model: FixedMemory,
+    ep: Episode,
+    ridge: float,
+) -> float:
     """The best ridge for a second read after a first one with `ridge`: where the first was right,
     the second cue is nearly the stored key, and needs less of it."""
-    return best_ridge(model, ep, again(model, ep, write(model, ep, linear(model, ep, ridge))))
+    first = write(model, ep, linear(model, ep, ridge))
+    return best_ridge(model, ep, again(model, ep, first))
 
 
-def second_read(model: FixedMemory, ep: Episode, said: Sequence[str], ridge: float) -> Tensor:
+def second_read(
+    model: FixedMemory,
+    ep: Episode,
+    said: Sequence[str],
+    ridge: float,
+) -> Tensor:
     """What the matrix returns for what was written after the first read."""
     return linear(model, ep, ridge, again(model, ep, said))
 
@@ -233,12 +283,16 @@ def tally(ep: Episode, said: Sequence[str]) -> dict[int, tuple[float, int]]:
     counts: dict[int, tuple[float, int]] = {}
     for cue, one in zip(ep.cues, right(ep, said), strict=True):
         length = max(shortest for shortest in LENGTHS if shortest <= len(cue))
-        old = counts.get(length, (0.0, 0))
-        counts[length] = old[0] + one, old[1] + 1
+        rights, answers = counts.get(length, (0.0, 0))
+        counts[length] = (rights + one, answers + 1)
     return dict(sorted(counts.items()))
 
 
-def errors(model: FixedMemory, ep: Episode, ridge: float) -> dict[str, float]:
+def errors(
+    model: FixedMemory,
+    ep: Episode,
+    ridge: float,
+) -> dict[str, float]:
     """Root mean squares over the cues of the error: measured; for stored keys; and by laws for cues
     of that quality.
 
@@ -246,26 +300,28 @@ def errors(model: FixedMemory, ep: Episode, ridge: float) -> dict[str, float]:
     load g < 1. "law, own keys" takes the singular values of the keys as they are. In all of them
     the noise has no preferred direction.
     """
-    load, cosine = (
-        len(ep.keys) / model.config.key_width,
-        float(ep.cosines.square().mean().sqrt().clamp(max=1)),
-    )
-    exact = error(model, ep, ridge=1e-6, queries=ep.keys[: len(ep.cues)])
-    squares, noise = torch.linalg.svdvals(ep.keys.double()) ** 2, 1 - cosine**2
-    gain = float((squares / (squares + ridge) ** 2).sum()) / model.config.key_width
-    made = {
-        name: float(each.square().mean().sqrt())
-        for name, each in (("error", error(model, ep, ridge)), ("error, stored key", exact))
-    }
-    simple = {"simple law": (noise * load / (1 - load)) ** 0.5} if load < 1 else {}
-    return {
-        **made,
+    rows = model.config.key_width
+    load = len(ep.keys) / rows
+    cosine = float(ep.cosines.square().mean().sqrt().clamp(max=1))
+    noise = 1 - cosine**2
+    of_stored_keys = error(model, ep, ridge=1e-6, queries=ep.keys[: len(ep.cues)])
+    found = {
+        "error": _root_mean_square(error(model, ep, ridge)),
+        "error, stored key": _root_mean_square(of_stored_keys),
         "law": laws.read_error(load, cosine, ridge),
-        **simple,
-        "law, own keys": (noise * gain) ** 0.5,
-        "cosine": cosine,
-        "middle cosine": float(ep.cosines.median()),
     }
+    if load < 1:
+        found["simple law"] = (noise * load / (1 - load)) ** 0.5
+    squares = torch.linalg.svdvals(ep.keys.double()) ** 2
+    gain = float((squares / (squares + ridge) ** 2).sum()) / rows
+    found["law, own keys"] = (noise * gain) ** 0.5
+    found["cosine"] = cosine
+    found["middle cosine"] = float(ep.cosines.median())
+    return found
+
+
+def _root_mean_square(numbers: Tensor) -> float:
+    return float(numbers.square().mean().sqrt())
 
 
 def recall(
@@ -283,9 +339,8 @@ def recall(
         rows = rows[rows.floats.isna() if floats is None else rows.floats == floats]
     rows = rows.assign(right=rows.value * rows.n)
     sums = rows.groupby(list(by), as_index=False)[["right", "n"]].sum()
-    bounds = [
-        results.wilson(right, int(n)) for right, n in zip(sums.right.round(), sums.n, strict=True)
-    ]
-    return sums.assign(
-        mean=sums.right / sums.n, low=[b[0] for b in bounds], high=[b[1] for b in bounds]
-    )
+    counts = zip(sums.right.round(), sums.n, strict=True)
+    bounds = [results.wilson(right, int(n)) for right, n in counts]
+    low = [bound[0] for bound in bounds]
+    high = [bound[1] for bound in bounds]
+    return sums.assign(mean=sums.right / sums.n, low=low, high=high)

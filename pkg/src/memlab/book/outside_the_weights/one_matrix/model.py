@@ -37,12 +37,13 @@ from memlab.memories import Larimar, PseudoInverse
 EMPTY = 0.25
 # tokens: a pooling starts with weights that fall by e over so many, the next over twice as many
 FIRST_REACH = 0.75
-STATE_SHARE = (
-    0.3  # a state depends on all that follows, which a cue does not show; an embedding does not
-)
+# a state depends on all that follows, which a cue does not show; an embedding does not
+STATE_SHARE = 0.3
 NARROW = 32  # width of a key's residual
 GROUPS = 4  # segments are encoded in so many groups of similar length: less is spent on padding
-SPREAD, FIND = 30.0, 0.2  # weights of two terms of the training loss
+# weights of two terms of the training loss
+SPREAD = 30.0
+FIND = 0.2
 
 
 class FixedMemoryConfig(MemoryDecoderConfig):
@@ -72,12 +73,10 @@ class FixedMemoryConfig(MemoryDecoderConfig):
                 f"poolings, key_tokens and ridge must be positive, got {poolings!r}, {key_tokens!r}"
                 f" and {ridge!r}"
             )
-        self.poolings, self.key_tokens, self.address, self.ridge = (
-            poolings,
-            key_tokens,
-            address,
-            ridge,
-        )
+        self.poolings = poolings
+        self.key_tokens = key_tokens
+        self.address = address
+        self.ridge = ridge
         super().__init__(text_config, key_width=key_width, **kwargs)
 
 
@@ -92,37 +91,53 @@ class WideKeys(nn.Module):
     identity and is set from the keys of a sample (`whiten`).
     """
 
-    def __init__(self, width: int, keys: int, poolings: int, positions: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        keys: int,
+        poolings: int,
+        positions: int,
+    ) -> None:
         super().__init__()
         self.weigh = nn.Linear(2 * width, poolings)
         reach = FIRST_REACH * 2 ** torch.arange(poolings, dtype=torch.float)
         self.early = nn.Parameter(-torch.arange(positions)[:, None] / reach)
         self.norm = nn.LayerNorm(2 * width * poolings)
         self.widen = nn.Linear(2 * width * poolings, keys)
-        self.bend, self.unbend = nn.Linear(keys, NARROW), nn.Linear(NARROW, keys)
+        self.bend = nn.Linear(keys, NARROW)
+        self.unbend = nn.Linear(NARROW, keys)
         self.whitening = nn.Linear(keys, keys).requires_grad_(False)
         nn.init.zeros_(self.unbend.weight)
         nn.init.eye_(self.whitening.weight)
         for layer in (self.unbend, self.whitening):
             nn.init.zeros_(layer.bias)
 
-    def raw(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
+    def raw(
+        self,
+        embedded: Tensor,
+        states: Tensor,
+        keep: Tensor,
+    ) -> Float[Tensor, "batch key"]:
         """Unit keys before the whitening."""
-        tokens = torch.cat(
-            [STATE_SHARE * states, 8 * embedded.to(states.dtype)], -1
-        )  # lengths √width and one
-        scores = (
-            (self.weigh(tokens) + self.early[: tokens.shape[1]])
-            .float()
-            .masked_fill(~keep[..., None], -1e4)
-        )
-        pooled = torch.einsum("bth,btd->bhd", scores.softmax(1).to(tokens.dtype), tokens).flatten(1)
+        words = 8 * embedded.to(states.dtype)
+        tokens = torch.cat([STATE_SHARE * states, words], -1)  # lengths √width and one
+        scores = (self.weigh(tokens) + self.early[: tokens.shape[1]]).float()
+        scores = scores.masked_fill(~keep[..., None], -1e4)
+        shares = scores.softmax(1).to(tokens.dtype)
+        pooled = torch.einsum("bth,btd->bhd", shares, tokens).flatten(1)
         key = self.widen(self.norm(pooled))
-        return F.normalize((key + self.unbend(F.gelu(self.bend(key)))).float(), dim=-1)
+        residual = self.unbend(F.gelu(self.bend(key)))
+        return F.normalize((key + residual).float(), dim=-1)
 
-    def forward(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
+    def forward(
+        self,
+        embedded: Tensor,
+        states: Tensor,
+        keep: Tensor,
+    ) -> Float[Tensor, "batch key"]:
         """Unit keys."""
-        return F.normalize(self.whitening(self.raw(embedded, states, keep)).float(), dim=-1)
+        white = self.whitening(self.raw(embedded, states, keep))
+        return F.normalize(white.float(), dim=-1)
 
     @torch.no_grad()
     def whiten(self, raw: Float[Tensor, "sample key"], floor: float = 0.02) -> None:
@@ -131,13 +146,11 @@ class WideKeys(nn.Module):
         In C's eigenbasis every direction is divided by its standard deviation, no smaller than
         about `floor`.
         """
-        centre, wide = raw.mean(0).double(), raw.double()
-        strength, directions = torch.linalg.eigh((wide - centre).T @ (wide - centre) / len(raw))
-        matrix = (
-            directions
-            / (strength.clamp(min=0).sqrt() + floor * strength.sum().sqrt())
-            @ directions.T
-        )
+        centre = raw.mean(0).double()
+        off = raw.double() - centre
+        strength, directions = torch.linalg.eigh(off.T @ off / len(raw))
+        deviation = strength.clamp(min=0).sqrt()
+        matrix = directions / (deviation + floor * strength.sum().sqrt()) @ directions.T
         self.whitening.weight.copy_(matrix)
         self.whitening.bias.copy_(-centre @ matrix)
 
@@ -161,16 +174,25 @@ class WideKeyEncoder(SegmentEncoder):
         self.wide = WideKeys(width, config.key_width, config.poolings, config.segment_tokens)
 
     def beginning(
-        self, embedded: Tensor, states: Tensor, keep: Tensor
+        self,
+        embedded: Tensor,
+        states: Tensor,
+        keep: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The same of the first tokens alone; what stands behind them must not show in their states
         either."""
         if embedded.shape[1] <= self.key_tokens:
             return embedded, states, keep
-        embedded, keep = embedded[:, : self.key_tokens], keep[:, : self.key_tokens]
+        embedded = embedded[:, : self.key_tokens]
+        keep = keep[:, : self.key_tokens]
         return embedded, self.states(embedded, keep), keep
 
-    def keys(self, embedded: Tensor, states: Tensor, keep: Tensor) -> Float[Tensor, "batch key"]:
+    def keys(
+        self,
+        embedded: Tensor,
+        states: Tensor,
+        keep: Tensor,
+    ) -> Float[Tensor, "batch key"]:
         """Unit keys as wide as the matrix has rows."""
         return self.wide(*self.beginning(embedded, states, keep))
 
@@ -188,10 +210,16 @@ def ridge_read(
     safe.
     """
     if len(keys) <= keys.shape[1]:
-        gram = keys @ keys.T + ridge * torch.eye(len(keys), dtype=keys.dtype, device=keys.device)
-        return (queries @ keys.T) @ torch.cholesky_solve(values, torch.linalg.cholesky(gram))
-    gram = keys.T @ keys + ridge * torch.eye(keys.shape[1], dtype=keys.dtype, device=keys.device)
-    return queries @ torch.cholesky_solve(keys.T @ values, torch.linalg.cholesky(gram))
+        factor = _ridge_factor(keys @ keys.T, ridge)
+        return (queries @ keys.T) @ torch.cholesky_solve(values, factor)
+    factor = _ridge_factor(keys.T @ keys, ridge)
+    return queries @ torch.cholesky_solve(keys.T @ values, factor)
+
+
+def _ridge_factor(gram: Tensor, ridge: float) -> Tensor:
+    """The Cholesky factor of gram + ridge."""
+    diagonal = ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return torch.linalg.cholesky(gram + diagonal)
 
 
 class FixedMemory(MemoryDecoder):
@@ -227,11 +255,9 @@ class FixedMemory(MemoryDecoder):
     ) -> Float[Tensor, "qry address"]:
         """What a cue is addressed with: its key; or, without keys, its centred latent, about as
         long as a key."""
-        return (
-            keys
-            if self.config.address == "keys"
-            else (latents - self.mean) / math.sqrt(self.config.latent_width)
-        )
+        if self.config.address == "keys":
+            return keys
+        return (latents - self.mean) / math.sqrt(self.config.latent_width)
 
     def write(
         self,
@@ -243,9 +269,8 @@ class FixedMemory(MemoryDecoder):
         float64."""
         memory = PseudoInverse(ridge if ridge is not None else self.config.ridge)
         addresses, values = self.pairs(latents, keys)
-        return memory.solve(
-            memory.write(memory.empty(addresses.shape[1], values.shape[1]), addresses, values)
-        )
+        empty = memory.empty(addresses.shape[1], values.shape[1])
+        return memory.solve(memory.write(empty, addresses, values))
 
     def read(
         self,
@@ -264,7 +289,8 @@ class FixedMemory(MemoryDecoder):
         on is largest.
         """
         slots = rearrange(read + self.mean, "b (slot c) -> b slot c", slot=self.config.slots)
-        longest = (slots.detach().square().mean(-1) - EMPTY).cumsum(1).argmax(1, keepdim=True)
+        filled = slots.detach().square().mean(-1) - EMPTY
+        longest = filled.cumsum(1).argmax(1, keepdim=True)
         holds = torch.arange(self.config.slots, device=read.device) <= longest
         return rearrange(unit_slots(slots, holds[..., None]), "b slot c -> b (slot c)")
 
@@ -294,8 +320,10 @@ class FixedMemory(MemoryDecoder):
         sizes = (ids != self.config.text_config.pad_token_id).sum(1)
         order = sizes.argsort(stable=True)
         parts = [self.encode(ids[rows, : int(sizes[rows].max())]) for rows in order.chunk(GROUPS)]
+        latents = torch.cat([part[0] for part in parts])
+        keys = torch.cat([part[1] for part in parts])
         back = order.argsort()
-        return tuple(torch.cat(part)[back] for part in zip(*parts, strict=True))  # type: ignore[return-value]
+        return latents[back], keys[back]
 
     def _memory_loss(
         self,
@@ -309,27 +337,33 @@ class FixedMemory(MemoryDecoder):
         """Cue i asks for stored segment i. Loss: 1 − cosine of what is read; with texts, their
         cross-entropy, the first ones (without noise) written from read-outs; with keys, finding the
         own key and the spread of all keys."""
-        (latents, keys), (cue_latents, cue_keys) = self._grouped(stored_ids), self._grouped(cue_ids)
-        asked, own = self.queries(cue_latents, cue_keys), self.queries(latents, keys)
+        latents, keys = self._grouped(stored_ids)
+        cue_latents, cue_keys = self._grouped(cue_ids)
+        asked = self.queries(cue_latents, cue_keys)
+        own = self.queries(latents, keys)
         read = ridge_read(asked, own, latents - self.mean, self.config.ridge)
-        loss = 1 - F.cosine_similarity(read, (latents - self.mean)[: len(read)], dim=1).mean()
+        # subtracted anew: gradients are then added in the order that the recorded training had
+        wanted = (latents - self.mean)[: len(read)]
+        loss = 1 - F.cosine_similarity(read, wanted, dim=1).mean()
         if self.config.address == "keys":
-            others = ~torch.eye(len(keys), dtype=torch.bool, device=keys.device)
-            loss = (
-                loss
-                + FIND * self.address_loss(cue_keys, keys)
-                + SPREAD * (keys @ keys.T)[others].square().mean()
-            )
+            loss = loss + FIND * self.address_loss(cue_keys, keys) + SPREAD * _overlap(keys)
         if input_ids is None or text_rows is None or noise is None:
             return MemoryDecoderOutput(loss=loss)
-        clean = latents[text_rows[len(text_rows) - len(noise) :]]
+        from_read_outs = len(text_rows) - len(noise)
+        clean = latents[text_rows[from_read_outs:]]
         clean = torch.where(clean != 0, clean + noise, clean)
-        given = torch.cat([self.as_latent(read[text_rows[: len(text_rows) - len(noise)]]), clean])
+        given = torch.cat([self.as_latent(read[text_rows[:from_read_outs]]), clean])
         output = super().forward(input_ids, given, labels=labels)
         assert output.loss is not None  # for mypy: there are labels
         return MemoryDecoderOutput(
             loss=loss + output.loss, logits=output.logits, reading_loss=output.loss
         )
+
+
+def _overlap(keys: Float[Tensor, "pat key"]) -> Tensor:
+    """Mean square of the cosines of different keys."""
+    others = ~torch.eye(len(keys), dtype=torch.bool, device=keys.device)
+    return (keys @ keys.T)[others].square().mean()
 
 
 AutoConfig.register(FixedMemoryConfig.model_type, FixedMemoryConfig, exist_ok=True)

@@ -39,9 +39,8 @@ def confirmed(data: pd.DataFrame, model: str = "whitened") -> pd.DataFrame:
     """How many answers the memory confirms, how many of those are right, how many of all are; a row
     a load, all seeds together. The last column counts the answers."""
     rows = data[(data.task == "doubt") & (data.model == model)]
-    counts = rows.assign(value=(rows.value * rows.n).round().astype(int)).pivot_table(
-        "value", "load", "metric", "sum"
-    )
+    whole = (rows.value * rows.n).round().astype(int)
+    counts = rows.assign(value=whole).pivot_table("value", "load", "metric", "sum")
     asked = rows[rows.metric == "right"].groupby("load")["n"].sum().astype(int)
     return counts[["sure", "sure and right", "right"]].assign(answers=asked)
 

@@ -29,12 +29,34 @@ from memlab.corpora import memory_episodes, tokenization
 from memlab.decoder import MemoryDecoder, pretrained
 
 SHORTEST = 8  # tokens of a segment: a cue of 40 % then has three
-FEWEST, MOST, ASKED, WRITTEN, CLEAN, SAMPLE = 32, 512, 96, 24, 8, 2048
+# segments of a memory
+FEWEST = 32
+MOST = 512
+ASKED = 96  # cues of a step
+WRITTEN = 24  # texts of a step that are written from read-outs
+CLEAN = 8  # and from clean latents
+SAMPLE = 2048  # segments that the mean and the whitening are set from
 BODY = training.Recipe(
-    steps=1, lr=2e-3, muon=4e-3, muon_bfloat16=False, warmup=0.05, decay=0.9, floor=0.02
+    steps=1,
+    lr=2e-3,
+    muon=4e-3,
+    muon_bfloat16=False,
+    warmup=0.05,
+    decay=0.9,
+    floor=0.02,
 )
 HEAD = replace(BODY, lr=4e-3, muon=4e-3)  # a head from a random start
 RUNGS = ("untrained", "head", "read-outs", "whitened, no step", "whitened")
+# of a memory decoder's configuration: what a fixed memory sets itself
+NEW_SETTINGS = (
+    "model_type",
+    "key_width",
+    "reads",
+    "text_config",
+    "architectures",
+    "dtype",
+    "transformers_version",
+)
 
 
 @dataclass(frozen=True)
@@ -51,15 +73,19 @@ class Plan:
         return self.head + self.read_outs + self.whitened
 
 
-PLANS = {"quick": Plan(30, 15, 30), "full": Plan(80, 200, 600), "gpu": Plan(2000, 3000, 10_000)}
+PLANS = {
+    "quick": Plan(30, 15, 30),
+    "full": Plan(80, 200, 600),
+    "gpu": Plan(2000, 3000, 10_000),
+}
 Segments = tuple[tuple[int, ...], ...]
 
 
 def segments_of(seed: int = 0, limit: int = 64) -> Segments:
-    """The training segments of `episodes.pool` that have at least 8 tokens."""
-    pool = memory_episodes.pool(
-        tokenization.encoder(weights.tokenizer()), len(weights.tokenizer()), limit=limit, seed=seed
-    )
+    """The training segments of `memory_episodes.pool` that have at least 8 tokens."""
+    tokenizer = weights.tokenizer()
+    encode = tokenization.encoder(tokenizer)
+    pool = memory_episodes.pool(encode, len(tokenizer), limit=limit, seed=seed)
     return tuple(segment for segment in pool.segments if len(segment) >= SHORTEST)
 
 
@@ -69,23 +95,27 @@ def cue_of(segment: tuple[int, ...], share: float = 0.4) -> tuple[int, ...]:
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> Tensor:
-    return nn.utils.rnn.pad_sequence(
-        [torch.tensor(row) for row in rows], batch_first=True, padding_value=fill
-    )
+    tensors = [torch.tensor(row) for row in rows]
+    return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=fill)
 
 
-def _asked_with(segment: tuple[int, ...], rng: Any, vocabulary: int) -> tuple[int, ...]:
+def _asked_with(
+    segment: tuple[int, ...],
+    rng: Any,
+    vocabulary: int,
+) -> tuple[int, ...]:
     """Three times in four a beginning; else the segment with wrong tokens behind it: a second read
     starts there."""
     kind = rng.random()
     if kind < 0.75:
         return cue_of(segment, rng.uniform(0.25, 0.6))
     wrong = rng.uniform(0.05, 0.35) if kind < 0.95 else 0.0
-    cue = cue_of(segment)
-    return cue + tuple(
-        rng.randrange(len(tokenization.SPECIAL), vocabulary) if rng.random() < wrong else t
-        for t in segment[len(cue) :]
-    )
+    cue = list(cue_of(segment))
+    for token in segment[len(cue) :]:
+        if rng.random() < wrong:
+            token = rng.randrange(len(tokenization.SPECIAL), vocabulary)
+        cue.append(token)
+    return tuple(cue)
 
 
 def batch(
@@ -104,10 +134,12 @@ def batch(
     labels "txt seq", the text_rows they stand in, and the noise for those at the end, which are
     written from clean latents.
     """
-    rng, vocabulary = runtime.python_random(seed, "fixed memory", step), len(weights.tokenizer())
+    rng = runtime.python_random(seed, "fixed memory", step)
+    vocabulary = len(weights.tokenizer())
     most = min(most, len(segments))
-    stored = rng.sample(segments, round(math.exp(rng.uniform(math.log(FEWEST), math.log(most)))))
-    cues = [_asked_with(s, rng, vocabulary) for s in stored[:ASKED]]
+    count = round(math.exp(rng.uniform(math.log(FEWEST), math.log(most))))
+    stored = rng.sample(segments, count)
+    cues = [_asked_with(segment, rng, vocabulary) for segment in stored[:ASKED]]
     made = {
         "stored_ids": _padded(stored, tokenization.PAD),
         "cue_ids": _padded(cues, tokenization.PAD),
@@ -115,47 +147,37 @@ def batch(
     if not texts:
         return made
     rows = [*range(min(len(stored), WRITTEN)), *range(len(stored) - CLEAN, len(stored))]
+    inputs = [[tokenization.BOS, *stored[row], tokenization.EOS] for row in rows]
+    targets = [[-100, *stored[row], tokenization.EOS] for row in rows]
+    draw = runtime.generator(seed, "fixed noise", step)
     made["text_rows"] = torch.tensor(rows)
-    made["input_ids"] = _padded(
-        [[tokenization.BOS, *stored[row], tokenization.EOS] for row in rows], tokenization.PAD
-    )
-    made["labels"] = _padded([[-100, *stored[row], tokenization.EOS] for row in rows], -100)
-    made["noise"] = 0.05 * torch.randn(
-        CLEAN, latent_width, generator=runtime.generator(seed, "fixed noise", step)
-    )
+    made["input_ids"] = _padded(inputs, tokenization.PAD)
+    made["labels"] = _padded(targets, -100)
+    made["noise"] = 0.05 * torch.randn(CLEAN, latent_width, generator=draw)
     return made
 
 
 def untrained(
-    base: MemoryDecoder, *, key_width: int = 512, address: str = "keys", seed: int = 0
+    base: MemoryDecoder,
+    *,
+    key_width: int = 512,
+    address: str = "keys",
+    seed: int = 0,
 ) -> FixedMemory:
     """A fixed memory with encoder and decoder of `base` and a key head drawn from `seed`. It reads
     one latent at a time and so keeps the positions of the first alone."""
-    kept = {
-        name: value
-        for name, value in base.config.to_dict().items()
-        if name
-        not in (
-            "model_type",
-            "key_width",
-            "reads",
-            "text_config",
-            "architectures",
-            "dtype",
-            "transformers_version",
-        )
-    }
-    config = FixedMemoryConfig(
-        deepcopy(base.config.text_config), key_width, address=address, reads=1, **kept
-    )
+    values = base.config.to_dict()
+    kept = {name: value for name, value in values.items() if name not in NEW_SETTINGS}
+    text_config = deepcopy(base.config.text_config)
+    config = FixedMemoryConfig(text_config, key_width, address=address, reads=1, **kept)
     state = base.state_dict()
-    # of the slots of all reads, then of the stretches of their texts
     places = "decoder.transformer.wpe.weight"
     if places in state:
+        # of the slots of all reads, then of the stretches of their texts
+        rows = state[places]
         first = base.config.reads * config.slots
-        state[places] = torch.cat(
-            [state[places][: config.slots], state[places][first : first + config.stretch]]
-        )
+        stretch = rows[first : first + config.stretch]
+        state[places] = torch.cat([rows[: config.slots], stretch])
         config.text_config.n_positions = len(state[places])
     state["rank"] = state["rank"][:1]
     with torch.random.fork_rng(devices=[]):
@@ -166,19 +188,24 @@ def untrained(
 
 
 @torch.no_grad()
-def settle(model: FixedMemory, segments: Segments, *, whiten: bool = False, seed: int = 0) -> None:
+def settle(
+    model: FixedMemory,
+    segments: Segments,
+    *,
+    whiten: bool = False,
+    seed: int = 0,
+) -> None:
     """Set the mean of the latents, and with `whiten` the whitening, from a sample of training
     segments."""
     rng = runtime.python_random(seed, "sample")
-    latents, raw = [], []
+    latents: list[Tensor] = []
+    raw: list[Tensor] = []
     for _ in range(SAMPLE // 256):
-        some = model.sample(
-            _padded(rng.sample(segments, min(256, len(segments))), tokenization.PAD).to(
-                model.device
-            )
-        )
-        latents.append(some[0])
-        raw.append(some[1])
+        some = rng.sample(segments, min(256, len(segments)))
+        ids = _padded(some, tokenization.PAD).to(model.device)
+        some_latents, some_raw = model.sample(ids)
+        latents.append(some_latents)
+        raw.append(some_raw)
     model.mean.copy_(torch.cat(latents).mean(0))
     if whiten:
         model.encoder.wide.whiten(torch.cat(raw))
@@ -248,33 +275,57 @@ def shipped() -> FixedMemory:
     return pretrained.load(weights.folder("fixed-memory"), FixedMemory)  # type: ignore[no-any-return]
 
 
-def make(profile: str, seed: int, folder: str | Path) -> training.Log:
+def make(
+    profile: str,
+    seed: int,
+    folder: str | Path,
+) -> training.Log:
     """All rungs above the shipped memory decoder, the last one saved: the command behind the
     shipped weights. A model that `remember` put into the cache is not trained again: its log is
     empty."""
-    whole = training.Log()
-    if (found := place(profile, seed)).exists():
+    plan = PLANS[profile]
+    found = place(profile, seed)
+    if found.exists():
         pretrained.save(pretrained.load(found, FixedMemory), folder)
-        return training.Log([{"step": PLANS[profile].steps, "seconds": 0.0, "loss": 0.0}])
-    for rung, model, log in climb(pretrained.shipped(), PLANS[profile], seed, report=progress):
+        return training.Log(
+            [
+                {
+                    "step": plan.steps,
+                    "seconds": 0.0,
+                    "loss": 0.0,
+                }
+            ]
+        )
+    whole = training.Log()
+    for rung, model, log in climb(pretrained.shipped(), plan, seed, report=progress):
         print(f"fixed-memory: {rung}", file=sys.stderr)
-        steps, seconds = whole.rows[-1]["step"] if whole.rows else 0, whole.seconds
-        whole.rows += [
-            {**row, "step": row["step"] + steps, "seconds": row["seconds"] + seconds}
-            for row in log.rows
-        ]
-        whole.seconds += log.seconds
+        _append(whole, log)
         if rung == RUNGS[-1]:
             pretrained.save(model, folder)
     return whole
 
 
+def _append(whole: training.Log, log: training.Log) -> None:
+    """Go on counting steps and seconds where `whole` ended."""
+    steps = whole.rows[-1]["step"] if whole.rows else 0
+    for row in log.rows:
+        step = row["step"] + steps
+        seconds = row["seconds"] + whole.seconds
+        whole.rows.append(
+            {
+                **row,
+                "step": step,
+                "seconds": seconds,
+            }
+        )
+    whole.seconds += log.seconds
+
+
 def progress(step: int, row: dict[str, float]) -> None:
     """Say on stderr how far a training is."""
-    print(
-        f"fixed-memory: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s",
-        file=sys.stderr,
-    )
+    loss = row["loss"]
+    seconds = row["seconds"]
+    print(f"fixed-memory: step {step}, loss {loss:.2f}, {seconds:.0f} s", file=sys.stderr)
 
 
 def _train_only(model: FixedMemory, part: str = "") -> None:
@@ -297,5 +348,6 @@ def _fit(
         made = batch(segments, first + step, model.config.latent_width, texts=texts, seed=seed)
         return {name: tensor.to(model.device) for name, tensor in made.items()}
 
-    recipe = replace(BODY if texts else HEAD, steps=max(steps, 1), bfloat16=runtime.fast_bfloat16())
+    start = BODY if texts else HEAD
+    recipe = replace(start, steps=max(steps, 1), bfloat16=runtime.fast_bfloat16())
     return training.fit(model, batches, recipe, every=25, report=report)

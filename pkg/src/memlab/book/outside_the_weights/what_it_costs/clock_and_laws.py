@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from scipy.optimize import nnls
 from torch.utils.flop_counter import FlopCounterMode
 
 from memlab import runtime
@@ -22,7 +23,11 @@ Task = Callable[[], object]
 LEAST = 0.02  # seconds: what takes less is done several times
 
 
-def seconds(task: Task, rounds: int = 3, device: torch.device | str = "cpu") -> float:
+def seconds(
+    task: Task,
+    rounds: int = 3,
+    device: torch.device | str = "cpu",
+) -> float:
     """The least seconds of one call among `rounds`, each long enough for the clock. One call goes
     ahead, if it is short: what is done for the first time is dearer."""
     clock = _clock(torch.device(device))
@@ -33,7 +38,11 @@ def seconds(task: Task, rounds: int = 3, device: torch.device | str = "cpu") -> 
     return min(_span(task, repeat, clock) for _ in range(rounds))
 
 
-def _span(task: Task, repeat: int, clock: Callable[[], float]) -> float:
+def _span(
+    task: Task,
+    repeat: int,
+    clock: Callable[[], float],
+) -> float:
     start = clock()
     for _ in range(repeat):
         task()
@@ -65,7 +74,11 @@ class Limits:
 
 
 def limits(
-    device: torch.device | str = "cpu", *, megabytes: int = 256, side: int = 1024, rounds: int = 5
+    device: torch.device | str = "cpu",
+    *,
+    megabytes: int = 256,
+    side: int = 1024,
+    rounds: int = 5,
 ) -> Limits:
     """Measured, not looked up: the better of summing and of copying `megabytes` of float32, and a
     square product."""
@@ -100,38 +113,44 @@ class Law:
 
 
 def law(
-    sizes: Sequence[float | int], costs: Sequence[float], *, terms: Sequence[int] = (0, 1)
+    sizes: Sequence[float | int],
+    costs: Sequence[float],
+    *,
+    terms: Sequence[int] = (0, 1),
 ) -> Law:
-    """Least squares of relative errors with coefficients that are not negative; `terms` are the
-    powers that may occur.
+    """Least squares of relative errors with coefficients that are not negative (Lawson and Hanson
+    1974, as scipy has it); `terms` are the powers that may occur,
+    among 0, 1 and 2.
 
     ValueError unless there are at least as many sizes as terms, and all costs are above 0.
     """
-    if len(sizes) != len(costs) or len(sizes) < len(terms) or not min(costs, default=0) > 0:
+    enough = len(sizes) == len(costs) >= len(terms)
+    if not enough or not min(costs, default=0) > 0:
         raise ValueError(
             f"expected at least {len(terms)} sizes with a cost above 0 each, got {list(costs)} "
             f"at {list(sizes)}"
         )
-    x, y = (torch.tensor(list(values), dtype=torch.float64) for values in (sizes, costs))
+    x = _float64(sizes)
+    y = _float64(costs)
     unit = float(x.max())
-    left = list(terms)
-    while True:  # a few terms: the one that comes out negative goes, the rest are fitted again
-        design = torch.stack([(x / unit) ** power for power in left], 1) / y[:, None]
-        found = (
-            torch.linalg.lstsq(design, torch.ones(len(x), 1, dtype=torch.float64))
-            .solution[:, 0]
-            .tolist()
-        )
-        if min(found) >= 0 or len(left) == 1:
-            break
-        left.pop(found.index(min(found)))
-    by_power = {power: value / unit**power for power, value in zip(left, found, strict=True)}
-    return Law(by_power.get(0, 0.0), by_power.get(1, 0.0), by_power.get(2, 0.0), unit)
+    powers = torch.stack([(x / unit) ** power for power in terms], 1)
+    design = powers / y[:, None]
+    found, _ = nnls(design.numpy(), torch.ones_like(y).numpy())
+    coefficients = [0.0, 0.0, 0.0]
+    for power, value in zip(terms, found, strict=True):
+        coefficients[power] = float(value) / unit**power
+    a, b, c = coefficients
+    return Law(a, b, c, unit)
+
+
+def _float64(numbers: Sequence[float | int]) -> torch.Tensor:
+    return torch.tensor(list(numbers), dtype=torch.float64)
 
 
 def exponent(sizes: Sequence[float | int], costs: Sequence[float]) -> float:
     """p of cost ~ size^p: the slope of a line through the logarithms."""
-    x, y = (torch.tensor(list(values), dtype=torch.float64).log() for values in (sizes, costs))
+    x = _float64(sizes).log()
+    y = _float64(costs).log()
     x = x - x.mean()
     return float((x * y).sum() / (x * x).sum())
 
@@ -150,8 +169,12 @@ def crossing(
         return low
     if dearer[-1] == 400:
         return math.inf
-    below, above = grid[dearer[-1]], grid[dearer[-1] + 1]
+    below = grid[dearer[-1]]
+    above = grid[dearer[-1] + 1]
     for _ in range(40):
         middle = math.sqrt(below * above)
-        below, above = (middle, above) if ours(middle) > other(middle) else (below, middle)
+        if ours(middle) > other(middle):
+            below = middle
+        else:
+            above = middle
     return above

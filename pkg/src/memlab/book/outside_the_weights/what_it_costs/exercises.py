@@ -21,12 +21,17 @@ def check_bytes(bytes_a_token: Callable[..., float]) -> None:
     `tokens` each."""
     import torch
 
+    kinds = {
+        4: torch.float32,
+        2: torch.float16,
+        1: torch.int8,
+    }
     for key, value, size, tokens in (
         (128, 768, 4, 25.0),
         (128, 1024, 1, 26.0),
         (384, 768, 2, 15.0),
     ):
-        kind = {4: torch.float32, 2: torch.float16, 1: torch.int8}[size]
+        kind = kinds[size]
         want = KeyValue.bytes_per_row(key, value, kind, kind) / tokens
         got = _number(bytes_a_token(key, value, size, tokens))
         less = size * (key + value) / tokens
@@ -47,12 +52,10 @@ def check_crossing(size: Callable[..., float], seed: int = 0) -> None:
     other_pair n²."""
     rng = runtime.python_random(seed, "exercise crossing")
     for _ in range(5):
-        fixed, each, linear, pair = (
-            rng.uniform(1, 9),
-            rng.uniform(2, 4),
-            rng.uniform(0.1, 1.9),
-            rng.uniform(1e-4, 1e-2),
-        )
+        fixed = rng.uniform(1, 9)
+        each = rng.uniform(2, 4)
+        linear = rng.uniform(0.1, 1.9)
+        pair = rng.uniform(1e-4, 1e-2)
         want = crossing(Law(fixed, each, 0.0, 1), Law(0.0, linear, pair, 1))
         got = _number(size(fixed, each, linear, pair))
         assert got > 0, "a length is positive: take the other root"
@@ -67,11 +70,13 @@ def check_scan(seconds: Callable[..., float]) -> None:
     keys."""
     machine = Limits(12e9, 60e9)
     for rows, width, questions in ((100_000, 128, 1), (100_000, 128, 64), (4_000_000, 384, 1)):
-        want = machine.seconds(2 * rows * width * questions, 4 * rows * width)
+        flops = 2 * rows * width
+        moved = 4 * rows * width
+        want = machine.seconds(flops * questions, moved)
         got = _number(
             seconds(rows, width, questions, machine.bytes_per_second, machine.flops_per_second)
         )
-        alone = questions * machine.seconds(2 * rows * width, 4 * rows * width)
+        alone = questions * machine.seconds(flops, moved)
         assert not math.isclose(got, alone) or questions == 1, (
             "all questions share one pass over the keys"
         )
@@ -90,7 +95,10 @@ def check_worth(questions: Callable[..., float]) -> None:
         ((100.0, 0.2), (10.0, 0.3)),
         ((5.0, 0.1), (5.0, 0.2)),
     ):
-        want, got = max(0.0, (one[0] - two[0]) / (two[1] - one[1])), _number(questions(*one, *two))
+        build, ask = one
+        other_build, other_ask = two
+        want = max(0.0, (build - other_build) / (other_ask - ask))
+        got = _number(questions(*one, *two))
         said = f"{one} against {two}: expected {want:g}, got {got:g}"
         assert math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9), said
     assert questions(30.0, 0.5, 1.0, 0.01) == math.inf, (

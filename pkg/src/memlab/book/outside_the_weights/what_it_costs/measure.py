@@ -22,7 +22,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from memlab import retrieval, runtime, weights
-from memlab.book.outside_the_weights.what_it_costs import clock_and_laws
+from memlab.book.outside_the_weights.what_it_costs.clock_and_laws import (
+    Limits,
+    flops,
+    limits,
+    seconds,
+)
 from memlab.corpora import needles, tokenization
 from memlab.decoder import MemoryDecoder, reading
 from memlab.memories import (
@@ -36,15 +41,26 @@ from memlab.memories import (
 )
 from memlab.models import causal_baseline
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
-NEW, CUE, MANY = 16, 8, 64  # tokens of an answer, of a question, and questions asked at a time
+DTYPES = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
+NEW = 16  # tokens of an answer
+CUE = 8  # tokens of a question
+MANY = 64  # questions asked at a time
 Costs = dict[str, Any]  # numbers
 
 
-def text(model: MemoryDecoder, length: int, seed: int = 0) -> reading.Segments:
+def text(
+    model: MemoryDecoder,
+    length: int,
+    seed: int = 0,
+) -> reading.Segments:
     """Segments of about `length` tokens of real documentation, as the model takes them."""
     encode = tokenization.encoder(weights.tokenizer())
-    return needles.haystack(length, encode, limit=model.config.segment_tokens, seed=seed).segments
+    limit = model.config.segment_tokens
+    return needles.haystack(length, encode, limit=limit, seed=seed).segments
 
 
 def state_of(
@@ -54,7 +70,8 @@ def state_of(
     device: torch.device | str = "cpu",
 ) -> KeyValueState:
     """All pairs in one memory, keys and values in `dtype`."""
-    memory, kind = KeyValue(), DTYPES[dtype]
+    memory = KeyValue()
+    kind = DTYPES[dtype]
     empty = memory.empty(
         keys.shape[1],
         values.shape[1],
@@ -72,46 +89,75 @@ def costs_of_reading(
     """The memory decoder by system: what all share ("model"), rows of each kind ("float32",
     "int8"), the same in files ("files"), and a linear memory of fixed size ("linear"). The rows lie
     where the model does; files, on disk."""
-    device, found = model.device, list[tuple[Tensor, Tensor]]()
     count = sum(map(len, segments))
-    build = clock_and_laws.seconds(
-        lambda: found.append(reading.encode(model, segments)), 1 if count > 50_000 else 2, device
-    )
-    latents, keys = found[-1]
-    longest = max(range(len(segments)), key=lambda row: len(segments[row]))
-    cue, one = [segments[longest][:CUE]], latents[longest : longest + 1]
-    ask = clock_and_laws.seconds(lambda: reading.query_keys(model, cue), device=device)
-    answer = clock_and_laws.seconds(lambda: answered(model, one), device=device)
-    some = latents[: reading.CANDIDATES][None]
-    check = clock_and_laws.seconds(lambda: reading.recognise(model, some, cue), device=device)
+    build, latents, keys = _encoded(model, segments, 1 if count > 50_000 else 2)
+    questions = _asked(model, segments, latents)
     yield (
         "model",
         {
             "build": build,
-            "ask": ask,
-            "check": check,
-            "answer": answer,
+            **questions,
             "rows": len(segments),
             "length": count,
         },
     )
     for dtype in ("float32", "int8"):
-        yield dtype, stored(keys, latents, dtype, device)
+        yield dtype, stored(keys, latents, dtype, model.device)
     yield "files", filed(keys, latents)
+    yield "linear", solved(keys, latents)
+
+
+def _encoded(
+    model: MemoryDecoder,
+    segments: reading.Segments,
+    rounds: int,
+) -> tuple[float, Tensor, Tensor]:
+    """Seconds to encode, latents and keys."""
+    found: list[tuple[Tensor, Tensor]] = []
+    spent = seconds(lambda: found.append(reading.encode(model, segments)), rounds, model.device)
+    latents, keys = found[-1]
+    return spent, latents, keys
+
+
+def _longest(segments: reading.Segments) -> int:
+    """The row of the longest segment."""
+    sizes = [len(segment) for segment in segments]
+    return sizes.index(max(sizes))
+
+
+def _asked(
+    model: MemoryDecoder,
+    segments: reading.Segments,
+    latents: Tensor,
+) -> Costs:
+    """Seconds of a question about the longest segment, without the look-up."""
+    device = model.device
+    row = _longest(segments)
+    cue = [segments[row][:CUE]]
+    one = latents[row : row + 1]
+    some = latents[: reading.CANDIDATES][None]
+    ask = seconds(lambda: reading.query_keys(model, cue), device=device)
+    answer = seconds(lambda: answered(model, one), device=device)
+    check = seconds(lambda: reading.recognise(model, some, cue), device=device)
+    return {
+        "ask": ask,
+        "check": check,
+        "answer": answer,
+    }
+
+
+def solved(keys: Tensor, values: Tensor) -> Costs:
+    """A linear memory of fixed size: all pairs written and solved, one question read."""
     memory = PseudoInverse(1e-3)
-    state = memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents)
-    yield (
-        "linear",
-        {
-            "write": clock_and_laws.seconds(
-                lambda: memory.solve(
-                    memory.write(memory.empty(keys.shape[1], latents.shape[1]), keys, latents)
-                )
-            ),
-            "read": clock_and_laws.seconds(lambda: memory.read(state, keys[:1])),
-            "bytes": state.nbytes,
-        },
-    )
+    empty = memory.empty(keys.shape[1], values.shape[1])
+    state = memory.write(empty, keys, values)
+    write = seconds(lambda: memory.solve(memory.write(empty, keys, values)))
+    read = seconds(lambda: memory.read(state, keys[:1]))
+    return {
+        "write": write,
+        "read": read,
+        "bytes": state.nbytes,
+    }
 
 
 def answered(model: MemoryDecoder, latents: Tensor) -> Tensor:
@@ -135,37 +181,52 @@ def look_up(state: KeyValueState, queries: Tensor) -> Tensor:
     return memory.take(state, memory.address(state, queries)[1])
 
 
-def stored(keys: Tensor, values: Tensor, dtype: str, device: torch.device | str = "cpu") -> Costs:
+def stored(
+    keys: Tensor,
+    values: Tensor,
+    dtype: str,
+    device: torch.device | str = "cpu",
+) -> Costs:
     """Rows in RAM (or on a GPU): writing all of them, and looking up one question or `MANY`."""
     state = state_of(keys, values, dtype, device)
-    write = clock_and_laws.seconds(lambda: state_of(keys, values, dtype, device), device=device)
-    read, many = (
-        clock_and_laws.seconds(partial(look_up, state, keys[:n]), 5, device) for n in (1, MANY)
-    )
-    return {"write": write, "read": read, "read many": many / MANY, "bytes": state.nbytes}
+    write = seconds(lambda: state_of(keys, values, dtype, device), device=device)
+    read = seconds(partial(look_up, state, keys[:1]), 5, device)
+    many = seconds(partial(look_up, state, keys[:MANY]), 5, device)
+    return {
+        "write": write,
+        "read": read,
+        "read many": many / MANY,
+        "bytes": state.nbytes,
+    }
 
 
-def filed(keys: Tensor, values: Tensor, dtype: str = "int8", block: int = 16_384) -> Costs:
+def filed(
+    keys: Tensor,
+    values: Tensor,
+    dtype: str = "int8",
+    block: int = 16_384,
+) -> Costs:
     """Rows in files: durable writing, a first look-up after the system was told to forget the
     files, later ones.
 
     `from disk` is how many bytes the first look-up had fetched: 0 means that they were not
     forgotten, and that the first look-up was no cold one (a file system in RAM, or a system without
     posix_fadvise)."""
+    kind = DTYPES[dtype]
+    widths = keys.shape[1], values.shape[1]
     with tempfile.TemporaryDirectory() as place, runtime.Stopwatch() as watch:
-        kind = DTYPES[dtype]
-        with RowFolder.create(
-            place, keys.shape[1], values.shape[1], dtype=kind, key_dtype=kind
-        ) as folder:
+        with RowFolder.create(place, *widths, dtype=kind, key_dtype=kind) as folder:
             for some, same in zip(keys.split(block), values.split(block), strict=True):
                 folder.write(some, same)
         write = watch.lap()
         forget(Path(place))
-        state, before = RowFolder.read(place, check=False), _fetched()
+        state = RowFolder.read(place, check=False)
+        before = _fetched()
         watch.lap()
         look_up(state, keys[:1])
-        cold, fetched = watch.lap(), _fetched() - before
-        read = clock_and_laws.seconds(lambda: look_up(state, keys[:1]), 5)
+        cold = watch.lap()
+        fetched = _fetched() - before
+        read = seconds(lambda: look_up(state, keys[:1]), 5)
         return {
             "write wall": write,
             "cold wall": cold,
@@ -175,11 +236,16 @@ def filed(keys: Tensor, values: Tensor, dtype: str = "int8", block: int = 16_384
         }
 
 
-def drawn(model: MemoryDecoder, length: int, seed: int = 0) -> Iterator[tuple[str, Costs]]:
+def drawn(
+    model: MemoryDecoder,
+    length: int,
+    seed: int = 0,
+) -> Iterator[tuple[str, Costs]]:
     """Rows alone, drawn: as many as a text of `length` tokens has, of the model's widths, in RAM
     and in files."""
     some = text(model, 16_384, seed)
-    count, config = round(length * len(some) / sum(map(len, some))), model.config
+    count = round(length * len(some) / sum(map(len, some)))
+    config = model.config
     rng = runtime.generator(seed, "drawn rows", length)
     keys = normalize(torch.randn(count, config.key_width, generator=rng), dim=1)
     values = torch.randn(count, config.latent_width, generator=rng)
@@ -210,12 +276,23 @@ def _fetched() -> int:
 def words(texts: Sequence[str]) -> Costs:
     """BM25: the index of all segments, one search, and the bytes of index and of the text that it
     brings back."""
-    index, asked = retrieval.BM25(texts), " ".join(texts[len(texts) // 2].split()[:CUE])
+    index = retrieval.BM25(texts)
+    asked = _question(texts)
     return {
-        "build": clock_and_laws.seconds(lambda: retrieval.BM25(texts), 2),
-        "read": clock_and_laws.seconds(lambda: index.search([asked])),
-        "bytes": index.nbytes + sum(len(one.encode()) for one in texts),
+        "build": seconds(lambda: retrieval.BM25(texts), 2),
+        "read": seconds(lambda: index.search([asked])),
+        "bytes": index.nbytes + _text_bytes(texts),
     }
+
+
+def _question(texts: Sequence[str]) -> str:
+    """The first words of the text in the middle."""
+    middle = texts[len(texts) // 2]
+    return " ".join(middle.split()[:CUE])
+
+
+def _text_bytes(texts: Sequence[str]) -> int:
+    return sum(len(one.encode()) for one in texts)
 
 
 def sentence_encoder(device: torch.device | str = "cpu") -> retrieval.SentenceEncoder | None:
@@ -230,12 +307,12 @@ def meaning(encoder: Any, texts: Sequence[str]) -> Costs:
     """A pretrained sentence encoder and exact search: keys of all segments, one question, bytes of
     keys and text."""
     found: list[retrieval.Dense] = []
-    build = clock_and_laws.seconds(lambda: found.append(retrieval.Dense(encoder, texts)), 1)
-    asked = " ".join(texts[len(texts) // 2].split()[:CUE])
+    build = seconds(lambda: found.append(retrieval.Dense(encoder, texts)), 1)
+    asked = _question(texts)
     return {
         "build": build,
-        "read": clock_and_laws.seconds(lambda: found[0].search([asked])),
-        "bytes": found[0].keys.nbytes + sum(len(one.encode()) for one in texts),
+        "read": seconds(lambda: found[0].search([asked])),
+        "bytes": found[0].keys.nbytes + _text_bytes(texts),
     }
 
 
@@ -243,25 +320,31 @@ def meaning(encoder: Any, texts: Sequence[str]) -> Costs:
 def attending(model: Any, ids: Tensor) -> Costs:
     """A causal transformer: reading a context of n tokens into its cache (`build`), and then a
     question of `CUE` tokens with an answer of `NEW`, which attends over that cache."""
-    count, kept = ids.shape[1], list[Any]()
+    count = ids.shape[1]
+    kept: list[Any] = []
 
     def build() -> None:
-        kept[:] = [model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values]
+        output = model(input_ids=ids, use_cache=True, logits_to_keep=1)
+        kept[:] = [output.past_key_values]
 
     def question() -> None:
         new = ids[:, :CUE]
         for _ in range(NEW):
-            logits = model(
-                input_ids=new, past_key_values=kept[0], use_cache=True, logits_to_keep=1
-            ).logits
-            new = logits[:, -1:].argmax(-1)
+            output = model(
+                input_ids=new,
+                past_key_values=kept[0],
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            new = output.logits[:, -1:].argmax(-1)
         kept[0].crop(-(CUE + NEW - 1))  # as it was before the question
 
-    spent = clock_and_laws.seconds(build, 1 if count > 5000 else 2, model.device)
-    held = sum(part.nbytes for layer in kept[0].layers for part in (layer.keys, layer.values))
+    spent = seconds(build, 1 if count > 5000 else 2, model.device)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in kept[0].layers)
+    answer = seconds(question, 2, model.device)
     return {
         "build": spent,
-        "answer": clock_and_laws.seconds(question, 2, model.device),
+        "answer": answer,
         "bytes": held,
     }
 
@@ -272,9 +355,8 @@ def attention(
     """`attending` for the causal baseline over the lengths; what it reads does not matter for what
     it costs."""
     model: Any = causal_baseline.load_causal().to(device)
-    ids = torch.randint(5, 2000, (1, max(lengths)), generator=runtime.generator(0, "context")).to(
-        device
-    )
+    rng = runtime.generator(0, "context")
+    ids = torch.randint(5, 2000, (1, max(lengths)), generator=rng).to(device)
     for length in lengths:
         yield length, attending(model, ids[:, :length])
 
@@ -285,90 +367,108 @@ def shares(model: MemoryDecoder, length: int = 16_384) -> Iterator[tuple[str, Co
 
     Bytes: what has to pass once (weights and text of a pass, rows of a scan, rows read and written
     of a write)."""
-    device, segments = model.device, text(model, length)
-    found: list[tuple[Tensor, Tensor]] = []
-    machine = clock_and_laws.limits(device)
-    parameters = sum(p.nbytes for p in model.encoder.parameters())
-    encode = clock_and_laws.seconds(
-        lambda: found.append(reading.encode(model, segments)), 2, device
-    )
-    latents, keys = found[-1]
-    many = normalize(
-        torch.randn(100_000, keys.shape[1], generator=runtime.generator(0, "many")), dim=1
-    )
-    memory, state = KeyValue(), state_of(many, many, "float32", device)
-    batch = -(-len(segments) // 256)
-    yield (
-        "encode",
-        _share(
-            machine,
-            encode,
-            clock_and_laws.flops(lambda: reading.encode(model, segments)),
-            batch * parameters,
-        ),
-    )
-    yield (
-        "write",
-        _share(
-            machine,
-            clock_and_laws.seconds(
-                lambda: state_of(keys, latents, "float32", device), device=device
-            ),
-            0,
-            2 * (keys.nbytes + latents.nbytes),
-        ),
-    )
+    segments = text(model, length)
+    machine = limits(model.device)
+    spent, latents, keys = _encoded(model, segments, 2)
+    yield "encode", _share_of_encoding(machine, model, segments, spent)
+    yield "write", _share_of_writing(machine, keys, latents, model.device)
+    yield from _shares_of_reading(machine, keys.shape[1], model.device)
+    row = _longest(segments)
+    yield "answer", _share_of_answering(machine, model, latents[row : row + 1])
+
+
+def _share_of_encoding(
+    machine: Limits,
+    model: MemoryDecoder,
+    segments: reading.Segments,
+    spent: float,
+) -> Costs:
+    work = flops(lambda: reading.encode(model, segments))
+    batches = -(-len(segments) // 256)
+    return _share(machine, spent, work, batches * _parameter_bytes(model.encoder))
+
+
+def _share_of_writing(
+    machine: Limits,
+    keys: Tensor,
+    latents: Tensor,
+    device: torch.device,
+) -> Costs:
+    spent = seconds(lambda: state_of(keys, latents, "float32", device), device=device)
+    return _share(machine, spent, 0, 2 * (keys.nbytes + latents.nbytes))
+
+
+def _shares_of_reading(
+    machine: Limits,
+    width: int,
+    device: torch.device,
+) -> Iterator[tuple[str, Costs]]:
+    """One question and `MANY` to 100,000 drawn keys."""
+    draw = torch.randn(100_000, width, generator=runtime.generator(0, "many"))
+    many = normalize(draw, dim=1)
+    memory = KeyValue()
+    state = state_of(many, many, "float32", device)
     for name, asked in (("read one", many[:1]), ("read 64", many[:MANY])):
-        yield (
-            name,
-            _share(
-                machine,
-                clock_and_laws.seconds(partial(memory.address, state, asked), 5, device),
-                2 * len(asked) * many.numel(),
-                many.nbytes,
-            ),
-        )
-    longest = max(range(len(segments)), key=lambda row: len(segments[row]))
-
-    answer = partial(answered, model, latents[longest : longest + 1])
-    once = sum(p.nbytes for p in model.decoder.parameters())
-    yield (
-        "answer",
-        _share(
-            machine,
-            clock_and_laws.seconds(answer, device=device),
-            clock_and_laws.flops(answer),
-            NEW * once,
-        ),
-    )
+        spent = seconds(partial(memory.address, state, asked), 5, device)
+        work = 2 * len(asked) * many.numel()
+        yield name, _share(machine, spent, work, many.nbytes)
 
 
-def _share(machine: clock_and_laws.Limits, spent: float, flops: int, moved: int) -> Costs:
+def _share_of_answering(
+    machine: Limits,
+    model: MemoryDecoder,
+    latents: Tensor,
+) -> Costs:
+    answer = partial(answered, model, latents)
+    spent = seconds(answer, device=model.device)
+    work = flops(answer)
+    moved = NEW * _parameter_bytes(model.decoder)
+    return _share(machine, spent, work, moved)
+
+
+def _parameter_bytes(module: torch.nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in module.parameters())
+
+
+def _share(
+    machine: Limits,
+    spent: float,
+    work: int,
+    moved: int,
+) -> Costs:
     return {
         "seconds": spent,
-        "limit": machine.seconds(flops, moved),
-        "flops": flops,
+        "limit": machine.seconds(work, moved),
+        "flops": work,
         "moved": moved,
     }
 
 
 def historic(
-    count: int = 512, slots: int = 512, width: int = 768, scale: float = 1.0
+    count: int = 512,
+    slots: int = 512,
+    width: int = 768,
+    scale: float = 1.0,
 ) -> Iterator[tuple[str, Costs]]:
     """Larimar's memory solved ("exact") and by its 15 steps ("steps"): a write, a later read, the
     relative error of reading what was written. The solution keeps its inverse from the first read
     on; the iteration makes it anew."""
-    draw = torch.randn(count, width, generator=runtime.generator(0, "patterns", count))
-    z, start = scale * normalize(draw, dim=1), LarimarState(torch.eye(slots, width))
-    memories: tuple[tuple[str, Any], ...] = (("exact", Larimar()), ("steps", PublishedLarimar()))
-    for name, memory in memories:
+    rng = runtime.generator(0, "patterns", count)
+    draw = torch.randn(count, width, generator=rng)
+    z = scale * normalize(draw, dim=1)
+    start = LarimarState(torch.eye(slots, width))
+    memories: dict[str, Any] = {"exact": Larimar(), "steps": PublishedLarimar()}
+    for name, memory in memories.items():
         state = memory.write(start, z)
-        error = float((memory.read(state, z) - z).norm(dim=1).mean() / z.norm(dim=1).mean())
+        off = memory.read(state, z) - z
+        error = off.norm(dim=1).mean() / z.norm(dim=1).mean()
+        write = seconds(partial(memory.write, start, z), 2)
+        read = seconds(partial(memory.read, state, z[:1]), 2)
         yield (
             name,
             {
-                "write": clock_and_laws.seconds(partial(memory.write, start, z), 2),
-                "read": clock_and_laws.seconds(partial(memory.read, state, z[:1]), 2),
-                "error": error,
+                "write": write,
+                "read": read,
+                "error": float(error),
             },
         )

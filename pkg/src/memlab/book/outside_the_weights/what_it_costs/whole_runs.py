@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -27,28 +28,36 @@ from memlab.decoder import MemoryDecoder, pretrained, reading
 from memlab.memories import KeyValue, KeyValueState, Sharded, rows
 
 BLOCK = 2**16  # tokens of text that are in RAM at a time
-TOKENS_A_ROW = (
-    16  # fewer than a row of real text has: room for a memory whose number of rows is not known yet
-)
+# fewer than a row of real text has: room for a memory whose number of rows is not known yet
+TOKENS_A_ROW = 16
 
 
 def streamed(
-    model: MemoryDecoder, length: int, seed: int = 0
+    model: MemoryDecoder,
+    length: int,
+    seed: int = 0,
 ) -> Iterator[tuple[reading.Segments, list[needles.Fact]]]:
     """`length` tokens of documentation, a block at a time, and the facts that stand in the middle
     of each: a needle in the first block, a pass key in the last. The text begins again when all of
     it has been read."""
-    encode, limit = tokenization.encoder(weights.tokenizer()), model.config.segment_tokens
-    lines, starts = cycle(text.documentation("test")), range(0, length, BLOCK)
+    encode = tokenization.encoder(weights.tokenizer())
+    limit = model.config.segment_tokens
+    lines = cycle(text.documentation("test"))
+    starts = range(0, length, BLOCK)
+    places = {"needle": starts[0], "passkey": starts[-1]}
     for start in starts:
-        segments = needles.fill(lines, min(BLOCK, length - start), encode, limit=limit).segments
+        size = min(BLOCK, length - start)
+        segments = needles.fill(lines, size, encode, limit=limit).segments
         hidden = [
             needles.fact(kind, runtime.derive_seed(seed, length, "whole"))
-            for kind, place in (("needle", starts[0]), ("passkey", starts[-1]))
+            for kind, place in places.items()
             if place == start
         ]
-        own = [needles.cut(encode([" " + one for one in fact.sentences]), limit) for fact in hidden]
-        yield needles.insert(segments, own, [len(segments) // 2] * len(own))[0], hidden
+        sentences = [encode([" " + one for one in fact.sentences]) for fact in hidden]
+        own = [needles.cut(tokens, limit) for tokens in sentences]
+        middle = len(segments) // 2
+        whole_block, _ = needles.insert(segments, own, [middle] * len(own))
+        yield whole_block, hidden
 
 
 class Stages(dict[str, float]):
@@ -58,53 +67,30 @@ class Stages(dict[str, float]):
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         """Time a block."""
-        start, wall = time.process_time(), time.perf_counter()
+        start = time.process_time()
+        wall = time.perf_counter()
         yield
         self[name] = self.get(name, 0.0) + time.process_time() - start
         self[f"{name} wall"] = self.get(f"{name} wall", 0.0) + time.perf_counter() - wall
 
 
-def whole(length: int, dtype: str, seed: int = 0) -> dict[str, Any]:
+def whole(
+    length: int,
+    dtype: str,
+    seed: int = 0,
+) -> dict[str, Any]:
     """CPU and wall seconds by stage, bytes, rows and right answers of one run over `length` tokens
     with two questions.
 
     Rows are in RAM in `dtype`; of the text no more than a block is.
     """
-    model, kind, tokenizer = pretrained.shipped(), measure.DTYPES[dtype], weights.tokenizer()
-    memory, config, facts, count, stage = (
-        KeyValue(),
-        model.config,
-        list[needles.Fact](),
-        0,
-        Stages(),
-    )
-    before, blocks = runtime.peak_memory_bytes(), streamed(model, length, seed)
-    state = memory.empty(
-        config.key_width,
-        config.latent_width,
-        dtype=kind,
-        key_dtype=kind,
-        capacity=length // TOKENS_A_ROW,
-    )
-    while True:
-        with stage("text"):
-            segments, hidden = next(blocks, ((), []))
-        if not segments:
-            break
-        count, facts = count + sum(map(len, segments)), facts + hidden
-        with stage("encode"):
-            latents, keys = reading.encode(model, segments)
-        with stage("write"):
-            state = memory.write(state, keys, latents)
-    cues = tokenization.encoder(tokenizer)([" " + fact.cue for fact in facts])
-    with stage("read"):
-        found = measure.look_up(state, reading.query_keys(model, cues))
-    with stage("answer"):
-        best = reading.recognise(model, found, cues).argmax(1)
-        said = reading.write_out(
-            model, found[torch.arange(len(best)), best], [()] * len(facts), tokenizer
-        )
-    right = sum(needles_measure.correct(fact, one) for fact, one in zip(facts, said, strict=True))
+    model = pretrained.shipped()
+    stage = Stages()
+    before = runtime.peak_memory_bytes()
+    state, facts, count = _read_text(model, length, dtype, seed, stage)
+    said = _answers(model, state, facts, stage)
+    asked = zip(facts, said, strict=True)
+    right = sum(needles_measure.correct(fact, answer) for fact, answer in asked)
     wall = sum(value for name, value in stage.items() if name.endswith("wall"))
     return {
         **stage,
@@ -121,8 +107,62 @@ def whole(length: int, dtype: str, seed: int = 0) -> dict[str, Any]:
     }
 
 
+def _read_text(
+    model: MemoryDecoder,
+    length: int,
+    dtype: str,
+    seed: int,
+    stage: Stages,
+) -> tuple[KeyValueState, list[needles.Fact], int]:
+    """The memory of a streamed text, the facts hidden in it, and how many tokens it had."""
+    config = model.config
+    kind = measure.DTYPES[dtype]
+    memory = KeyValue()
+    state = memory.empty(
+        config.key_width,
+        config.latent_width,
+        dtype=kind,
+        key_dtype=kind,
+        capacity=length // TOKENS_A_ROW,
+    )
+    blocks = streamed(model, length, seed)
+    facts: list[needles.Fact] = []
+    count = 0
+    while True:
+        with stage("text"):
+            segments, hidden = next(blocks, ((), []))
+        if not segments:
+            return state, facts, count
+        count += sum(map(len, segments))
+        facts += hidden
+        with stage("encode"):
+            latents, keys = reading.encode(model, segments)
+        with stage("write"):
+            state = memory.write(state, keys, latents)
+
+
+def _answers(
+    model: MemoryDecoder,
+    state: KeyValueState,
+    facts: Sequence[needles.Fact],
+    stage: Stages,
+) -> list[str]:
+    """What is written for the cue of each fact: the best of the rows found."""
+    tokenizer = weights.tokenizer()
+    cues = tokenization.encoder(tokenizer)([" " + fact.cue for fact in facts])
+    with stage("read"):
+        found = measure.look_up(state, reading.query_keys(model, cues))
+    with stage("answer"):
+        best = reading.recognise(model, found, cues).argmax(1)
+        chosen = found[torch.arange(len(best)), best]
+        return reading.write_out(model, chosen, [()] * len(facts), tokenizer)
+
+
 def in_a_child(
-    length: int, dtype: str, seed: int = 0, threads: int | None = None
+    length: int,
+    dtype: str,
+    seed: int = 0,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """`whole` in a fresh process with two threads (or as many cores as there are, or `threads`):
     its peak memory is that of this run alone, the interpreter and its libraries included (`before`:
@@ -149,7 +189,10 @@ def in_a_child(
 
 
 def recall(
-    model: MemoryDecoder, length: int, trials: int, seed: int = 0
+    model: MemoryDecoder,
+    length: int,
+    trials: int,
+    seed: int = 0,
 ) -> Iterator[tuple[str, str, list[bool]]]:
     """Pass keys and needles with float32 and with int8 rows, on the same prompts: kind, dtype, and
     which are right."""
@@ -163,7 +206,11 @@ def recall(
             yield kind, dtype, [outcome.right for outcome in cell.memory()]
 
 
-def compact(cell: needles_measure.Cell, whole: Sequence[Any], dtype: str) -> None:
+def compact(
+    cell: needles_measure.Cell,
+    whole: Sequence[Any],
+    dtype: str,
+) -> None:
     """Let a cell read from rows in `dtype`, those of the haystack and those of the facts; `whole`
     are its own bases."""
     most: dict[int, KeyValueState] = {}  # by haystack: its longest base, in `dtype`
@@ -171,56 +218,85 @@ def compact(cell: needles_measure.Cell, whole: Sequence[Any], dtype: str) -> Non
         place = base.keys.data_ptr()
         if place not in most or len(most[place]) < len(base):
             most[place] = measure.state_of(base.keys, base.values, dtype)
-    cell.bases = [KeyValue().first(most[base.keys.data_ptr()], len(base)) for base in whole]
+    memory = KeyValue()
+    cell.bases = [memory.first(most[base.keys.data_ptr()], len(base)) for base in whole]
+    # `keys_only` packs the keys
     kind = measure.DTYPES[dtype]
-    cell.facts = [
-        (
-            keys,
-            rows.unpack(
-                *rows.pack("values", z, z.new_empty(0, z.shape[1], dtype=kind)), torch.float32
-            ),
-        )
-        for keys, z in cell.facts
-    ]  # `keys_only` packs the keys
+    cell.facts = [(keys, _through(kind, latents)) for keys, latents in cell.facts]
     cell.__dict__.pop("candidates", None)
 
 
+def _through(kind: torch.dtype, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as they come back from rows of a dtype, in float32."""
+    like = latents.new_empty(0, latents.shape[1], dtype=kind)
+    return rows.unpack(*rows.pack("values", latents, like), torch.float32)
+
+
 def _rows(count: int, width: int) -> torch.Tensor:
-    return normalize(
-        torch.randn(count, width, generator=runtime.generator(0, "shard", count)), dim=1
-    )
+    draw = torch.randn(count, width, generator=runtime.generator(0, "shard", count))
+    return normalize(draw, dim=1)
 
 
-def _shard(rank: int, folder: str, count: int, width: int, rounds: int) -> None:
+def _shard(
+    rank: int,
+    folder: str,
+    count: int,
+    width: int,
+    rounds: int,
+) -> None:
     """One of two processes: looks questions up in its half, and writes the least wall seconds
     down."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    keys, one, two = _rows(count, width), KeyValue(), Sharded()
+    keys = _rows(count, width)
+    one = KeyValue()
+    two = Sharded()
     mine = keys[list(two.share(count))]
-    halves = two.write(two.empty(width, 1, capacity=len(mine)), mine, mine[:, :1])
+    empty = two.empty(width, 1, capacity=len(mine))
+    halves = two.write(empty, mine, mine[:, :1])
     state = measure.state_of(keys, keys[:, :1])
-    asked, spent = keys[: measure.MANY], {}
-    same = bool((one.address(state, asked)[1] == two.address(halves, asked)[1]).all())
+    asked = keys[: measure.MANY]
+    _, by_one = one.address(state, asked)
+    _, by_two = two.address(halves, asked)
+    same = bool((by_one == by_two).all())
+    spent: dict[str, float] = {}
     for name, some in (("read", asked[:1]), ("read many", asked)):
-        for who in ("one", "two"):
-            least = float("inf")
-            for _ in range(rounds):
-                dist.barrier()
-                start = time.perf_counter()
-                if who == "two":
-                    two.address(halves, some)
-                elif rank == 0:
-                    one.address(state, some)
-                least = min(least, time.perf_counter() - start)
-            spent[f"{name} {who} wall"] = least / len(some)
+        # both wait for each other; alone, the second process does nothing
+        alone = partial(one.address, state, some) if rank == 0 else _nothing
+        together = partial(two.address, halves, some)
+        spent[f"{name} one wall"] = _least_wall(alone, rounds) / len(some)
+        spent[f"{name} two wall"] = _least_wall(together, rounds) / len(some)
     if rank == 0:
-        Path(folder, "spent.json").write_text(json.dumps({**spent, "same": same, "rows": count}))
+        found = {
+            **spent,
+            "same": same,
+            "rows": count,
+        }
+        Path(folder, "spent.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
 
-def sharded(count: int, width: int, rounds: int = 9) -> dict[str, Any]:
+def _nothing() -> None:
+    pass
+
+
+def _least_wall(task: Callable[[], object], rounds: int) -> float:
+    """The least wall seconds of a task that both processes start together."""
+    least = float("inf")
+    for _ in range(rounds):
+        dist.barrier()
+        start = time.perf_counter()
+        task()
+        least = min(least, time.perf_counter() - start)
+    return least
+
+
+def sharded(
+    count: int,
+    width: int,
+    rounds: int = 9,
+) -> dict[str, Any]:
     """A look-up in `count` keys in one process and in two, each with one thread: wall seconds a
     question, one question at a time or `measure.MANY`, and whether both found the same rows. Two
     processes want two free cores."""
