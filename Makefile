@@ -24,6 +24,8 @@ $(shell mkdir -p .cache/ipython)
 JOBS ?= 2
 PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 FIRST := book/outside-the-weights/memory-decoder.ipynb
+# The shell's `times` prints two lines, 1m2.3s 0m4.5s each; the second counts what it started.
+CPU_MINUTES = awk -F'[ms ]+' 'NR == 2 { printf "CPU minutes, user and system: %.1f\n", $$1 + $$3 + ($$2 + $$4) / 60 }'
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
 .PHONY: help setup book test lint notebooks check serve clean
@@ -33,9 +35,10 @@ setup: $(VENV)/.complete  ## .venv with everything in it
 book: setup  ## the site, in _build/html
 	$(BIN)/jupyter-book build -W -n --keep-going -q .
 test: setup  ## everything that must hold: lint, types, notebooks, package, site (tests/site builds it), chapters
-	$(MAKE) --no-print-directory -j2 lint check
+	@$(MAKE) --no-print-directory -j2 lint check && \
 	notebooks=$$($(BIN)/python tools/notebooks.py list | grep -vxF $(FIRST)) && \
-	  $(BIN)/pytest -q $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks tests
+	$(BIN)/pytest -q --durations=20 $(PARALLEL) $(NBVAL) $(FIRST) $$notebooks tests; \
+	status=$$?; times > .cache/cpu; $(CPU_MINUTES) .cache/cpu; exit $$status
 lint: setup  ## style, types and workflows
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check .

@@ -15,10 +15,14 @@ import re
 import sys
 from pathlib import Path
 
+from pybtex.database.input.bibtex import LowLevelParser
+from pybtex.exceptions import PybtexError
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 TARGET = BOOK / "references.bib"
 ROLE = re.compile(r"\{cite(?::[a-z:]+)?\}`([^`]+)`")
-PRIVATE = re.compile(r"\s*(verification = |note = \{[^}]*\bapproximate\b)")
+NOT_CITED = ("string", "comment", "preamble")
+APPROXIMATE = re.compile(r"\bapproximate\b")
 
 
 def cited_keys(book: Path = BOOK) -> set[str]:
@@ -31,27 +35,28 @@ def cited_keys(book: Path = BOOK) -> set[str]:
 
 
 def entries(text: str) -> dict[str, str]:
-    """Key → whole entry of a .bib file. ValueError if an entry is not closed."""
-    found = {}
-    for start in re.finditer(r"^@\w+\{([^,\s]+),", text, re.MULTILINE):
-        depth = 0
-        for end in range(start.start(), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[end], 0)
-            if depth == 0 and text[end] == "}":
-                found[start[1]] = text[start.start() : end + 1]
-                break
-        else:
-            raise ValueError(
-                f"expected a closing brace for the entry {start[1]}, got the end of the file"
-            )
-    return found
+    """Key → entry of a .bib file, a field a line, without private fields.
+
+    ValueError if pybtex cannot read the file; its message names the line.
+    """
+    try:
+        read = list(LowLevelParser(text))
+    except PybtexError as problem:
+        raise ValueError(f"expected a .bib file, got {problem}") from None
+    # The values of a @string already stand in the fields that use them.
+    return {
+        body[0]: _entry(kind, *body) for kind, body in read if kind not in ("string", "comment")
+    }
 
 
-def public(entry: str) -> str:
-    """The entry without private fields; the last field loses its comma."""
-    lines = [line for line in entry.splitlines() if not PRIVATE.match(line)]
-    lines[-2] = lines[-2].rstrip(",")
-    return "\n".join(lines)
+def _entry(kind: str, key: str, fields: list[tuple[str, list[str]]]) -> str:
+    kept = [(name, "".join(parts)) for name, parts in fields]
+    lines = [f"  {name} = {{{value}}}" for name, value in kept if not _private(name, value)]
+    return f"@{kind}{{{key},\n" + ",\n".join(lines) + "\n}"
+
+
+def _private(name: str, value: str) -> bool:
+    return name == "verification" or (name == "note" and bool(APPROXIMATE.search(value)))
 
 
 def main(argv: list[str]) -> int:
@@ -65,9 +70,8 @@ def main(argv: list[str]) -> int:
     if missing := sorted(keys - master.keys()):
         print(f"bibliography: cited but not in {argv[0]}: {', '.join(missing)}", file=sys.stderr)
         return 1
-    TARGET.write_text(
-        "\n\n".join(public(entry) for key, entry in master.items() if key in keys) + "\n", "utf-8"
-    )
+    cited = [entry for key, entry in master.items() if key in keys]
+    TARGET.write_text("\n\n".join(cited) + "\n", "utf-8")
     print(f"{len(keys)} entries")
     return 0
 
