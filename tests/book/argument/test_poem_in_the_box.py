@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from memlab import evaluation, results
+from memlab.book import marks
 from memlab.book.argument.poem_in_the_box import experiment
 from memlab.corpora import poems as corpus
 
@@ -136,7 +137,18 @@ def test_other_data_give_other_verdicts(
     data: pd.DataFrame, box: str, metric: str, to: float, place: int, verdict: str
 ) -> None:
     found = experiment.verdicts(changed(data, box, metric, to))[place]
-    assert found.verdict == verdict and "False" in found.evidence and "(1 seeds)" in found.evidence
+    shown = f" ≈ {to:.2f}" if place < 2 else "same weights: False"
+    assert found.verdict == verdict and shown in found.evidence and "(1 seeds)" in found.evidence
+
+
+@pytest.mark.slow
+def test_verdicts_print_what_was_measured_beside_the_threshold(data: pd.DataFrame) -> None:
+    evidence = [marks.exact(found.evidence) for found in experiment.verdicts(data)]
+    assert evidence[0].startswith("recited by title: trained 1.00 (at least 0.98), its twins 0.00")
+    trace = data[data.task == "trace"].pivot_table("value", "step", "metric")
+    silent = trace[trace["memory ability"] == 0].max()
+    assert f"{silent['bits']:.2f} of the bits (at least 0.40)" in evidence[1]
+    assert f"AUC {silent['pair AUC']:.3f} for true against" in evidence[1]
 
 
 def test_profiles_ask_for_more_seeds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,4 +10,5 @@ says what to look at; it compares with a slow, obvious computation, never with a
 units        pieces of an experiment that can be measured on their own
 experiments  the table of all experiments: find, measure, run, recorded
 plots        a table in, axes out
+marks        numbers printed with their tolerance
 """
