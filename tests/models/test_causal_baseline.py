@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
 from memlab import results, runtime, training, weights
-from memlab.book.outside_the_weights.needles import causal_training
+from memlab.book.outside_the_weights.needles.measure import correct
 from memlab.corpora import copying_episodes, needles, text
 from memlab.corpora.copying_episodes import Mixture, Pool
 from memlab.corpora.tokenization import BOS, EOS, PAD, SEP, encoder
@@ -197,7 +197,6 @@ def test_training_is_repeatable_and_learns(pool: Pool, monkeypatch: pytest.Monke
     runs = [causal_baseline.train_causal("quick", 3) for _ in range(2)]
     losses = [log.rows[-1]["loss"] for _, log in runs]
     assert losses[0] == losses[1] < 7.5
-    assert [record.metric for record in causal_training.training_records(runs[0][1], 3)] == ["loss"]
 
 
 def test_our_muon_takes_the_steps_of_torch_muon() -> None:
@@ -262,49 +261,6 @@ def test_a_trial_is_the_same_for_every_model() -> None:
     assert one.fact == needles.needle(runtime.derive_seed(0, "needle", 300, 3))
 
 
-@pytest.mark.parametrize(
-    ("output", "right"),
-    [
-        (" 12345. Remember", True),
-        (" 12345", True),
-        (" 123456", False),
-        (" 1234", False),
-        (" is 12345", False),
-        ("", False),
-    ],
-)
-def test_a_passkey_counts_only_as_the_first_whole_number(output: str, right: bool) -> None:
-    fact = needles.Fact("passkey", ("The pass key is 12345.",), "The pass key is", "", "12345")
-    assert causal_training.is_right(fact, output) is right
-
-
-def test_a_needle_counts_with_all_its_content_words() -> None:
-    fact = needles.Fact("needle", (), "", "", "sit on the pier and mend a fishing net")
-    assert causal_training.is_right(fact, " sit on a pier, mend the fishing net.")
-    assert not causal_training.is_right(fact, " sit on the pier and mend a fishing boat.")
-
-
-def recall(records: list[results.Record]) -> float:
-    values = [record.value for record in records if record.metric == "recall"]
-    return sum(values) / len(values)
-
-
-@pytest.mark.parametrize("kind", needles.KINDS)
-def test_the_shipped_baseline_recalls_in_its_window(shipped: Qwen2ForCausalLM, kind: str) -> None:
-    made = list(
-        causal_training.recall_by_length(
-            shipped, weights.tokenizer(), (128, 384), trials=5, kinds=(kind,), seed=1
-        )
-    )
-    assert recall(made) >= 0.9
-    assert made[0].model == "causal" and set(made[0].meta) == {
-        "tokens",
-        "depth",
-        "split",
-        "haystack",
-    }
-
-
 def test_a_sliding_window_loses_what_full_attention_finds(shipped: Qwen2ForCausalLM) -> None:
     prompt = needles.tasks_for(
         "passkey", 384, 0, 1, "test", encoder(weights.tokenizer())
@@ -313,14 +269,7 @@ def test_a_sliding_window_loses_what_full_attention_finds(shipped: Qwen2ForCausa
         causal_baseline.answer(shipped, prompt, weights.tokenizer(), window=window)
         for window in (None, 32)
     )
-    assert causal_training.is_right(prompt.fact, full) and not causal_training.is_right(
-        prompt.fact, limited
-    )
-
-
-def test_an_unknown_baseline_is_refused(shipped: Qwen2ForCausalLM) -> None:
-    with pytest.raises(ValueError, match="unknown model 'casual'"):
-        next(causal_training.recall_by_length(shipped, weights.tokenizer(), (128,), name="casual"))
+    assert correct(prompt.fact, full) and not correct(prompt.fact, limited)
 
 
 def test_the_record_passes_the_gate_and_names_its_weights(root: Path) -> None:

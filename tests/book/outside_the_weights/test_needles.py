@@ -1,5 +1,5 @@
 """Chapter 11's experiment: what it prints follows the data. The measuring is tested in
-test_needle_bench."""
+test_needles_measure."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def test_a_cue_that_is_the_fact_itself_is_found(
     """The other half of the address: with an untrained key, a stem may be missed, but not the
     sentence itself."""
     monkeypatch.setattr(
-        measure.reader,
+        measure.reading,
         "query_keys",
         lambda model, cues: reading.encode(
             model, [tuple(prompt.segments[prompt.rows[0]]) for prompt in made]
@@ -240,7 +240,7 @@ def read(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
         seen.append(latents)
         return [" ".join(prompt.fact.sentences) for prompt in cell.prompts][: len(latents)]
 
-    monkeypatch.setattr(measure.reader, "write_out", write_out)
+    monkeypatch.setattr(measure.reading, "write_out", write_out)
     return seen
 
 

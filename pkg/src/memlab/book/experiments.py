@@ -41,6 +41,7 @@ TABLE = {
     "editing": "outside_the_weights.editing.experiment",
     "needles": "outside_the_weights.needles.experiment",
     "harder-needles": "outside_the_weights.needles.experiment_harder",
+    "causal-training": "outside_the_weights.needles.experiment_causal",
     "what-it-costs": "outside_the_weights.what_it_costs.experiment",
 }
 
@@ -57,7 +58,11 @@ def find(name: str) -> ModuleType:
     return importlib.import_module(f"memlab.book.{TABLE[name]}")
 
 
-def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
+def units(
+    module: ModuleType,
+    profile: str,
+    seed: int,
+) -> Iterator[Unit]:
     """The pieces of an experiment; one that knows no pieces is a single one."""
     if hasattr(module, "units"):
         yield from module.units(profile, seed)
@@ -65,7 +70,12 @@ def units(module: ModuleType, profile: str, seed: int) -> Iterator[Unit]:
         yield Unit("all", lambda: module.run(profile, seed))
 
 
-def chosen(name: str, profile: str, seed: int, only: Sequence[str] = ()) -> list[Unit]:
+def chosen(
+    name: str,
+    profile: str,
+    seed: int,
+    only: Sequence[str] = (),
+) -> list[Unit]:
     """The units of an experiment, or those that `only` names; ValueError for a name that there is
     not."""
     found = list(units(find(name), profile, seed))
@@ -129,12 +139,17 @@ def measure(
             else:
                 records.extend(unit.measure())
     if out:
-        wall, peak = round(watch.seconds, 1), runtime.peak_memory_bytes() >> 20
+        peak = runtime.peak_memory_bytes() >> 20
+        wall = round(watch.seconds, 1)
         results.finish(out, records=len(records), wall_seconds=wall, peak_megabytes=peak)
     return pd.concat([*data, results.frame(records)], ignore_index=True)
 
 
-def run(name: str, profile: str | None = None, seed: int = 0) -> pd.DataFrame:
+def run(
+    name: str,
+    profile: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Run an experiment and return its records as a DataFrame; nothing is printed, as a page wants
     it."""
     runtime.use_threads()

@@ -62,7 +62,12 @@ def style() -> None:
 
 
 def line(
-    data: pd.DataFrame, x: str, role: str, *, label: str | None = None, ax: Axes | None = None
+    data: pd.DataFrame,
+    x: str,
+    role: str,
+    *,
+    label: str | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """One curve with its interval: `data` has the columns x, mean, low, high (as
     `results.summarise` makes them)."""

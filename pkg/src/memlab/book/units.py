@@ -26,6 +26,10 @@ def grid(**values: Iterable[Any]) -> list[dict[str, Any]]:
     return [dict(zip(values, row, strict=True)) for row in product(*values.values())]
 
 
-def per_seed(measure: Callable[[int], Iterable[Record]], first: int, count: int) -> Iterator[Unit]:
+def per_seed(
+    measure: Callable[[int], Iterable[Record]],
+    first: int,
+    count: int,
+) -> Iterator[Unit]:
     """One unit a seed: `measure(seed)` for `count` seeds, beginning with `first`."""
     return (Unit(f"seed {seed}", partial(measure, seed)) for seed in range(first, first + count))

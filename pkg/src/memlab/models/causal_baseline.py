@@ -30,11 +30,8 @@ from memlab.training import Log, Recipe, fit
 WINDOW = 384  # the longest context of the training, in tokens
 # (tokens, episodes, steps): short contexts first, because copying is learned there much faster
 STAGES = {
-    "quick": (
-        (64, 32, 80),
-        (128, 16, 60),
-        (WINDOW, 6, 60),
-    ),  # a look at the curve, short of the gate
+    # a look at the curve, short of the gate
+    "quick": ((64, 32, 80), (128, 16, 60), (WINDOW, 6, 60)),
     "full": ((64, 32, 120), (128, 16, 180), (WINDOW, 6, 400)),
 }
 STAGES["gpu"] = STAGES["full"]
@@ -42,7 +39,11 @@ MIXTURE = Mixture()
 
 
 def causal_config(
-    width: int = 128, layers: int = 4, heads: int = 4, feed: int = 384, vocabulary: int = 2048
+    width: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    feed: int = 384,
+    vocabulary: int = 2048,
 ) -> Qwen2Config:
     """The config of the baseline: Qwen2 as it comes, tied embeddings, rotary base 10⁶; 1.12 M
     parameters."""
@@ -64,7 +65,10 @@ def causal_config(
 
 
 def causal_model(
-    seed: int = 0, config: Qwen2Config | None = None, *, hand_set: bool = True
+    seed: int = 0,
+    config: Qwen2Config | None = None,
+    *,
+    hand_set: bool = True,
 ) -> Qwen2ForCausalLM:
     """A model to train; its weights depend on `seed` alone. `hand_set` applies `set_copying_start`.
 
@@ -72,12 +76,15 @@ def causal_model(
     itself (an embedding of length one) is not drowned before anything has been learned.
     """
     config = config if config is not None else causal_config()
-    rng, model = runtime.generator(seed, "causal model"), _built(config)
+    rng = runtime.generator(seed, "causal model")
+    model = _built(config)
     for name, parameter in model.named_parameters():
-        if parameter.ndim == 2:  # norms start at one and biases at zero
-            std = config.hidden_size**-0.5 if "embed" in name else config.initializer_range
-            small = name.endswith(("o_proj.weight", "down_proj.weight"))
-            nn.init.normal_(parameter, std=std * (0.1 if small else 1.0), generator=rng)
+        if parameter.ndim != 2:  # norms start at one and biases at zero
+            continue
+        std = config.hidden_size**-0.5 if "embed" in name else config.initializer_range
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            std = std * 0.1
+        nn.init.normal_(parameter, std=std, generator=rng)
     if hand_set:
         set_copying_start(model, runtime.generator(seed, "copying start"))
     return model
@@ -105,50 +112,71 @@ def set_copying_start(model: Qwen2ForCausalLM, rng: torch.Generator) -> None:
     the present tokens, and pass on that earlier token. This is an induction head (Olsson et al.
     2022). It favours the baseline.
     """
-    width, heads = model.config.hidden_size, model.config.num_attention_heads
-    layers: Any = model.model.layers
-    size, first, second = width // heads, layers[0].self_attn, layers[1].self_attn
+    width = model.config.hidden_size
+    heads = model.config.num_attention_heads
     if heads < 4:
         raise ValueError(f"the hand-set start needs at least 4 heads, got {heads}")
+    layers: Any = model.model.layers
+    size = width // heads
     frequency = _rope_base(model.config) ** (-torch.arange(0, size, 2) / size)
-    what, notes, through = (
-        _orthogonal(width, rng)[:size],
-        _orthogonal(width, rng),
-        _orthogonal(width, rng),
-    )
-    parts = [slice(h * size, (h + 1) * size) for h in range(heads)]
-    for head in range(
-        3
-    ):  # constant queries and keys: rotary position makes them a filter for one offset
-        fast, part = frequency[:6], parts[head]
-        _offset_filter(first, part.start, head + 1, fast)
+    what = _orthogonal(width, rng)[:size]
+    notes = _orthogonal(width, rng)
+    through = _orthogonal(width, rng)
+    parts = [slice(head * size, (head + 1) * size) for head in range(heads)]
+    first = layers[0].self_attn
+    for head, part in enumerate(parts[:3]):
+        # constant queries and keys: rotary position makes them a filter for one offset
+        _offset_filter(first, part.start, head + 1, frequency[:6])
         first.v_proj.weight[part] = what
         first.o_proj.weight[:, part] = 0.12 * notes[:, part]
-    slow = [
-        i for i in range(size // 2) if frequency[i] < 2e-3
-    ]  # hardly rotate: for content, not for place
+    # pairs that hardly rotate: for content, not for place
+    slow = [pair for pair in range(size // 2) if frequency[pair] < 2e-3]
+    dims = [*slow, *(pair + size // 2 for pair in slow)]
+    seen = [notes[:, part].T for part in parts[:2]]
+    second = layers[1].self_attn
     for head, part in enumerate(parts):
-        order = torch.randperm(size, generator=rng)
-        second.q_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
-        second.k_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
-        for count, dim in enumerate([*slow, *(i + size // 2 for i in slow)]):
-            back = (
-                1 if head >= 2 and count % 2 else 0
-            )  # half of two heads compare the token before as well
-            row, at = order[count], part.start + dim
-            second.q_proj.weight[at] = 2.5 * (notes[:, parts[0]].T if back else what)[row]
-            second.k_proj.weight[at] = 2.5 * notes[:, parts[back]].T[row]
+        compared = [(what, seen[0])] * len(dims)
+        if head >= 2:  # half of two heads compare the token before as well
+            compared[1::2] = [(seen[0], seen[1])] * len(compared[1::2])
+        rows = [part.start + dim for dim in dims]
+        _match(second, part, rows, compared, rng)
         second.v_proj.weight[part] = through[part]
         second.o_proj.weight[:, part] = 0.3 * through[part].T
 
 
+def _match(
+    attention: Any,
+    part: slice,
+    rows: list[int],
+    compared: list[tuple[Tensor, Tensor]],
+    rng: torch.Generator,
+) -> None:
+    """Queries and keys of the head at `part`: noise, and in `rows` one direction each of what is
+    compared, a pair for query and key."""
+    size = part.stop - part.start
+    width = attention.q_proj.weight.shape[1]
+    order = torch.randperm(size, generator=rng)
+    attention.q_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
+    attention.k_proj.weight[part] = 0.01 * torch.randn(size, width, generator=rng)
+    for row, direction, (query, key) in zip(rows, order, compared, strict=False):
+        attention.q_proj.weight[row] = 2.5 * query[direction]
+        attention.k_proj.weight[row] = 2.5 * key[direction]
+
+
 def _offset_filter(
-    attention: Any, start: int, offset: int, frequency: Tensor, strength: float = 5.7
+    attention: Any,
+    start: int,
+    offset: int,
+    frequency: Tensor,
+    strength: float = 5.7,
 ) -> None:
     """Biases that make the head at row `start` look `offset` tokens back, whatever the tokens
     are."""
-    size, count = attention.head_dim, len(frequency)
-    low, high = slice(start, start + count), slice(start + size // 2, start + size // 2 + count)
+    size = attention.head_dim
+    count = len(frequency)
+    half = start + size // 2
+    low = slice(start, start + count)
+    high = slice(half, half + count)
     attention.k_proj.bias[low] = strength
     attention.q_proj.bias[low] = strength * torch.cos(-offset * frequency)
     attention.q_proj.bias[high] = strength * torch.sin(-offset * frequency)
@@ -166,7 +194,9 @@ def train_causal(
     """Train the baseline from scratch; return it (float32, eval mode) with its log, a row every 50
     steps."""
     stages = STAGES[runtime.profile(profile)]
-    schedule = [(tokens, size) for tokens, size, steps in stages for _ in range(steps)]
+    schedule: list[tuple[int, int]] = []
+    for tokens, size, steps in stages:
+        schedule += [(tokens, size)] * steps
     pool = training_pool(encoder(weights.tokenizer()), seed)
     model: Any = causal_model(seed, hand_set=hand_set)
     model.to(runtime.device())
@@ -208,7 +238,8 @@ def variant(
         raise ValueError(f"a window holds at least 1 token, got {window}")
     config = deepcopy(model.config)
     if window is not None:
-        config.use_sliding_window, config.sliding_window = True, window
+        config.use_sliding_window = True
+        config.sliding_window = window
         config.layer_types = ["sliding_attention"] * config.num_hidden_layers
     if rope is not None and factor > 1:
         config.rope_parameters = {
@@ -255,9 +286,8 @@ def save(model: Qwen2ForCausalLM, folder: str | Path) -> None:
     """Write config and weights as float16 safetensors (2.2 MB), readable by any
     `from_pretrained`."""
     model.config.save_pretrained(folder)
-    state = {
-        name: p.detach().half().contiguous() for name, p in model.named_parameters()
-    }  # the tied head only once
+    # named_parameters has the tied head only once
+    state = {name: one.detach().half().contiguous() for name, one in model.named_parameters()}
     save_file(state, Path(folder) / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -270,9 +300,8 @@ def load(folder: str | Path) -> Qwen2ForCausalLM:
     state = {name: tensor.float() for name, tensor in load_file(file).items()}
     if set(state) != {name for name, _ in model.named_parameters()}:
         raise ValueError(f"expected the weights of {folder}/config.json in {file}, got other names")
-    model.load_state_dict(
-        state, strict=False
-    )  # the head is tied to the embedding and not in the file
+    # the head is tied to the embedding and not in the file
+    model.load_state_dict(state, strict=False)
     return model.float().eval()
 
 
@@ -282,7 +311,11 @@ def load_causal(rope: str | None = None, factor: float = 1.0) -> Qwen2ForCausalL
     return model if rope is None else variant(model, rope=rope, factor=factor)
 
 
-def make(profile: str, seed: int, folder: str | Path) -> Log:
+def make(
+    profile: str,
+    seed: int,
+    folder: str | Path,
+) -> Log:
     """Train the baseline from scratch and save it: the command behind the shipped weights."""
 
     def report(step: int, row: dict[str, float]) -> None:

@@ -19,9 +19,10 @@ def load(name: str) -> tuple[Any, Any]:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if not name.startswith("hub:") and not Path(name).is_dir():
+    local = not name.startswith("hub:")
+    where = name.removeprefix("hub:")
+    if local and not Path(name).is_dir():
         raise ValueError(f"expected a folder with a checkpoint, or hub:owner/name, got {name!r}")
-    where, local = name.removeprefix("hub:"), not name.startswith("hub:")
     tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
     model: Any = AutoModelForCausalLM.from_pretrained(
         where, local_files_only=local, dtype=torch.float32

@@ -22,7 +22,11 @@ def _number(got: object) -> float:
     return float(got)
 
 
-def _close(got: object, wanted: float, where: str) -> None:
+def _close(
+    got: object,
+    wanted: float,
+    where: str,
+) -> None:
     value = _number(got)
     assert abs(value - wanted) < 1e-6, f"{where}: expected {wanted:.4f}, got {value:.4f}"
 

@@ -33,7 +33,11 @@ EARLY_BITS = 0.4
 EARLY_AUC = 0.95
 
 
-def tiny_gpt2(poems: corpus.Poems, seed: int = 0, dim: int = 32) -> Any:
+def tiny_gpt2(
+    poems: corpus.Poems,
+    seed: int = 0,
+    dim: int = 32,
+) -> Any:
     """A stock GPT-2 of two blocks for these poems, in eval mode, its weights fixed by `seed`
     (30,688 by default)."""
     return stock.for_poems("gpt2", poems, dim=dim, seed=seed)
@@ -52,7 +56,10 @@ def learn(
 
 
 def examine(
-    model: Any, poems: corpus.Poems, wrong: corpus.Poems, fresh: corpus.Poems | None = None
+    model: Any,
+    poems: corpus.Poems,
+    wrong: corpus.Poems,
+    fresh: corpus.Poems | None = None,
 ) -> dict[str, float]:
     """Recital and bits, and whether the loss tells true pairs from `wrong` ones and these texts
     from `fresh` ones."""
@@ -72,7 +79,11 @@ def examine(
     return found
 
 
-def asking(box: Any, poems: corpus.Poems, seed: int) -> dict[str, float]:
+def asking(
+    box: Any,
+    poems: corpus.Poems,
+    seed: int,
+) -> dict[str, float]:
     """What asking does: to the weights, to the next answer, and to the answer if one word of the
     title is changed."""
     sealed = evaluation.fingerprint(box)
@@ -153,7 +164,11 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
     return means.reset_index(names="box").rename_axis(None, axis=1)
 
 
-def _asked(data: pd.DataFrame, metric: str, box: str) -> pd.Series:
+def _asked(
+    data: pd.DataFrame,
+    metric: str,
+    box: str,
+) -> pd.Series:
     """What a box got when it was asked, training over: a value a seed."""
     rows = (data.task != "trace") & (data.metric == metric) & (data.model == box)
     return data[rows].value

@@ -175,7 +175,7 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
     """A row a model and load: means over seeds."""
     rows = data[data.task == "learnt"]
     means = rows.pivot_table("value", ["model", "poems"], "metric", sort=False)
-    wide = means.reset_index()
+    wide = means.reset_index().rename_axis(columns=None)
     printed = wide[["model", "poems"]].copy()
     printed["parameters"] = wide["parameters"].map("{:,.0f}".format)
     for metric in ("demand", "bits per parameter", "memory ability"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from memlab import runtime
 from memlab.memories import KeyValue
@@ -19,23 +20,28 @@ def check_replace(
     """`replace(K, V, q, k, v)`: the rows without the one nearest to q, and behind them the row (k,
     v)."""
     rng = runtime.generator(seed, "exercise replace")
-    K = torch.nn.functional.normalize(torch.randn(7, 5, generator=rng), dim=1)
-    V, q, k, v = (torch.randn(size, generator=rng) for size in ((7, 3), (5,), (5,), (3,)))
-    copies, memory = (K.clone(), V.clone()), KeyValue()
+    K = functional.normalize(torch.randn(7, 5, generator=rng), dim=1)
+    V = torch.randn(7, 3, generator=rng)
+    q = torch.randn(5, generator=rng)
+    k = torch.randn(5, generator=rng)
+    v = torch.randn(3, generator=rng)
+    old_K = K.clone()
+    old_V = V.clone()
     got = replace(K, V, q, k, v)
     assert isinstance(got, tuple) and len(got) == 2, (
         "expected two results: the new keys and the new values"
     )
-    assert torch.equal(K, copies[0]) and torch.equal(V, copies[1]), (
+    assert torch.equal(K, old_K) and torch.equal(V, old_V), (
         "the old state was changed in place: whoever still holds it should find what it held"
     )
     assert got[0].shape == (7, 5) and got[1].shape == (7, 3), (
         "one row less, one row more: expected seven rows again"
     )
+    memory = KeyValue()
     state = memory.write(memory.empty(5, 3), K, V)
-    state = memory.write(
-        memory.forget(state, memory.address(state, q[None])[1][0]), k[None], v[None]
-    )
+    _, nearest = memory.address(state, q[None])
+    state = memory.forget(state, nearest[0])
+    state = memory.write(state, k[None], v[None])
     assert torch.equal(got[0][-1], k), "expected the new row at the end"
     assert torch.equal(got[0], state.keys), (
         "a row is missing that should be there: forget the one with the largest K q"
@@ -71,7 +77,7 @@ def check_in_force(in_force: Callable[[Sequence[tuple[str, str]]], dict[str, str
 def check_guard(guard: Callable[[str, str], bool]) -> None:
     """`guard(said, subject)`: may the row be erased whose text is `said`, if the edit is about
     `subject`?"""
-    for said, subject, want, why in (
+    cases = (
         (
             "The coat of arms of Nora Vale bears a sprig of ivy.",
             "Nora Vale",
@@ -92,6 +98,7 @@ def check_guard(guard: Callable[[str, str], bool]) -> None:
         ),
         ("the medal of nora vale is struck in tin.", "Nora Vale", True, "capitals do not matter"),
         ("", "Nora Vale", False, "a row that cannot be read is not known to be hers"),
-    ):
+    )
+    for said, subject, want, why in cases:
         assert guard(said, subject) is want, f"guard({said!r}, {subject!r}) should be {want}: {why}"
     print("ok")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import pandas as pd
@@ -38,9 +39,28 @@ class Setting:
 
 
 SETTINGS = {
-    "quick": Setting(3, 40, 100, (10, 100), 40, ("scratch",)),
-    "full": Setting(3, 100, 1000, (10, 100, 1000), 200),
-    "gpu": Setting(5, 500, 3000, (10, 100, 1000, 3000), 500),
+    "quick": Setting(
+        seeds=3,
+        single=40,
+        row=100,
+        stops=(10, 100),
+        forgotten=40,
+        keys=("scratch",),
+    ),
+    "full": Setting(
+        seeds=3,
+        single=100,
+        row=1000,
+        stops=(10, 100, 1000),
+        forgotten=200,
+    ),
+    "gpu": Setting(
+        seeds=5,
+        single=500,
+        row=3000,
+        stops=(10, 100, 1000, 3000),
+        forgotten=500,
+    ),
 }
 
 
@@ -48,12 +68,16 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
     """One unit for each kind of key and seed; seeds change the facts, not the decoder."""
     at = SETTINGS[profile]
     for name, number in product(at.keys, range(seed, seed + at.seeds)):
-        yield Unit(
-            f"{name}, seed {number}",
-            lambda name=name, number=number: of_memory(  # type: ignore[misc]
-                TextMemory(pretrained.shipped(), _keys(name)), at, name, number
-            ),
-        )
+        yield Unit(f"{name}, seed {number}", partial(_of_keys, at, name, number))
+
+
+def _of_keys(
+    at: Setting,
+    name: str,
+    seed: int,
+) -> Iterator[Record]:
+    memory = TextMemory(pretrained.shipped(), _keys(name))
+    return of_memory(memory, at, name, seed)
 
 
 def _keys(name: str) -> Encoder:
@@ -62,18 +86,20 @@ def _keys(name: str) -> Encoder:
     return Once(retrieval.open_encoder(retrieval.installed_encoder()))
 
 
-def of_memory(memory: TextMemory, at: Setting, name: str, seed: int) -> Iterator[Record]:
+def of_memory(
+    memory: TextMemory,
+    at: Setting,
+    name: str,
+    seed: int,
+) -> Iterator[Record]:
     """All of one kind of key and one seed."""
-    alone, row = (
-        corpus.stream(at.single, seed),
-        corpus.stream(at.row, seed, neighbours=2, again=at.again),
-    )
+    alone = corpus.stream(at.single, seed)
+    row = corpus.stream(at.row, seed, neighbours=2, again=at.again)
     yield from measure.single(memory, alone, name, seed)
     for way in SEQUENCES:
         made = row if way == "replace" else row[: at.others]
-        yield from measure.sequence(
-            memory, made, name, seed, stops=[n for n in at.stops if n <= len(made)], way=way
-        )
+        stops = [stop for stop in at.stops if stop <= len(made)]
+        yield from measure.sequence(memory, made, name, seed, stops=stops, way=way)
     yield from measure.forgotten(memory, row, name, seed, at.forgotten)
 
 
@@ -85,9 +111,8 @@ def shares(data: pd.DataFrame, mode: str) -> pd.DataFrame:
     sums = rows.pivot_table(
         ["hits", "n"], ["model", "way", "after"], "task", aggfunc="sum", sort=False
     )
-    wide = (sums["hits"] / sums["n"]).reindex(
-        columns=[kind for kind in corpus.KINDS if kind in sums["hits"]]
-    )
+    kinds = [kind for kind in corpus.KINDS if kind in sums["hits"]]
+    wide = (sums["hits"] / sums["n"]).reindex(columns=kinds)
     return wide.reset_index().rename(columns={"model": "keys"}).astype({"after": int})
 
 
@@ -104,9 +129,12 @@ def rows(data: pd.DataFrame) -> pd.DataFrame:
 
 def losses(data: pd.DataFrame) -> pd.DataFrame:
     """What forgetting leaves, and how many edits in a row erased the wrong sentence."""
-    gone = data[data["task"] == "forgotten"].pivot_table("value", "model", "metric", sort=False)
-    wrong = data[data["metric"] == "wrong row"].pivot_table("value", "model", "way", sort=False)
-    return gone.join(wrong.add_prefix("wrong row, ")).round(3).rename_axis("keys").reset_index()
+    forgetting = data[data["task"] == "forgotten"]
+    gone = forgetting.pivot_table("value", "model", "metric", sort=False)
+    erased = data[data["metric"] == "wrong row"]
+    wrong = erased.pivot_table("value", "model", "way", sort=False)
+    both = gone.join(wrong.add_prefix("wrong row, "))
+    return both.round(3).rename_axis("keys").reset_index()
 
 
 more_tables = (rows, losses)
@@ -116,50 +144,76 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N36: one edit; N37: many in a row; N38: forgetting; N39: what an edit in other words does."""
     key = "encoder" if "encoder" in set(data["model"]) else "scratch"
     seeds = f"({data[data['model'] == key]['seed'].nunique()} seeds)"
-    one = shares(data, "single").set_index(["keys", "way"]).loc[key]
-    row, gone = (
-        shares(data, "sequence").set_index(["keys", "way", "after"]).loc[key],
-        losses(data).set_index("keys"),
-    )
-    did, left = one.loc["replace"], gone.loc[key]
-    last, end = (int(row.loc[way].index.max()) for way in ("replace", "reworded"))
-    kept, other = row.loc["replace", last], row.loc["reworded", end]
-    took = did["edit"] >= 0.95 and did["neighbour"] >= 0.95
-    clean = (
-        left["still said"] <= 0.01
-        and left["others right"] >= 0.95
-        and left["bytes as never written"] == 1
-    )
+    alone = shares(data, "single").set_index(["keys", "way"]).loc[key]
+    in_a_row = shares(data, "sequence").set_index(["keys", "way", "after"]).loc[key]
+    lost = losses(data).set_index("keys").loc[key]
     return [
-        Verdict(
-            "N36",
-            "refuted" if not took else "supported" if did["paraphrase"] >= 0.9 else "qualified",
-            f"keys {key}: by stem {did['edit']:.2f}, in other words {did['paraphrase']:.2f},"
-            f" neighbours {did['neighbour']:.2f}; without erasing the old row"
-            f" {one.loc['add', 'edit']:.2f} {seeds}",
-        ),
-        Verdict(
-            "N37",
-            "supported" if kept["retention"] >= 0.95 else "refuted",
-            f"after {last} edits in a row {kept['retention']:.3f} of those in force are right"
-            f" {seeds}",
-        ),
-        Verdict(
-            "N38",
-            "supported" if clean else "refuted",
-            f"still said {left['still said']:.3f} of "
-            f"{left['said before']:.2f}, others right {left['others right']:.3f} {seeds}",
-        ),
-        Verdict(
-            "N39",
-            (
-                "supported"
-                if other["retention"] >= 0.95
-                else "qualified"
-                if other["retention"] >= 0.5
-                else "refuted"
-            ),
-            f"edits in other words: wrong row erased {left['wrong row, reworded']:.2f}, retention "
-            f"{other['retention']:.2f} after {end} {seeds}",
-        ),
+        _n36(alone, key, seeds),
+        _n37(in_a_row, seeds),
+        _n38(lost, seeds),
+        _n39(in_a_row, lost, seeds),
     ]
+
+
+def _n36(
+    alone: pd.DataFrame,
+    key: str,
+    seeds: str,
+) -> Verdict:
+    replaced = alone.loc["replace"]
+    stem = replaced["edit"]
+    paraphrase = replaced["paraphrase"]
+    neighbour = replaced["neighbour"]
+    verdict = "refuted"
+    if stem >= 0.95 and neighbour >= 0.95:
+        verdict = "supported" if paraphrase >= 0.9 else "qualified"
+    return Verdict(
+        "N36",
+        verdict,
+        f"keys {key}: by stem {stem:.2f}, in other words {paraphrase:.2f},"
+        f" neighbours {neighbour:.2f}; without erasing the old row"
+        f" {alone.loc['add', 'edit']:.2f} {seeds}",
+    )
+
+
+def _last(in_a_row: pd.DataFrame, way: str) -> tuple[int, float]:
+    """After how many edits was looked last, and the share of those in force that was right."""
+    after = int(in_a_row.loc[way].index.max())
+    return after, in_a_row.loc[way, after]["retention"]
+
+
+def _n37(in_a_row: pd.DataFrame, seeds: str) -> Verdict:
+    after, kept = _last(in_a_row, "replace")
+    return Verdict(
+        "N37",
+        "supported" if kept >= 0.95 else "refuted",
+        f"after {after} edits in a row {kept:.3f} of those in force are right {seeds}",
+    )
+
+
+def _n38(lost: pd.Series, seeds: str) -> Verdict:
+    said = lost["still said"]
+    others = lost["others right"]
+    no_trace = lost["bytes as never written"] == 1
+    return Verdict(
+        "N38",
+        "supported" if said <= 0.01 and others >= 0.95 and no_trace else "refuted",
+        f"still said {said:.3f} of {lost['said before']:.2f}, others right {others:.3f} {seeds}",
+    )
+
+
+def _n39(
+    in_a_row: pd.DataFrame,
+    lost: pd.Series,
+    seeds: str,
+) -> Verdict:
+    after, kept = _last(in_a_row, "reworded")
+    verdict = "refuted"
+    if kept >= 0.5:
+        verdict = "supported" if kept >= 0.95 else "qualified"
+    return Verdict(
+        "N39",
+        verdict,
+        f"edits in other words: wrong row erased {lost['wrong row, reworded']:.2f}, retention "
+        f"{kept:.2f} after {after} {seeds}",
+    )

@@ -24,12 +24,18 @@ from memlab.evaluation import detector
 from memlab.memories import KeyValueState
 from memlab.results import Record
 
-NAME, LAST = "editing", 50
+NAME = "editing"
+LAST = 50  # edits before a stop that are probed
 WAYS = ("replace", "reworded", "add", "nothing")
+Asked = tuple[str, tuple[tuple[str, object], ...]]  # kind of probe, when and how it was asked
+ERASING = ("replace", "reworded")  # ways that forget the row found
 
 
 def edit(
-    memory: TextMemory, state: KeyValueState, one: Edit, way: str = "replace"
+    memory: TextMemory,
+    state: KeyValueState,
+    one: Edit,
+    way: str = "replace",
 ) -> KeyValueState:
     """The state after an edit: "replace" forgets the row that the stem finds and writes the new
     sentence; "reworded" does so with a sentence in other words than the one that is stored.
@@ -38,17 +44,24 @@ def edit(
         raise ValueError(f"expected one of {', '.join(WAYS)}, got {way!r}")
     if way == "nothing":
         return state
-    stem = one.paraphrases[0] if way == "reworded" else one.stem
-    if way != "add":
+    if way in ERASING:
         state = memory.forget(state, found(memory, state, one, way))
-    return memory.write(state, [f"{stem} {one.new}."])
+    return memory.write(state, [f"{_stem(one, way)} {one.new}."])
+
+
+def _stem(one: Edit, way: str) -> str:
+    return one.paraphrases[0] if way == "reworded" else one.stem
 
 
 def found(
-    memory: TextMemory, state: KeyValueState, one: Edit, way: str = "replace"
+    memory: TextMemory,
+    state: KeyValueState,
+    one: Edit,
+    way: str = "replace",
 ) -> Int[Tensor, " row"]:
     """The row that an edit would forget, one number."""
-    return memory.address(state, [one.paraphrases[0] if way == "reworded" else one.stem])[1][:, 0]
+    _, rows = memory.address(state, [_stem(one, way)])
+    return rows[:, 0]
 
 
 class Answers:
@@ -63,24 +76,29 @@ class Answers:
     def ask(self, state: KeyValueState, probes: Sequence[Probe], **meta: object) -> None:
         """Find the row of each probe in a state and keep its latent; `meta` says when and how it
         was asked."""
-        rows = self.memory.address(state, [probe.prompt for probe in probes])[1][:, 0]
-        self.latents += self.memory.rule.take(state, rows)
+        prompts = [probe.prompt for probe in probes]
+        _, rows = self.memory.address(state, prompts)
+        self.latents += self.memory.rule.take(state, rows[:, 0])
         self.asked += [(meta, probe) for probe in probes]
 
     def records(self, model: str, seed: int) -> Iterator[Record]:
         """For each kind of probe, and all that `meta` says, the share of right answers: the text
         holds the value."""
-        latents, which = torch.stack(self.latents).unique(dim=0, return_inverse=True)
-        rule, width = self.memory.rule, latents.shape[1]
-        state = rule.write(rule.empty(1, width), torch.ones(len(latents), 1), latents)
+        found = torch.stack(self.latents)
+        latents, which = found.unique(dim=0, return_inverse=True)
+        rule = self.memory.rule
+        state = rule.empty(1, latents.shape[1])
+        state = rule.write(state, torch.ones(len(latents), 1), latents)
         said = self.memory.say(state, torch.arange(len(latents)))
-        hits: dict[tuple[str, tuple[tuple[str, object], ...]], list[bool]] = {}
+        hits: dict[Asked, list[bool]] = {}
         for place, (meta, probe) in zip(which.tolist(), self.asked, strict=True):
+            right = evaluation.contains_value(said[place], probe.answer)
             key = probe.kind, tuple(meta.items())
-            hits.setdefault(key, []).append(evaluation.contains_value(said[place], probe.answer))
-        for (kind, asked), right in hits.items():
-            meta = {**dict(asked), "n": len(right)}
-            yield Record(NAME, model, kind, "right", sum(right) / len(right), seed, meta=meta)
+            hits.setdefault(key, []).append(right)
+        for (kind, asked), answered in hits.items():
+            meta = {**dict(asked), "n": len(answered)}
+            share = sum(answered) / len(answered)
+            yield Record(NAME, model, kind, "right", share, seed, meta=meta)
 
 
 def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
@@ -89,13 +107,20 @@ def filled(memory: TextMemory, edits: Sequence[Edit]) -> KeyValueState:
     return memory.write(memory.empty(len(world) + len(edits)), world)
 
 
-def single(memory: TextMemory, edits: Sequence[Edit], name: str, seed: int) -> Iterator[Record]:
+def single(
+    memory: TextMemory,
+    edits: Sequence[Edit],
+    name: str,
+    seed: int,
+) -> Iterator[Record]:
     """Every edit made alone, in each way, in a memory in which all others are still to come."""
-    state, answers = filled(memory, edits), Answers(memory)
+    state = filled(memory, edits)
+    answers = Answers(memory)
     for number, one in enumerate(edits):
         probes = corpus.probes(edits, number + 1, retained=0)
         for way in WAYS:
-            answers.ask(edit(memory, state, one, way), probes, mode="single", way=way, after=1)
+            edited = edit(memory, state, one, way)
+            answers.ask(edited, probes, mode="single", way=way, after=1)
     yield from answers.records(name, seed)
 
 
@@ -112,70 +137,101 @@ def sequence(
     """All edits one after another in one memory. At each of `stops` the last `LAST` edits are
     probed, each when it was just done, and `retained` of the earlier ones that are still in force.
     "wrong row": the share of edits that erased the sentence of another subject."""
-    state, answers, wrong = filled(memory, edits), Answers(memory), 0
-    about = [
-        sentence.rpartition(" ")[0] for sentence in corpus.world(edits)
-    ]  # the stem behind each row
+    state = filled(memory, edits)
+    answers = Answers(memory)
+    wrong = 0
+    # the stem behind each row
+    about = [sentence.rpartition(" ")[0] for sentence in corpus.world(edits)]
     for number, one in enumerate(edits, 1):
-        if way in ("replace", "reworded"):
-            wrong += about.pop(int(found(memory, state, one, way))) != one.stem
+        if way in ERASING:
+            row = int(found(memory, state, one, way))
+            wrong += about.pop(row) != one.stem
         state = edit(memory, state, one, way)
         about.append(one.stem)
-        if near := [stop for stop in sorted(stops) if stop - LAST < number <= stop]:
-            probes = corpus.probes(
-                edits, number, retained=retained if number in stops else 0, seed=seed
-            )
+        near = [stop for stop in sorted(stops) if stop - LAST < number <= stop]
+        if near:
+            earlier = retained if number in stops else 0
+            probes = corpus.probes(edits, number, retained=earlier, seed=seed)
             answers.ask(state, probes, mode="sequence", way=way, after=near[0])
     yield from answers.records(name, seed)
-    if way in ("replace", "reworded"):
-        meta = {"mode": "sequence", "way": way, "n": len(edits)}
+    if way in ERASING:
+        meta = {
+            "mode": "sequence",
+            "way": way,
+            "n": len(edits),
+        }
         yield Record(NAME, name, "row", "wrong row", wrong / len(edits), seed, meta=meta)
 
 
 def forgotten(
-    memory: TextMemory, edits: Sequence[Edit], name: str, seed: int, count: int
+    memory: TextMemory,
+    edits: Sequence[Edit],
+    name: str,
+    seed: int,
+    count: int,
 ) -> Iterator[Record]:
     """`count` facts forgotten by their stems, together: is an erased sentence still said, are the
     others as before, is the state the same to the last bit as one in which they were never written,
     and does the score tell?"""
-    subjects = list(dict.fromkeys(one.stem for one in edits))
-    gone = sorted(runtime.python_random(seed, "forgotten").sample(range(len(subjects)), count))
-    state, world = filled(memory, edits), corpus.world(edits)
-    erased = [subjects[number] for number in gone]
-    before, rows = memory.address(state, erased)
-    left = memory.forget(state, rows[:, 0].unique())
     truth = {one.stem: one for one in reversed(edits)}
-    said, values = (
-        {"said before": memory.answer(state, erased), "still said": memory.answer(left, erased)},
-        {},
-    )
-    for when, texts in said.items():
-        hits = [
-            evaluation.contains_value(text, truth[stem].old)
-            and evaluation.contains_value(text, truth[stem].subject)
-            for text, stem in zip(texts, erased, strict=True)
-        ]
-        values[when] = sum(hits) / count
-    others = [(prompt, value) for stem in erased for prompt, value in truth[stem].neighbours]
-    kept = [
-        evaluation.contains_value(text, value)
-        for text, (_, value) in zip(
-            memory.answer(left, [prompt for prompt, _ in others]), others, strict=True
-        )
-    ]
-    asked = torch.tensor([world.index(f"{stem} {truth[stem].old}.") for stem in erased])
-    stay = torch.ones(len(world), dtype=torch.bool)
-    stay[asked] = False
-    same = torch.equal(left.keys, state.keys[stay]) and torch.equal(left.values, state.values[stay])
-    after = memory.address(left, erased)[0][:, 0]
-    tell = detector(before[:, 0].double(), after.double())["auc"]
-    values |= {
-        "others right": sum(kept) / len(kept),
-        "bytes as never written": float(same),
-        "auc": tell,
+    stems = list(dict.fromkeys(one.stem for one in edits))
+    rng = runtime.python_random(seed, "forgotten")
+    drawn = rng.sample(range(len(stems)), count)
+    gone = [truth[stems[number]] for number in sorted(drawn)]
+    erased = [one.stem for one in gone]
+    state = filled(memory, edits)
+    before, rows = memory.address(state, erased)
+    nearest = rows[:, 0]
+    left = memory.forget(state, nearest.unique())
+    after, _ = memory.address(left, erased)
+    told = detector(before[:, 0].double(), after[:, 0].double())
+    world = corpus.world(edits)
+    places = [world.index(f"{one.stem} {one.old}.") for one in gone]
+    others = [neighbour for one in gone for neighbour in one.neighbours]
+    values = {
+        "said before": (_said(memory, state, gone), count),
+        "still said": (_said(memory, left, gone), count),
+        "others right": (_right(memory, left, others), len(others)),
+        "bytes as never written": (float(_as_without(left, state, places)), 1),
+        "auc": (told["auc"], 2 * count),
     }
-    sizes = {"others right": len(kept), "bytes as never written": 1, "auc": 2 * count}
-    for metric, value in values.items():
-        yield Record(
-            NAME, name, "forgotten", metric, value, seed, meta={"n": sizes.get(metric, count)}
-        )
+    for metric, (value, asked) in values.items():
+        yield Record(NAME, name, "forgotten", metric, value, seed, meta={"n": asked})
+
+
+def _said(
+    memory: TextMemory,
+    state: KeyValueState,
+    gone: Sequence[Edit],
+) -> float:
+    """The share of facts that the memory tells: the old value, about the right subject."""
+    texts = memory.answer(state, [one.stem for one in gone])
+    hits = 0
+    for text, one in zip(texts, gone, strict=True):
+        told = evaluation.contains_value(text, one.old)
+        hits += told and evaluation.contains_value(text, one.subject)
+    return hits / len(gone)
+
+
+def _right(
+    memory: TextMemory,
+    state: KeyValueState,
+    asked: Sequence[tuple[str, str]],
+) -> float:
+    """The share of (prompt, value) for which the memory's answer holds the value."""
+    texts = memory.answer(state, [prompt for prompt, _ in asked])
+    values = [value for _, value in asked]
+    hits = list(map(evaluation.contains_value, texts, values))
+    return sum(hits) / len(hits)
+
+
+def _as_without(
+    left: KeyValueState,
+    state: KeyValueState,
+    places: Sequence[int],
+) -> bool:
+    """Whether one state is, to the last bit, the other without the rows at `places`."""
+    stay = torch.ones(len(state), dtype=torch.bool)
+    stay[list(places)] = False
+    keys_same = torch.equal(left.keys, state.keys[stay])
+    return keys_same and torch.equal(left.values, state.values[stay])

@@ -6,14 +6,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from memlab import runtime
 
 
 def _case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     rng = runtime.generator(seed, "exercise memory-decoder")
-    keys = torch.nn.functional.normalize(torch.randn(9, 5, generator=rng), dim=1)
-    queries = torch.nn.functional.normalize(torch.randn(4, 5, generator=rng), dim=1)
+    keys = functional.normalize(torch.randn(9, 5, generator=rng), dim=1)
+    queries = functional.normalize(torch.randn(4, 5, generator=rng), dim=1)
     return keys, torch.randn(9, 3, generator=rng), queries
 
 
@@ -25,8 +26,9 @@ def check_nearest(nearest: Callable[[Tensor, Tensor], Tensor], seed: int = 0) ->
         f"expected 4 row numbers, got {getattr(got, 'shape', got)}"
     )
     for i, query in enumerate(queries):
-        best = max(range(len(keys)), key=lambda row: float(query @ keys[row]))
-        worst = min(range(len(keys)), key=lambda row: float(query @ keys[row]))
+        scores = [float(query @ key) for key in keys]
+        best = scores.index(max(scores))
+        worst = scores.index(min(scores))
         assert int(got[i]) != worst or worst == best, (
             f"query {i}: that is the farthest key; argmax, not argmin?"
         )
@@ -50,17 +52,23 @@ def check_soft_read(
     )
     sharp = soft_read(queries, keys, values, 1e4)
     for i, query in enumerate(queries):
-        best = max(range(len(keys)), key=lambda row: float(query @ keys[row]))
+        scores = [float(query @ key) for key in keys]
+        best = scores.index(max(scores))
         assert torch.allclose(sharp[i], values[best], atol=1e-4), (
             f"query {i}: at beta = 10,000 expected the value of the nearest key; is beta inside the"
             " softmax?"
         )
-    weights = [[float(torch.exp(2.0 * (q @ k))) for k in keys] for q in queries]
-    for i, row in enumerate(weights):
-        slow = sum((w / sum(row)) * value for w, value in zip(row, values, strict=True))
-        assert torch.allclose(
-            soft_read(queries, keys, values, 2.0)[i], torch.as_tensor(slow), atol=1e-4
-        ), f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?"
+    soft = soft_read(queries, keys, values, 2.0)
+    for i, query in enumerate(queries):
+        total = torch.zeros(())
+        slow = torch.zeros(3)
+        for key, value in zip(keys, values, strict=True):
+            weight = torch.exp(2.0 * (query @ key))
+            total += weight
+            slow += weight * value
+        assert torch.allclose(soft[i], slow / total, atol=1e-4), (
+            f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?"
+        )
     print("ok")
 
 
@@ -68,7 +76,9 @@ def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
     """`row_bytes(key, latent, bytes_per_number)`: bytes of one stored pair, without its slot
     number."""
     for key, latent, size in ((128, 1024, 4), (128, 1024, 1), (1, 1, 2)):
-        expected = sum(size for _ in range(key)) + sum(size for _ in range(latent))
+        expected = 0
+        for _ in (*range(key), *range(latent)):
+            expected += size
         got = row_bytes(key, latent, size)
         assert got != latent * size, "the key takes room too"
         assert got == expected, (

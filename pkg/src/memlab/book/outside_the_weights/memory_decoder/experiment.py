@@ -19,44 +19,48 @@ def run(profile: str, seed: int = 0) -> Iterator[Record]:
     model = pretrained.trained(profile, seed)
     for metric, values in exam(model, seed=seed):
         for index, value in enumerate(values):
-            yield Record("memory-decoder", "memory", "sentences", metric, float(value), seed, index)
+            number = float(value)
+            yield Record("memory-decoder", "memory", "sentences", metric, number, seed, index)
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """Mean of each metric and how many outcomes it rests on."""
-    means = data.groupby("metric", sort=False)["value"].agg(["mean", "count"]).reset_index()
+    by_metric = data.groupby("metric", sort=False)["value"]
+    means = by_metric.agg(["mean", "count"]).reset_index()
     return means.rename(columns={"count": "n"}).round(3)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:
     """N3: facts can be written, edited and forgotten without training (Das et al., sections 3 and
-    5)."""
+    5); N6: the memory can tell what was never written."""
+    return [_n3(data), _n6(data)]
+
+
+def _n3(data: pd.DataFrame) -> Verdict:
     mean = data.groupby("metric")["value"].mean()
-    apart = {
-        name: evaluation.auc(
-            *(
-                torch.tensor(data[data["metric"] == f"{name}, {which}"]["value"].to_numpy())
-                for which in ("stored", "forgotten")
-            )
-        )
-        for name in ("score", "fit")
-    }
-    good = (
-        mean["edit, new answer"] >= 0.95
-        and mean["edit, old answer"] <= 0.05
-        and mean["written out"] >= 0.9
+    new = mean["edit, new answer"]
+    old = mean["edit, old answer"]
+    written = mean["written out"]
+    good = new >= 0.95 and old <= 0.05 and written >= 0.9
+    return Verdict(
+        "N3",
+        "supported" if good else "qualified",
+        f"new answer {new:.2f}, old answer {old:.2f}, sentences written out {written:.2f}",
     )
-    return [
-        Verdict(
-            "N3",
-            "supported" if good else "qualified",
-            f"new answer {mean['edit, new answer']:.2f}, old answer {mean['edit, old answer']:.2f},"
-            f" sentences written out {mean['written out']:.2f}",
-        ),
-        Verdict(
-            "N6",
-            "qualified",
-            "stored told from forgotten by the score of the key: "
-            f"AUC {apart['score']:.3f}; by how well the row fits the cue: {apart['fit']:.3f}",
-        ),
-    ]
+
+
+def _n6(data: pd.DataFrame) -> Verdict:
+    return Verdict(
+        "N6",
+        "qualified",
+        "stored told from forgotten by the score of the key: "
+        f"AUC {_apart(data, 'score'):.3f}; by how well the row fits the cue:"
+        f" {_apart(data, 'fit'):.3f}",
+    )
+
+
+def _apart(data: pd.DataFrame, name: str) -> float:
+    """Area under the curve of a score that is to tell what is stored from what was forgotten."""
+    stored = data[data["metric"] == f"{name}, stored"]["value"]
+    forgotten = data[data["metric"] == f"{name}, forgotten"]["value"]
+    return evaluation.auc(torch.tensor(stored.to_numpy()), torch.tensor(forgotten.to_numpy()))

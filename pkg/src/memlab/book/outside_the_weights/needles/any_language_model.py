@@ -38,23 +38,26 @@ class TextReader:
         length = inputs["input_ids"].shape[1]
         if length + NEW > self.window:
             return None
-        end = self.tokenizer.eos_token_id
+        pad = self.tokenizer.eos_token_id
+        if pad is None:
+            pad = self.tokenizer.pad_token_id
         with torch.no_grad():
             out = self.model.generate(
                 **inputs.to(self.model.device),
                 do_sample=False,
                 max_new_tokens=NEW,
-                pad_token_id=self.tokenizer.pad_token_id if end is None else end,
+                pad_token_id=pad,
             )
         return str(self.tokenizer.decode(out[0, length:], skip_special_tokens=True))
 
 
 def as_text(prompt: Prompt) -> str:
     """The segments in reading order, a blank line, and the cue, which the answer continues."""
-    text = "".join(
-        weights.tokenizer().batch_decode([list(segment) for segment in prompt.segments])
-    ).strip()
-    return f"{text}\n\n{weights.tokenizer().decode(list(prompt.cue)).strip()}"
+    tokenizer = weights.tokenizer()
+    segments = tokenizer.batch_decode([list(segment) for segment in prompt.segments])
+    text = "".join(segments).strip()
+    cue = tokenizer.decode(list(prompt.cue)).strip()
+    return f"{text}\n\n{cue}"
 
 
 def load(name: str) -> TextReader:

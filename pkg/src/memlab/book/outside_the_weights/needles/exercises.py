@@ -15,7 +15,8 @@ def check_wilson(interval: Callable[[int, int], tuple[float, float]]) -> None:
     assert high <= 1 and low < 1, "20 of 20 is no proof of 1.00: the interval must reach below it"
     assert low > 0.8, f"expected a lower end near 0.84 for 20 of 20, got {low:.2f}; is z = 1.96?"
     for successes, trials in ((0, 10), (7, 10), (50, 50), (3, 200)):
-        want, got = wilson(successes, trials), interval(successes, trials)
+        want = wilson(successes, trials)
+        got = interval(successes, trials)
         assert all(math.isclose(a, b, abs_tol=2e-3) for a, b in zip(want, got, strict=True)), (
             f"{successes} of {trials}: expected {want[0]:.3f} to {want[1]:.3f}, got {got[0]:.3f} to"
             f" {got[1]:.3f}"
@@ -27,12 +28,15 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
     """`rival(rows, width)` estimates the best score of a random unit query among `rows` random unit
     keys."""
     import torch
+    from torch.nn import functional
 
     rng = runtime.generator(seed, "exercise needles")
     for rows, width in ((1000, 128), (10_000, 64)):
-        keys = torch.nn.functional.normalize(torch.randn(rows, width, generator=rng), dim=1)
-        queries = torch.nn.functional.normalize(torch.randn(50, width, generator=rng), dim=1)
-        seen, said = float((queries @ keys.T).max(1).values.mean()), rival(rows, width)
+        keys = functional.normalize(torch.randn(rows, width, generator=rng), dim=1)
+        queries = functional.normalize(torch.randn(50, width, generator=rng), dim=1)
+        best = (queries @ keys.T).max(1).values
+        seen = float(best.mean())
+        said = rival(rows, width)
         assert said > 0, (
             "scores of random unit vectors are positive at their best: take the square root"
         )
@@ -45,16 +49,12 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
 
 def check_right(right: Callable[[str, str], bool]) -> None:
     """`right(said, answer)`: the first number in what was said is the answer, as a whole."""
-    for said, answer, want, why in (
+    cases = (
         ("The pass key is 12345.", "12345", True, "the number stands there"),
-        (
-            "99123456 is the key",
-            "12345",
-            False,
-            "a longer number that contains it is another number",
-        ),
+        ("99123456 is the key", "12345", False, "a longer number with it inside is another number"),
         ("54321, not 12345", "12345", False, "the first number counts"),
         ("no number at all", "12345", False, "no number is no answer"),
-    ):
+    )
+    for said, answer, want, why in cases:
         assert right(said, answer) is want, f"right({said!r}, {answer!r}) should be {want}: {why}"
     print("ok")

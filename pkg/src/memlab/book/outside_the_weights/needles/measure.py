@@ -36,6 +36,7 @@ State = KeyValueState | ShardedState
 LIMIT = 64  # tokens in a segment, as many as the book's decoder takes
 # up to this length every trial has a haystack of its own; beyond it the trials of a cell share one
 SHORT = 1024
+ENDS = 64  # by at most so many rows at their ends do the haystacks of trials that share one differ
 
 
 @dataclass(frozen=True)
@@ -69,22 +70,34 @@ def prompt(
     """The prompt of a trial, at most `length` tokens with its cue: a pure function of (kind,
     length, trial, seed)."""
     encode = tokenization.encoder(weights.tokenizer())
-    hidden = needles.fact(kind, runtime.derive_seed(seed, kind, length, trial), split=split)
+    fact_seed = runtime.derive_seed(seed, kind, length, trial)
+    hidden = needles.fact(kind, fact_seed, split=split)
     hay = hay or haystack(length, trial, seed=seed, split=split)
-    return needles.hide(hay, hidden, trial % 10 / 10 + 0.05, length, encode, limit=LIMIT)
+    depth = trial % 10 / 10 + 0.05
+    return needles.hide(hay, hidden, depth, length, encode, limit=LIMIT)
 
 
-def haystack(length: int, trial: int, *, seed: int = 0, split: str = "test") -> needles.Haystack:
+def haystack(
+    length: int,
+    trial: int,
+    *,
+    seed: int = 0,
+    split: str = "test",
+) -> needles.Haystack:
     """Real documentation for a trial; above `SHORT` tokens all trials of one length get the
     same."""
-    number = trial if length <= SHORT else 0
     encode = tokenization.encoder(weights.tokenizer())
-    seed = runtime.derive_seed(seed, "hay", length, number)
+    seed = runtime.derive_seed(seed, "hay", length, _haystack_number(length, trial))
     return needles.haystack(length, encode, limit=LIMIT, split=split, seed=seed)
 
 
+def _haystack_number(length: int, trial: int) -> int:
+    return trial if length <= SHORT else 0
+
+
 def _rule(top_k: int) -> Any:
-    return Sharded(KeyValue(top_k)) if runtime.processes() > 1 else KeyValue(top_k)
+    rule = KeyValue(top_k)
+    return Sharded(rule) if runtime.processes() > 1 else rule
 
 
 class Cell:
@@ -104,30 +117,50 @@ class Cell:
     ) -> None:
         """Latents are kept in `dtype`. Under torchrun all processes make the same cell, and each
         encodes and keeps its share of the rows."""
-        self.model, self.kind, self.length, self.dtype = model, kind, length, dtype
+        self.model = model
+        self.kind = kind
+        self.length = length
+        self.dtype = dtype
         self.memory_rule: Any = _rule(1)
-        known = shared if shared is not None else {}
         self.write_seconds: float = 0.0
         self.read_seconds: list[float] = []
         self.prompts: list[needles.Prompt] = []
         self.bases: list[State] = []
+        known = shared if shared is not None else {}
         for trial in range(trials):
-            number = trial if length <= SHORT else 0
+            number = _haystack_number(length, trial)
             if number not in known:
-                known[number] = self._store(haystack(length, trial, seed=seed, split=split))
+                hay = haystack(length, trial, seed=seed, split=split)
+                known[number] = self._store(hay)
             hay, state, self.write_seconds = known[number]
-            self.prompts.append(prompt(kind, length, trial, seed=seed, split=split, hay=hay))
-            rows = len(self.prompts[-1].segments) - len(self.prompts[-1].rows)
+            made = prompt(kind, length, trial, seed=seed, split=split, hay=hay)
+            rows = len(made.segments) - len(made.rows)
+            self.prompts.append(made)
             self.bases.append(self.memory_rule.first(state, rows))
-        facts = [[p.segments[row] for row in p.rows] for p in self.prompts]
-        latents, keys = reading.encode(model, [segment for fact in facts for segment in fact])
-        sizes = [len(fact) for fact in facts]
-        self.facts = list(zip(keys.split(sizes), latents.split(sizes), strict=True))
-        self.queries = reading.query_keys(model, [p.cue for p in self.prompts])
+        self.facts = self._encoded_facts()
+        self.queries = reading.query_keys(model, self._cues)
+
+    @property
+    def _cues(self) -> list[tuple[int, ...]]:
+        return [made.cue for made in self.prompts]
+
+    def _encoded_facts(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and latents of each trial's own rows, all encoded together."""
+        segments = []
+        for made in self.prompts:
+            segments += [made.segments[row] for row in made.rows]
+        sizes = [len(made.rows) for made in self.prompts]
+        latents, keys = reading.encode(self.model, segments)
+        return list(zip(keys.split(sizes), latents.split(sizes), strict=True))
 
     def _store(self, hay: needles.Haystack) -> tuple[needles.Haystack, Any, float]:
         with runtime.Stopwatch() as watch:
-            state = reading.memorise(self.model, hay.segments, self.memory_rule, dtype=self.dtype)
+            state = reading.memorise(
+                self.model,
+                hay.segments,
+                self.memory_rule,
+                dtype=self.dtype,
+            )
         return hay, state, watch.seconds
 
     @cached_property
@@ -138,14 +171,14 @@ class Cell:
         Every look-up is timed on its own. Only keys are laid side by side; values stay where they
         are.
         """
+        sizes = [len(base) for base in self.bases]
+        rule = _rule(min(reading.CANDIDATES, *sizes))  # a short prompt has few rows
         found = []
-        rule = _rule(
-            min(reading.CANDIDATES, *(len(base) for base in self.bases))
-        )  # a short prompt has few rows
-        for base, (own, _), query in zip(self.bases, self.facts, self.queries, strict=True):
-            state = rule.keys_only(base, own)
+        for base, (keys, _), query in zip(self.bases, self.facts, self.queries, strict=True):
+            state = rule.keys_only(base, keys)
             with runtime.Stopwatch() as watch:
-                found.append(rule.address(state, query[None])[1][0].tolist())
+                _, rows = rule.address(state, query[None])
+                found.append(rows[0].tolist())
             self.read_seconds.append(watch.seconds)
         return found
 
@@ -153,14 +186,12 @@ class Cell:
     def scores(self) -> tuple[list[float], list[float]]:
         """For each trial the best score among the fact's own rows, and the best among the rows of
         the haystack."""
-        own = [
-            float((keys @ query).max())
-            for (keys, _), query in zip(self.facts, self.queries, strict=True)
-        ]
-        rivals = [
-            float(self.memory_rule.address(base, query[None])[0][0, 0])
-            for base, query in zip(self.bases, self.queries, strict=True)
-        ]
+        own = []
+        rivals = []
+        for base, (keys, _), query in zip(self.bases, self.facts, self.queries, strict=True):
+            own.append(float((keys @ query).max()))
+            best, _ = self.memory_rule.address(base, query[None])
+            rivals.append(float(best[0, 0]))
         return own, rivals
 
     def _latents(self, rows: list[int]) -> Tensor:
@@ -168,17 +199,20 @@ class Cell:
         picked = []
         for base, (_, own), row in zip(self.bases, self.facts, rows, strict=False):
             size = len(base)
-            picked.append(
-                self.memory_rule.take(base, torch.tensor(row)) if row < size else own[row - size]
-            )
+            if row < size:
+                picked.append(self.memory_rule.take(base, torch.tensor(row)))
+            else:
+                picked.append(own[row - size])
         return torch.stack(picked)
 
     def _outcomes(self, latents: Tensor, address: list[bool] | None) -> list[Outcome]:
         """The decoder writes each latent out, whole; the answer is looked for in what it wrote."""
-        said = reading.write_out(self.model, latents, [()] * len(latents), weights.tokenizer())
+        no_cues = [()] * len(latents)
+        texts = reading.write_out(self.model, latents, no_cues, weights.tokenizer())
+        hits = address if address is not None else [None] * len(texts)
         return [
-            Outcome(correct(p.fact, one), address[i] if address is not None else None, one)
-            for i, (p, one) in enumerate(zip(self.prompts, said, strict=False))
+            Outcome(correct(made.fact, said), hit, said)
+            for made, said, hit in zip(self.prompts, texts, hits, strict=False)
         ]
 
     def _from_rows(self, rows: list[int]) -> list[Outcome]:
@@ -192,64 +226,75 @@ class Cell:
     def memory(self) -> list[Outcome]:
         """The nearest keys, looked at again: the decoder writes out the row that best fits the
         cue."""
-        places = range(len(self.candidates[0]))
-        latents = torch.stack(
-            [self._latents([rows[place] for rows in self.candidates]) for place in places], 1
-        )
-        fits = reading.recognise(self.model, latents, [p.cue for p in self.prompts])
-        return self._from_rows(
-            [rows[int(best)] for rows, best in zip(self.candidates, fits.argmax(1), strict=True)]
-        )
+        by_place = []
+        for one_a_trial in zip(*self.candidates, strict=True):
+            by_place.append(self._latents(list(one_a_trial)))
+        latents = torch.stack(by_place, 1)
+        fits = reading.recognise(self.model, latents, self._cues)
+        chosen = []
+        for rows, best in zip(self.candidates, fits.argmax(1), strict=True):
+            chosen.append(rows[int(best)])
+        return self._from_rows(chosen)
 
     def oracle(self) -> list[Outcome]:
         """The right row by decree: what is lost here is lost by encoder and decoder, not by the
         address."""
-        return self._outcomes(self._latents([len(base) for base in self.bases]), None)
+        first_own = [len(base) for base in self.bases]
+        return self._outcomes(self._latents(first_own), None)
 
     def linear(self, trials: int = 10, ridge: float = 1e-3) -> list[Outcome]:
         """Larimar's linear read-out M = K⁺V over the same keys and latents, untrained for it; the
         read-out is normalised as every latent is. No outcomes where the rows are shared out or
         packed: it wants all of them."""
-        memory, config, out = PseudoInverse(ridge), self.model.config, []
-        sums: dict[
-            int, tuple[int, LinearState]
-        ] = {}  # rows that all trials of a haystack share, summed once
-        for base, (keys, latents), query in list(
-            zip(self.bases, self.facts, self.queries, strict=True)
-        )[:trials]:
+        memory = PseudoInverse(ridge)
+        # The rows that all trials of a haystack share are summed once.
+        sums: dict[int, tuple[int, LinearState]] = {}
+        read_outs = []
+        trials_of_all = zip(self.bases, self.facts, self.queries, strict=True)
+        for base, (keys, latents), query in list(trials_of_all)[:trials]:
             if not isinstance(base, KeyValueState) or self.dtype != torch.float32:
                 return []
             place = base.keys.data_ptr()
             if place not in sums:
-                count = max(len(base.keys) - 64, 0)
-                empty = memory.empty(config.key_width, config.latent_width)
-                sums[place] = count, memory.write(empty, base.keys[:count], base.values[:count])
+                sums[place] = self._shared_sum(memory, base)
             count, state = sums[place]
-            rest = torch.cat([base.keys[count:], keys]), torch.cat([base.values[count:], latents])
-            out.append(memory.read(memory.write(state, *rest), query[None])[0])
-        return self._outcomes(reading.settled(self.model, torch.stack(out)), None)
+            more_keys = torch.cat([base.keys[count:], keys])
+            more_latents = torch.cat([base.values[count:], latents])
+            state = memory.write(state, more_keys, more_latents)
+            read_outs.append(memory.read(state, query[None])[0])
+        settled = reading.settled(self.model, torch.stack(read_outs))
+        return self._outcomes(settled, None)
+
+    def _shared_sum(self, memory: PseudoInverse, base: KeyValueState) -> tuple[int, LinearState]:
+        """How many rows of a haystack all its trials have, and a state that holds them."""
+        count = max(len(base.keys) - ENDS, 0)
+        config = self.model.config
+        empty = memory.empty(config.key_width, config.latent_width)
+        state = memory.write(empty, base.keys[:count], base.values[:count])
+        return count, state
 
     def said_by(self, answer: Callable[[needles.Prompt], str | None], trials: int) -> list[Outcome]:
         """What a model that reads the whole prompt writes, for the first `trials`; no outcomes if
         one of them is too long for it (None)."""
-        said = [(prompt.fact, answer(prompt)) for prompt in self.prompts[:trials]]
-        return (
-            [Outcome(correct(fact, one), None, one) for fact, one in said if one is not None]
-            if all(one is not None for _, one in said)
-            else []
-        )
+        outcomes = []
+        for made in self.prompts[:trials]:
+            said = answer(made)
+            if said is None:
+                return []
+            right = correct(made.fact, said)
+            outcomes.append(Outcome(right, None, said))
+        return outcomes
 
     def bm25(self) -> list[Outcome]:
         """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten
         trials, four above 64K tokens: every trial indexes its own text."""
-        trials, rows, decode = (
-            10 if self.length <= 65536 else 4,
-            [],
-            weights.tokenizer().batch_decode,
-        )
-        for p in self.prompts[:trials]:
-            own = set(p.rows)
-            segments = [list(s) for i, s in enumerate(p.segments) if i not in own]
-            segments += [list(p.segments[i]) for i in p.rows]
-            rows += retrieval.best_rows(retrieval.BM25(decode(segments)), decode([list(p.cue)]))
-        return self._from_rows(rows)
+        trials = 10 if self.length <= 65536 else 4
+        decode = weights.tokenizer().batch_decode
+        found = []
+        for made in self.prompts[:trials]:
+            haystack = [row for row in range(len(made.segments)) if row not in made.rows]
+            segments = [list(made.segments[row]) for row in (*haystack, *made.rows)]
+            index = retrieval.BM25(decode(segments))
+            question = decode([list(made.cue)])
+            found += retrieval.best_rows(index, question)
+        return self._from_rows(found)

@@ -21,7 +21,11 @@ from memlab.corpora import relations, text
 from memlab.retrieval import Encoder
 
 SHARPNESS = 20.0  # as in the decoder's own address loss: learned, it would grow
-EPISODES, OTHERS, RIVALS = 12, 600, 256
+EPISODES = 12
+OTHERS = 600  # sentences about other things to draw from
+RIVALS = 256  # of them in a step
+RATE = 1e-3
+PULL = 2e-3  # of the maps to the identity: no farther from it than pays
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Adapted:
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
         """Unit keys in the order of the texts."""
         keys = self.encoder.encode(texts, question=question)
-        return functional.normalize(keys @ (self.question if question else self.text).T, dim=-1)
+        matrix = self.question if question else self.text
+        return functional.normalize(keys @ matrix.T, dim=-1)
 
 
 def train(
@@ -59,29 +64,44 @@ def train(
     other things. With `shuffled` the questions of every episode are dealt out to the wrong facts:
     the control.
     """
-    made = [relations.training_pairs(step, seed=seed) for step in range(episodes)]
-    facts = [encoder.encode([fact.sentence for fact, _ in pairs]) for pairs in made]
-    asked = [encoder.encode([question for _, question in pairs], question=True) for pairs in made]
+    facts, asked = _encoded_episodes(encoder, seed, episodes)
     lines = text.documentation("train")
-    hay = encoder.encode(
-        runtime.python_random(seed, "adapter").sample(lines, min(others, len(lines)))
-    )
-    draw, eye = runtime.generator(seed, "adapter"), torch.eye(encoder.width)
+    drawn = runtime.python_random(seed, "adapter").sample(lines, min(others, len(lines)))
+    hay = encoder.encode(drawn)
+    draw = runtime.generator(seed, "adapter")
     if shuffled:
         asked = [keys[torch.randperm(len(keys), generator=draw)] for keys in asked]
-    maps = [eye.clone().requires_grad_() for _ in range(2)]
-    optimiser = torch.optim.AdamW(maps, lr=1e-3, weight_decay=0.0)
+    eye = torch.eye(encoder.width)
+    of_text = eye.clone().requires_grad_()
+    of_question = eye.clone().requires_grad_()
+    optimiser = torch.optim.AdamW([of_text, of_question], lr=RATE, weight_decay=0.0)
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 1e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimiser.param_groups[0]["lr"] = RATE * 0.5 * (1 + math.cos(math.pi * step / steps))
         episode = int(torch.randint(episodes, (1,), generator=draw))
         rivals = hay[torch.randint(len(hay), (RIVALS,), generator=draw)]
-        keys = functional.normalize(torch.cat([facts[episode], rivals]) @ maps[0].T, dim=-1)
-        queries = functional.normalize(asked[episode] @ maps[1].T, dim=-1)
-        loss = functional.cross_entropy(SHARPNESS * queries @ keys.T, torch.arange(len(queries)))
-        loss = loss + 2e-3 * sum(
-            (one - eye).square().sum() for one in maps
-        )  # no farther from it than pays
+        rows = torch.cat([facts[episode], rivals])
+        keys = functional.normalize(rows @ of_text.T, dim=-1)
+        queries = functional.normalize(asked[episode] @ of_question.T, dim=-1)
+        right = torch.arange(len(queries))
+        loss = functional.cross_entropy(SHARPNESS * queries @ keys.T, right)
+        loss = loss + PULL * sum((one - eye).square().sum() for one in (of_text, of_question))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return Adapted(encoder, *(one.detach() for one in maps))
+    return Adapted(encoder, of_text.detach(), of_question.detach())
+
+
+def _encoded_episodes(
+    encoder: Encoder,
+    seed: int,
+    episodes: int,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """For each episode the keys of its facts, and those of its questions in the same order."""
+    facts = []
+    asked = []
+    for step in range(episodes):
+        pairs = relations.training_pairs(step, seed=seed)
+        facts.append(encoder.encode([fact.sentence for fact, _ in pairs]))
+        questions = [question for _, question in pairs]
+        asked.append(encoder.encode(questions, question=True))
+    return facts, asked

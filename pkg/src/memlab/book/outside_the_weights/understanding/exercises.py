@@ -25,10 +25,9 @@ def check_trigrams(encode: Callable[[Sequence[str]], Tensor]) -> None:
     assert torch.allclose(encode(lines[::-1]), keys.flip(0), atol=1e-6), (
         "the same texts in another order got other keys: is the hash new for every call?"
     )
-    near, far = (
-        float(encode(["The lantern of Ada is red."])[0] @ encode([other])[0])
-        for other in ("The lantern of Adda is red.", "Why did Tom go to Lisbon?")
-    )
+    first = encode(["The lantern of Ada is red."])[0]
+    near = float(first @ encode(["The lantern of Adda is red."])[0])
+    far = float(first @ encode(["Why did Tom go to Lisbon?"])[0])
     assert near > 0.8 > far, (
         f"one letter more: cosine {near:.2f}, another text: {far:.2f}; expected over 0.8 and "
         "under it: count trigrams of letters, not words"
@@ -40,11 +39,10 @@ def check_blend(blend: Callable[[Tensor, Tensor, float], Tensor], seed: int = 0)
     """`blend(meaning, words, weight)`: cosines plus `weight` times the words' scores, a question's
     best being 1."""
     rng = runtime.generator(seed, "exercise blend")
-    meaning, words = torch.rand(5, 9, generator=rng), 20 * torch.rand(5, 9, generator=rng)
-    got, want = (
-        blend(meaning, words, 0.5),
-        meaning + 0.5 * words / words.max(1, keepdim=True).values,
-    )
+    meaning = torch.rand(5, 9, generator=rng)
+    words = 20 * torch.rand(5, 9, generator=rng)
+    want = meaning + 0.5 * words / words.max(1, keepdim=True).values
+    got = blend(meaning, words, 0.5)
     assert isinstance(got, Tensor) and got.shape == (5, 9), (
         "expected a score for every question and row"
     )
@@ -69,21 +67,17 @@ def check_false_answers(function: Callable[[Tensor, Tensor, float], float], seed
     `told` pass."""
     rng = runtime.generator(seed, "exercise false answers")
     for gap in (0.0, 1.0, 3.0):
-        told, other = torch.randn(50, generator=rng) + gap, torch.randn(70, generator=rng)
+        told = torch.randn(50, generator=rng) + gap
+        other = torch.randn(70, generator=rng)
         for recall in (0.5, 0.9, 1.0):
-            got, want = (
-                function(told, other, recall),
-                evaluation.detector(told, other, recall)["false answers"],
-            )
+            got = function(told, other, recall)
+            want = evaluation.detector(told, other, recall)["false answers"]
             assert got is not None, "the function returned nothing: does it end in `return`?"
-            wrong_way = float(
-                (other <= told.sort().values[math.floor(recall * 50) - 1]).double().mean()
-            )
-            hint = (
-                " (that is the share that is stopped: high means told)"
-                if abs(got - wrong_way) < 1e-6
-                else ""
-            )
+            cut = told.sort().values[math.floor(recall * 50) - 1]
+            wrong_way = float((other <= cut).double().mean())
+            hint = ""
+            if abs(got - wrong_way) < 1e-6:
+                hint = " (that is the share that is stopped: high means told)"
             assert abs(float(got) - want) < 1e-6, (
                 f"gap {gap}, recall {recall}: wanted {want:.3f}, got {got:.3f}{hint}"
             )

@@ -15,6 +15,7 @@ from memlab.book.units import Unit, per_seed
 from memlab.corpora import relations
 from memlab.decoder import MemoryDecoder, pretrained
 from memlab.results import Record, Verdict
+from memlab.retrieval import Encoder, Index
 
 FEW = 8  # memories of few rows, whose keys do not span the space
 ORDER = (
@@ -27,7 +28,9 @@ ORDER = (
     "scratch",
     "encoder + wrong pairs",
 )
-ADDRESSED, ANSWERED = 0.9, 0.85  # what was to be reached on families that no training saw
+# what was to be reached on families that no training saw
+ADDRESSED = 0.9
+ANSWERED = 0.85
 
 
 @dataclass(frozen=True)
@@ -45,51 +48,95 @@ class Setting:
 
 
 SETTINGS = {
-    "quick": Setting(3, 2**16, (1, 2), (3, 6), 0),
-    "full": Setting(3, 2**16, (2, 4), (4, 8), 400),
-    "gpu": Setting(5, 2**20, (3, 6), (6, 12), 400),
+    "quick": Setting(
+        seeds=3,
+        tokens=2**16,
+        trained=(1, 2),
+        held_out=(3, 6),
+        adapt=0,
+    ),
+    "full": Setting(
+        seeds=3,
+        tokens=2**16,
+        trained=(2, 4),
+        held_out=(4, 8),
+        adapt=400,
+    ),
+    "gpu": Setting(
+        seeds=5,
+        tokens=2**20,
+        trained=(3, 6),
+        held_out=(6, 12),
+        adapt=400,
+    ),
 }
 
 
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """One unit a seed; seeds change facts, documentation and adapters, not the decoder."""
     at = SETTINGS[profile]
-    return per_seed(lambda number: of_seed(pretrained.shipped(), at, number), seed, at.seeds)
+
+    def measured(number: int) -> Iterator[Record]:
+        return of_seed(pretrained.shipped(), at, number)
+
+    return per_seed(measured, seed, at.seeds)
 
 
-def of_seed(model: MemoryDecoder, at: Setting, seed: int) -> Iterator[Record]:
+def of_seed(
+    model: MemoryDecoder,
+    at: Setting,
+    seed: int,
+) -> Iterator[Record]:
     """All of one seed: questions of every part, packed segments, and what tells told from
     untold."""
     keys = measure.encoders(model, seed, at.adapt, at.tune)
     some = [name for name in ("scratch", "encoder", TUNED) if name in keys]
     if at.adapt and seed == 0:
-        yield Record(
-            measure.NAME, "encoder", "lessons", "closest", tuning.closest(keys["encoder"]), seed
-        )
+        near = tuning.closest(keys["encoder"])
+        yield Record(measure.NAME, "encoder", "lessons", "closest", near, seed)
     for part in relations.PARTS:
         entities = at.held_out if part == "held out" else at.trained
         exam = measure.Exam(model, part, seed, tokens=at.tokens, entities=entities)
-        indexes = {name: exam.index(encoder) for name, encoder in keys.items()} | {
-            "bm25": exam.index(None)
-        }
-        if at.adapt:
-            indexes["encoder + bm25"] = exam.blend(keys["encoder"])
-        for name, index in indexes.items():
+        for name, index in _indexes(exam, keys).items():
             yield from measure.ask(exam, part, name, index, seed)
-        for name in some if part == "held out" and seed == 0 else ():  # beside the claims: one seed
-            yield from measure.pack_and_ask(exam, part, name, keys[name], seed)
+        if part == "held out" and seed == 0:  # beside the claims: one seed
+            for name in some:
+                yield from measure.pack_and_ask(exam, part, name, keys[name], seed)
     for name in some:
-        full = told_or_not.scope(
-            model, keys[name], "held out", seed, tokens=at.tokens, entities=at.held_out
-        )
-        few = [
-            told_or_not.scope(model, keys[name], "held out", 100 * (seed + 1) + i, tokens=0)
-            for i in range(FEW)
-        ]
-        yield from (
-            *told_or_not.records(name, "all", [full], seed),
-            *told_or_not.records(name, "few", few, seed),
-        )
+        yield from _told_or_not(model, at, seed, name, keys[name])
+
+
+def _indexes(exam: measure.Exam, keys: dict[str, Encoder]) -> dict[str, Index]:
+    indexes = {name: exam.index(encoder) for name, encoder in keys.items()}
+    indexes["bm25"] = exam.index(None)
+    if "encoder" in keys:
+        indexes["encoder + bm25"] = exam.blend(keys["encoder"])
+    return indexes
+
+
+def _told_or_not(
+    model: MemoryDecoder,
+    at: Setting,
+    seed: int,
+    name: str,
+    encoder: Encoder,
+) -> Iterator[Record]:
+    """The scope by one kind of key: in a memory of all rows, and in `FEW` memories of few."""
+    part = "held out"
+    full = told_or_not.scope(
+        model,
+        encoder,
+        part,
+        seed,
+        tokens=at.tokens,
+        entities=at.held_out,
+    )
+    few = []
+    for number in range(FEW):
+        few_seed = 100 * (seed + 1) + number
+        few.append(told_or_not.scope(model, encoder, part, few_seed, tokens=0))
+    yield from told_or_not.records(name, "all", [full], seed)
+    yield from told_or_not.records(name, "few", few, seed)
 
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
@@ -104,13 +151,10 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
         "answered": {"metric": "answered"},
         "stem": {"ask": "stem"},
     }
-    wide = pd.DataFrame({name: measure.shares(data, **at)["mean"] for name, at in columns.items()})
-    return (
-        wide.reindex([name for name in ORDER if name in wide.index])
-        .round(2)
-        .rename_axis("keys")
-        .reset_index()
-    )
+    shares = {name: measure.shares(data, **at)["mean"] for name, at in columns.items()}
+    wide = pd.DataFrame(shares)
+    rows = [name for name in ORDER if name in wide.index]
+    return wide.reindex(rows).round(2).rename_axis("keys").reset_index()
 
 
 more_tables = (told_or_not.table,)
@@ -123,72 +167,105 @@ def verdicts(data: pd.DataFrame) -> list[Verdict]:
     The goal decides first. Where N30 misses it, its interval has to lie above BM25's; where N31
     does, the decoder may lose one in twenty of what was found. N34's interval has to lie above the
     plain encoder's; and so has N35's where it misses a goal."""
-    seeds, auc, new = (
-        f"({data['seed'].nunique()} seeds)",
-        told_or_not.areas(data),
-        measure.shares(data),
-    )
-    texts, stems = (
-        measure.shares(data, **at)["mean"] for at in ({"metric": "answered"}, {"ask": "stem"})
-    )
-    own, begun = new.loc["scratch", "mean"], stems["scratch"]
-    found = [
-        Verdict(
-            "N32",
-            "supported" if begun >= ADDRESSED and own < 0.5 else "refuted",
-            f"keys from scratch: stems {begun:.2f}, questions {own:.2f} {seeds}",
+    found = Shares.of(data)
+    if "encoder" not in found.new.index:
+        return [_n32(found), _n33(found)]
+    return [_n30(found), _n31(found), _n32(found), _n33(found), _n34(found), _n35(found)]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What the verdicts rest on, by kind of key: questions on new relations whose fact is found
+    (`new`, with intervals) or answered, stems whose fact is found, areas under the curve; and how
+    many seeds there were, as text."""
+
+    new: pd.DataFrame
+    answered: pd.Series
+    stems: pd.Series
+    areas: pd.Series
+    seeds: str
+
+    @classmethod
+    def of(cls, data: pd.DataFrame) -> Shares:
+        """All of them from the records of a run."""
+        return cls(
+            new=measure.shares(data),
+            answered=measure.shares(data, metric="answered")["mean"],
+            stems=measure.shares(data, ask="stem")["mean"],
+            areas=told_or_not.areas(data),
+            seeds=f"({data['seed'].nunique()} seeds)",
         )
-    ]
-    key = next(name for name in (TUNED, "encoder", "scratch") if name in new.index)
-    stem, near = (
-        auc[key, "recognition", "stem", "untold"],
-        auc[key, "nearest", "question", "untold"],
+
+
+def _n30(found: Shares) -> Verdict:
+    best = found.new.loc["encoder"]
+    words = found.new.loc["bm25"]
+    verdict = "qualified" if best["low"] > words["high"] else "refuted"
+    return Verdict(
+        "N30",
+        "supported" if best["mean"] >= ADDRESSED else verdict,
+        f"encoder {measure.span(best)}, goal {ADDRESSED}; BM25 {measure.span(words)} {found.seeds}",
     )
-    found.append(
-        Verdict(
-            "N33",
-            "supported" if min(stem, near) >= 0.95 else "qualified" if stem >= 0.95 else "refuted",
-            f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key"
-            f" ({key}) {near:.2f} {seeds}",
-        )
+
+
+def _n31(found: Shares) -> Verdict:
+    hits = found.new.loc["encoder", "mean"]
+    said = found.answered["encoder"]
+    verdict = "qualified" if said >= 0.95 * hits else "refuted"
+    return Verdict(
+        "N31",
+        "supported" if said >= ANSWERED else verdict,
+        f"answered in words {said:.2f}, goal {ANSWERED}; addressed {hits:.2f} {found.seeds}",
     )
-    if key == "scratch":
-        return found
-    best, words, more, wrong = (
-        new.loc[name] for name in ("encoder", "bm25", "encoder + adapter", ORDER[-1])
+
+
+def _n32(found: Shares) -> Verdict:
+    stems = found.stems["scratch"]
+    questions = found.new.loc["scratch", "mean"]
+    return Verdict(
+        "N32",
+        "supported" if stems >= ADDRESSED and questions < 0.5 else "refuted",
+        f"keys from scratch: stems {stems:.2f}, questions {questions:.2f} {found.seeds}",
     )
-    hits, said, gain = best["mean"], texts["encoder"], more["mean"] - best["mean"]
-    many, few = new.loc[TUNED], new.loc[FEWER]
-    reached = many["mean"] >= ADDRESSED and texts[TUNED] >= ANSWERED
-    return [
-        Verdict(
-            "N30",
-            (
-                "supported"
-                if hits >= ADDRESSED
-                else "qualified"
-                if best["low"] > words["high"]
-                else "refuted"
-            ),
-            f"encoder {measure.span(best)}, goal {ADDRESSED}; BM25 {measure.span(words)} {seeds}",
-        ),
-        Verdict(
-            "N31",
-            "supported" if said >= ANSWERED else "qualified" if said >= 0.95 * hits else "refuted",
-            f"answered in words {said:.2f}, goal {ANSWERED}; addressed {hits:.2f} {seeds}",
-        ),
-        *found,
-        Verdict(
-            "N34",
-            "supported" if more["low"] > best["high"] else "qualified" if gain > 0 else "refuted",
-            f"adapter {measure.span(more)}, {gain:+.2f}; paired wrongly {measure.span(wrong)}"
-            f" {seeds}",
-        ),
-        Verdict(
-            "N35",
-            "supported" if reached else "qualified" if many["low"] > best["high"] else "refuted",
-            f"taught {len(relations.TAUGHT)} {measure.span(many)}, answered {texts[TUNED]:.2f},"
-            f" goals {ADDRESSED}, {ANSWERED}; taught {len(relations.TRAINED)} {measure.span(few)}"
-            f" {seeds}",
-        ),
-    ]
+
+
+def _n33(found: Shares) -> Verdict:
+    key = next(name for name in (TUNED, "encoder", "scratch") if name in found.new.index)
+    stem = found.areas[key, "recognition", "stem", "untold"]
+    near = found.areas[key, "nearest", "question", "untold"]
+    verdict = "qualified" if stem >= 0.95 else "refuted"
+    return Verdict(
+        "N33",
+        "supported" if min(stem, near) >= 0.95 else verdict,
+        f"told from never told, AUC: stems recognised {stem:.2f}, questions by nearest key"
+        f" ({key}) {near:.2f} {found.seeds}",
+    )
+
+
+def _n34(found: Shares) -> Verdict:
+    plain = found.new.loc["encoder"]
+    adapted = found.new.loc["encoder + adapter"]
+    wrong = found.new.loc["encoder + wrong pairs"]
+    gain = adapted["mean"] - plain["mean"]
+    verdict = "qualified" if gain > 0 else "refuted"
+    return Verdict(
+        "N34",
+        "supported" if adapted["low"] > plain["high"] else verdict,
+        f"adapter {measure.span(adapted)}, {gain:+.2f}; paired wrongly {measure.span(wrong)}"
+        f" {found.seeds}",
+    )
+
+
+def _n35(found: Shares) -> Verdict:
+    plain = found.new.loc["encoder"]
+    many = found.new.loc[TUNED]
+    few = found.new.loc[FEWER]
+    answered = found.answered[TUNED]
+    verdict = "qualified" if many["low"] > plain["high"] else "refuted"
+    return Verdict(
+        "N35",
+        "supported" if many["mean"] >= ADDRESSED and answered >= ANSWERED else verdict,
+        f"taught {len(relations.TAUGHT)} {measure.span(many)}, answered {answered:.2f},"
+        f" goals {ADDRESSED}, {ANSWERED}; taught {len(relations.TRAINED)} {measure.span(few)}"
+        f" {found.seeds}",
+    )

@@ -24,11 +24,14 @@ from memlab.book.outside_the_weights.understanding.told_or_not import ASKS
 from memlab.corpora import relations
 from memlab.corpora.relations import QuestionSet
 from memlab.decoder import MemoryDecoder, Once, OwnKeys, TextMemory, documentation, pack, token_ids
+from memlab.memories import KeyValueState
 from memlab.results import Record, wilson
 from memlab.retrieval import BM25, Dense, Encoder, Found, Index, best_owners, best_rows
 
-NAME, KINDS = "understanding", ("plain", "roundabout")
-TUNED, FEWER = "encoder, tuned", "encoder, tuned on 54"
+NAME = "understanding"
+KINDS = ("plain", "roundabout")
+TUNED = "encoder, tuned"
+FEWER = "encoder, tuned on 54"
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +43,10 @@ def semantic(name: str) -> tuple[retrieval.SentenceEncoder, Once]:
 
 
 def encoders(
-    model: MemoryDecoder, seed: int, adapt: int, tune: tuple[int, int]
+    model: MemoryDecoder,
+    seed: int,
+    adapt: int,
+    tune: tuple[int, int],
 ) -> dict[str, Encoder]:
     """The key back-ends by name; with `adapt` steps the optional sentence encoder too, two adapters
     (one the control), and the encoder tuned on all relations that may be trained on and on those of
@@ -49,12 +55,13 @@ def encoders(
     if adapt:
         encoder, plain = semantic(retrieval.installed_encoder())
         found["encoder"] = plain
-        for name, families, steps in zip(
-            (TUNED, FEWER), (relations.TAUGHT, relations.TRAINED), tune, strict=True
-        ):
-            found[name] = Once(tuning.tune(encoder, families, seed, steps=steps))
-        for name, wrong in (("encoder + adapter", False), ("encoder + wrong pairs", True)):
-            found[name] = adapters.train(plain, seed, steps=adapt, shuffled=wrong)
+        many_steps, few_steps = tune
+        many = tuning.tune(encoder, relations.TAUGHT, seed, steps=many_steps)
+        few = tuning.tune(encoder, relations.TRAINED, seed, steps=few_steps)
+        found[TUNED] = Once(many)
+        found[FEWER] = Once(few)
+        found["encoder + adapter"] = adapters.train(plain, seed, steps=adapt)
+        found["encoder + wrong pairs"] = adapters.train(plain, seed, steps=adapt, shuffled=True)
     return found
 
 
@@ -70,9 +77,12 @@ class Blend:
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; `rows` is the number of rows that both have."""
-        a, b = (index.search(questions, self.rows) for index in (self.first, self.second))
-        words = self.weight * b.scores / b.scores.amax(1, keepdim=True).clamp(min=1e-9)
-        total = torch.zeros_like(words).scatter(1, a.rows, a.scores).scatter_add(1, b.rows, words)
+        a = self.first.search(questions, self.rows)
+        b = self.second.search(questions, self.rows)
+        best = b.scores.amax(1, keepdim=True).clamp(min=1e-9)
+        words = self.weight * b.scores / best
+        total = torch.zeros_like(words).scatter(1, a.rows, a.scores)
+        total = total.scatter_add(1, b.rows, words)
         return best_owners([total], torch.arange(self.rows), k)
 
 
@@ -91,8 +101,8 @@ class Exam:
     ) -> None:
         self.model = model
         self.asked: QuestionSet = relations.question_set(part, seed, entities=entities)
-        own = sum(map(len, token_ids([fact.sentence for fact in self.asked.facts])))
-        lines = documentation(model, tokens - own)
+        facts = token_ids([fact.sentence for fact in self.asked.facts])
+        lines = documentation(model, tokens - sum(map(len, facts)))
         self.sentences, self.places = self.asked.scattered(lines, seed)
 
     def prompts(self, ask: str) -> list[str]:
@@ -128,14 +138,11 @@ class Exam:
     def written(self) -> list[bool]:
         """For each query whether the decoder, reading the row of its fact, writes the value."""
         memory = TextMemory(self.model, OwnKeys(self.model))
-        state = memory.write(
-            memory.empty(), [self.sentences[self.places[q.row]] for q in self.asked.queries]
-        )
+        own = [self.sentences[self.places[query.row]] for query in self.asked.queries]
+        state = memory.write(memory.empty(), own)
         said = memory.say(state, torch.arange(len(state)))
-        return [
-            evaluation.contains_value(one, q.answer)
-            for one, q in zip(said, self.asked.queries, strict=True)
-        ]
+        answers = [query.answer for query in self.asked.queries]
+        return list(map(evaluation.contains_value, said, answers))
 
     def packed(self, encoder: Encoder) -> dict[str, tuple[list[bool], list[bool]]]:
         """Several sentences to a segment: for each query whether the segment found holds its fact,
@@ -145,26 +152,34 @@ class Exam:
         segments: list[list[str]] = [[] for _ in range(owner[-1] + 1)]
         for number, sentence in zip(owner, self.sentences, strict=True):
             segments[number].append(sentence)
-        memory, found = TextMemory(self.model, encoder), {}
         whole = [" ".join(some) for some in segments]
-        for name, state in (
-            ("a key a sentence", memory.write(memory.empty(), self.sentences, owner)),
-            ("a key a segment", memory.write(memory.empty(), whole)),
-        ):
-            rows = memory.address(state, self.prompts("question"))[1][:, 0]
-            right = [
-                int(state.slot[row]) == owner[self.places[query.row]]
-                for row, query in zip(rows, self.asked.queries, strict=True)
-            ]
-            said = memory.say(state, rows)
-            found[name] = (
-                right,
-                [
-                    ok and evaluation.contains_value(one, query.answer)
-                    for ok, one, query in zip(right, said, self.asked.queries, strict=True)
-                ],
-            )
-        return found
+        memory = TextMemory(self.model, encoder)
+        by_sentence = memory.write(memory.empty(), self.sentences, owner)
+        by_segment = memory.write(memory.empty(), whole)
+        return {
+            "a key a sentence": self._found_packed(memory, by_sentence, owner),
+            "a key a segment": self._found_packed(memory, by_segment, owner),
+        }
+
+    def _found_packed(
+        self,
+        memory: TextMemory,
+        state: KeyValueState,
+        owner: Sequence[int],
+    ) -> tuple[list[bool], list[bool]]:
+        """For each question whether its segment is found, and then whether its value is said;
+        `owner` is the segment of each sentence."""
+        _, found = memory.address(state, self.prompts("question"))
+        rows = found[:, 0]
+        segments = state.slot[rows].tolist()
+        texts = memory.say(state, rows)
+        right = []
+        answered = []
+        for segment, said, query in zip(segments, texts, self.asked.queries, strict=True):
+            hit = segment == owner[self.places[query.row]]
+            right.append(hit)
+            answered.append(hit and evaluation.contains_value(said, query.answer))
+        return right, answered
 
 
 # ---- records -------------------------------------------------------------------------------------
@@ -174,48 +189,59 @@ def share(
     model: str, task: str, metric: str, hits: Sequence[bool], seed: int, **meta: str
 ) -> Record:
     """A record of how many of some truth values are true, and of how many there are (`n`)."""
-    return Record(
-        NAME, model, task, metric, sum(hits) / len(hits), seed, meta={**meta, "n": len(hits)}
-    )
+    value = sum(hits) / len(hits)
+    coordinates = {**meta, "n": len(hits)}
+    return Record(NAME, model, task, metric, value, seed, meta=coordinates)
 
 
-def ask(exam: Exam, part: str, name: str, index: Index, seed: int) -> Iterator[Record]:
+def ask(
+    exam: Exam,
+    part: str,
+    name: str,
+    index: Index,
+    seed: int,
+) -> Iterator[Record]:
     """What an index finds by stems and by questions, and what the decoder then answers, by wording
     of the fact. By question also for each family alone."""
-    for kind_of_prompt in ASKS:
-        found = exam.addressed(index, kind_of_prompt)
-        rows = [
-            (KINDS[not plain], query.family, right, right and written)
-            for prompt, plain, query, right, written in zip(
-                exam.prompts(kind_of_prompt),
-                exam.plain,
-                exam.asked.queries,
-                found,
-                exam.written,
-                strict=True,
-            )
-            if prompt
-        ]
-        meta = {"part": part, "ask": kind_of_prompt}
+    for form in ASKS:
+        rows = _asked(exam, index, form)
         for kind in KINDS:
-            own = [row for row in rows if row[0] == kind]
-            for place, metric in ((2, "addressed"), (3, "answered")) if own else ():
-                yield share(
-                    name,
-                    "asked",
-                    metric,
-                    [bool(row[place]) for row in own],
-                    seed,
-                    **meta,
-                    kind=kind,
-                )
-        for family in sorted({row[1] for row in rows}) if kind_of_prompt == "question" else ():
-            hits = [row[2] for row in rows if row[1] == family]
+            own = rows[rows["kind"] == kind]
+            for metric in ("addressed", "answered") if len(own) else ():
+                hits = own[metric].tolist()
+                yield share(name, "asked", metric, hits, seed, part=part, ask=form, kind=kind)
+        for family, own in rows.groupby("family") if form == "question" else ():
+            hits = own["addressed"].tolist()
             said = relations.FAMILIES[family].statements[0].format(A="…", B="…")
-            yield share(name, "family", "addressed", hits, seed, **meta, family=said)
+            yield share(name, "family", "addressed", hits, seed, part=part, ask=form, family=said)
 
 
-def pack_and_ask(exam: Exam, part: str, name: str, encoder: Encoder, seed: int) -> Iterator[Record]:
+def _asked(
+    exam: Exam,
+    index: Index,
+    form: str,
+) -> pd.DataFrame:
+    """A row a query that can be put in this form: kind, family, addressed, answered."""
+    prompts = exam.prompts(form)
+    rows = pd.DataFrame(
+        {
+            "kind": [KINDS[not plain] for plain in exam.plain],
+            "family": [query.family for query in exam.asked.queries],
+            "addressed": exam.addressed(index, form),
+            "written": exam.written,
+        }
+    )
+    rows["answered"] = rows["addressed"] & rows["written"]
+    return rows[[bool(prompt) for prompt in prompts]]
+
+
+def pack_and_ask(
+    exam: Exam,
+    part: str,
+    name: str,
+    encoder: Encoder,
+    seed: int,
+) -> Iterator[Record]:
     """The same by question with several sentences to a segment."""
     for task, (right, said) in exam.packed(encoder).items():
         for metric, hits in (("addressed", right), ("answered", said)):
@@ -228,15 +254,16 @@ def pooled(data: pd.DataFrame, by: Sequence[str], task: str = "asked", **at: str
     rows = data[data["task"] == task]
     for name, value in at.items():
         rows = rows[rows[name] == value]
-    sums = (
-        rows.assign(hits=rows["value"] * rows["n"])
-        .groupby(list(by), sort=False)[["hits", "n"]]
-        .sum()
-        .reset_index()
-    )
-    bounds = [wilson(round(hits), int(n)) for hits, n in zip(sums["hits"], sums["n"], strict=True)]
-    low, high = zip(*bounds, strict=True) if bounds else ((), ())
-    return sums.assign(mean=sums["hits"] / sums["n"], low=low, high=high).drop(columns="hits")
+    rows = rows.assign(hits=rows["value"] * rows["n"])
+    groups = rows.groupby(list(by), sort=False)
+    sums = groups[["hits", "n"]].sum().reset_index()
+    counts = zip(sums["hits"], sums["n"], strict=True)
+    bounds = [wilson(round(hits), int(n)) for hits, n in counts]
+    return sums.assign(
+        mean=sums["hits"] / sums["n"],
+        low=[low for low, _ in bounds],
+        high=[high for _, high in bounds],
+    ).drop(columns="hits")
 
 
 def shares(

@@ -23,16 +23,26 @@ from memlab.retrieval import Encoder, SentenceEncoder
 
 # All chosen on relations that the adapters of `adapters` train on, before those held out were asked
 # (LOG.md).
-RANK, RATE, PAIRS, SHARPNESS, WARM_UP = 16, 2e-3, 64, 30.0, 20
+RANK = 16
+RATE = 2e-3
+PAIRS = 64  # facts and questions a step
+SHARPNESS = 30.0
+WARM_UP = 20  # steps
 
 
 class LowRank(nn.Module):
     """A linear map and its correction: x (W + BA)ᵀ, of which A and B are trained."""
 
-    def __init__(self, linear: nn.Linear, rank: int, draw: torch.Generator) -> None:
+    def __init__(
+        self,
+        linear: nn.Linear,
+        rank: int,
+        draw: torch.Generator,
+    ) -> None:
         super().__init__()
         self.linear = linear.requires_grad_(False)
-        down = torch.randn(rank, linear.in_features, generator=draw) / math.sqrt(linear.in_features)
+        wide = linear.in_features
+        down = torch.randn(rank, wide, generator=draw) / math.sqrt(wide)
         self.down = nn.Parameter(down.to(linear.weight))
         self.up = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
 
@@ -65,26 +75,17 @@ def tune(
     if wrong := sorted(set(families) - set(relations.TAUGHT)):
         raise ValueError(f"expected relations that may be trained on, got held-out ones: {wrong}")
     model = copy.deepcopy(encoder.model).requires_grad_(False)
-    tuned, draw = replace(encoder, model=model), runtime.generator(seed, "tuning")
-    maps = {
-        name: LowRank(part, RANK, draw).to(model.device)
-        for name, part in model.named_modules()
-        if isinstance(part, nn.Linear) and "pooler" not in name
-    }
-    for name, low in maps.items():
-        model.set_submodule(name, low)
+    tuned = replace(encoder, model=model)
+    maps = _low_rank(model, runtime.generator(seed, "tuning"))
     trained = [one for low in maps.values() for one in (low.down, low.up)]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = (
-            RATE * min(1, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        )
+        optimiser.param_groups[0]["lr"] = _rate(step, steps)
         made = relations.training_pairs(step, count=pairs, seed=seed, families=families)
         keys = tuned.embed([fact.sentence for fact, _ in made])
         asked = tuned.embed([question for _, question in made], question=True)
-        loss = functional.cross_entropy(
-            SHARPNESS * asked @ keys.T, torch.arange(len(made), device=keys.device)
-        )
+        right = torch.arange(len(made), device=keys.device)
+        loss = functional.cross_entropy(SHARPNESS * asked @ keys.T, right)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -94,19 +95,40 @@ def tune(
     return tuned
 
 
+def _low_rank(model: nn.Module, draw: torch.Generator) -> dict[str, LowRank]:
+    """Put a correction beside every linear map of a model, the pooler's left out; all by name."""
+    maps = {}
+    for name, part in model.named_modules():
+        if isinstance(part, nn.Linear) and "pooler" not in name:
+            maps[name] = LowRank(part, RANK, draw).to(part.weight.device)
+    for name, low in maps.items():
+        model.set_submodule(name, low)
+    return maps
+
+
+def _rate(step: int, steps: int) -> float:
+    """Up over `WARM_UP` steps, and down along half a cosine."""
+    up = min(1, (step + 1) / WARM_UP)
+    return RATE * up * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
 def closest(encoder: Encoder) -> float:
     """The largest cosine between a line of `relations.LESSONS` and a line of a held-out relation,
     without names."""
-    lessons, held_out = (
-        encoder.encode(
-            [_bare(line) for family in some for line in (*family.statements, *family.questions)]
-        )
-        for some in (relations.LESSONS, [relations.FAMILIES[i] for i in relations.HELD_OUT])
-    )
-    return float((lessons @ held_out.T).amax())
+    held_out = [relations.FAMILIES[number] for number in relations.HELD_OUT]
+    lessons = encoder.encode(_lines(relations.LESSONS))
+    others = encoder.encode(_lines(held_out))
+    return float((lessons @ others.T).amax())
+
+
+def _lines(families: Sequence[relations.Family]) -> list[str]:
+    """All statements and questions, without names."""
+    lines: list[str] = []
+    for family in families:
+        lines += [*family.statements, *family.questions]
+    return [_bare(line) for line in lines]
 
 
 def _bare(line: str) -> str:
-    for name, word in (("the {A}", "it"), ("The {A}", "It"), ("{A}", "it"), ("{B}", "that")):
-        line = line.replace(name, word)
-    return line
+    line = line.replace("the {A}", "it").replace("The {A}", "It")
+    return line.replace("{A}", "it").replace("{B}", "that")
