@@ -10,15 +10,14 @@ chapters and the recorded results all call these three.
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
 from memlab import results, runtime
-from memlab.book.units import Unit
+from memlab.book.units import WHOLE, Progress, Unit, say
 from memlab.results import Record
 
 PAGE_WIDTH = 88  # characters that a page shows in one line
@@ -67,7 +66,7 @@ def units(
     if hasattr(module, "units"):
         yield from module.units(profile, seed)
     else:
-        yield Unit("all", lambda: module.run(profile, seed))
+        yield Unit(WHOLE, lambda: module.run(profile, seed))
 
 
 def chosen(
@@ -85,24 +84,48 @@ def chosen(
     return [unit for unit in found if not only or unit.name in only]
 
 
-def _kept(records: Iterable[Record], kept: list[Record]) -> Iterator[Record]:
-    """Pass records through and remember them."""
-    for record in records:
-        kept.append(record)
-        yield record
-
-
-def _is_new(out: str | Path, asked: dict[str, str | int | float]) -> None:
+def _check_new(writer: results.Writer, asked: dict[str, str | int | float]) -> None:
     """ValueError if a file already holds a run of what is asked for; sets a line aside that was cut
     off."""
-    if not Path(out).is_file():
+    if writer.stream:
         return
-    results.append(out, ())
-    if any(asked.items() <= session.items() for session in results.provenances(out)):
+    writer.append(())
+    if any(asked.items() <= session.items() for session in results.provenances(writer.path)):
         raise ValueError(
-            f"{out} already holds {asked['experiment']} of profile {asked['profile']} and seed"
-            f" {asked['seed']}: expected --resume to go on with it, or another file"
+            f"{writer.path} already holds {asked['experiment']} of profile {asked['profile']} and"
+            f" seed {asked['seed']}: expected --resume to go on with it, or another file"
         )
+
+
+def _measured(
+    pieces: Sequence[Unit],
+    progress: Progress,
+    writer: results.Writer | None,
+) -> list[Record]:
+    """The records of some units, each written as soon as it is there."""
+    records: list[Record] = []
+
+    def kept(unit: Unit) -> Iterator[Record]:
+        for record in unit.measure():
+            records.append(record)
+            progress.record()
+            yield record
+
+    with runtime.Stopwatch() as watch, progress:
+        for unit in pieces:
+            progress.begin(unit.name)
+            if writer is None:
+                for _ in kept(unit):
+                    pass
+            else:
+                writer.append(kept(unit))
+                writer.close_unit(unit.name, seconds=round(watch.lap(), 1))
+            progress.end()
+    if writer is not None:
+        peak = runtime.peak_memory_bytes() >> 20
+        wall = round(watch.seconds, 1)
+        writer.finish(records=len(records), wall_seconds=wall, peak_megabytes=peak)
+    return records
 
 
 def measure(
@@ -114,34 +137,27 @@ def measure(
     out: str | Path | None = None,
     resume: bool = False,
 ) -> pd.DataFrame:
-    """Measure an experiment and return its records, those of an interrupted run in `out` included.
+    """Measure an experiment and return its records, those of an interrupted run in `out` included;
+    stderr says how far it is.
 
     With `out` each record is appended to that file as soon as it is measured, and every unit that
-    is whole is closed, so that the run can go on from there with `resume`. ValueError for an
-    unknown unit in `only`, and for a file that already holds this run.
+    is whole is closed, so that the run can go on from there with `resume`. Nobody else can write to
+    the file meanwhile. ValueError for an unknown unit in `only`, for a file that already holds this
+    run, and for one that another run is writing to.
     """
     asked: dict[str, str | int | float] = {"experiment": name, "profile": profile, "seed": seed}
-    done = results.resume(out, **asked) if resume and out else set()
-    if out and not resume:
-        _is_new(out, asked)
-    data = [results.load(out)] if out and done else []
-    todo = [unit for unit in chosen(name, profile, seed, only) if unit.name not in done]
-    if out:
-        results.append(out, (), runtime.provenance(**asked))
-    records: list[Record] = []
-    with runtime.Stopwatch() as watch:
-        for unit in todo:
-            if unit.name != "all":
-                print(f"{name}: {unit.name}", file=sys.stderr)
-            if out:
-                results.append(out, _kept(unit.measure(), records))
-                results.close_unit(out, unit.name, seconds=round(watch.lap(), 1))
-            else:
-                records.extend(unit.measure())
-    if out:
-        peak = runtime.peak_memory_bytes() >> 20
-        wall = round(watch.seconds, 1)
-        results.finish(out, records=len(records), wall_seconds=wall, peak_megabytes=peak)
+    pieces = chosen(name, profile, seed, only)
+    if out is None:
+        return results.frame(_measured(pieces, Progress(name, pieces), None))
+    with results.Writer(out) as writer:
+        done = writer.resume(**asked) if resume else set()
+        if not resume:
+            _check_new(writer, asked)
+        data = [results.load(writer.path)] if done else []
+        writer.append((), runtime.provenance(**asked))
+        progress = Progress(name, pieces, done)
+        records = _measured([unit for unit in pieces if unit.name not in done], progress, writer)
+    say(f"{name}: {len(records)} records appended to {writer.path}")
     return pd.concat([*data, results.frame(records)], ignore_index=True)
 
 

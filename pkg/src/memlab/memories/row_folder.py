@@ -11,11 +11,16 @@ A write appends to the files, makes them durable, and then puts a new manifest i
 old one, in one step: until then the bytes behind the old count are nobody's, and the next write
 puts its own over them. Forgetting writes all that stays to files of the next number, and deletes
 the old ones once the new manifest is there: the forgotten rows are in no file then (what the disk
-itself still holds of them is beyond this module). POSIX systems, one writer.
+itself still holds of them is beyond this module).
+
+POSIX systems, one writer: the folder is locked from `create` or `open` to `close`. All is written
+relative to the folder that was opened, whatever came to be the working folder since or was put at
+its path; a closed writer, a copy of one and a forked process are refused.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -23,15 +28,16 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from memlab import locks
 from memlab.memories import rows as storage
 from memlab.memories.key_value import KeyValue, KeyValueState, kept, packed
-from memlab.memories.row_files import BLOCK, NAMES, Manifest, load
+from memlab.memories.row_files import BLOCK, NAMES, Manifest, load, manifest
 
 
 def _sync(path: Path) -> None:
@@ -47,37 +53,30 @@ def _bytes(part: Tensor) -> Any:
     return part.contiguous().view(torch.uint8).numpy().data if part.numel() else b""
 
 
-class RowFolder:
+class RowFolder(locks.OneWriter):
     """The one writer of a folder of rows; `read` needs none. Use it in a `with` block, which frees
     the folder."""
 
     def __init__(
         self,
         folder: str | Path,
-        manifest: Manifest | None,
+        new: Manifest | None,
         *,
         check: bool = True,
     ) -> None:
         if sys.byteorder != "little":
             raise ValueError(f"expected a little-endian machine, got a {sys.byteorder}-endian one")
-        import fcntl  # not on Windows, where the rest of memlab runs
-
-        self.folder = Path(folder)
-        self._lock = os.open(self.folder, os.O_RDONLY)
+        if os.name != "posix":  # where the rest of memlab runs
+            raise ValueError(f"expected a POSIX system, which can lock folders, got {os.name!r}")
+        self.folder = Path(folder).absolute()
+        super().__init__(self.folder, os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY))
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise ValueError(
-                f"expected no other writer of {self.folder}, got one that has not closed it"
-            ) from None
-        try:
-            if manifest is None:
+            if new is None:
                 self.manifest, _ = load(self.folder, check=check)
             elif (self.folder / "manifest.json").exists():
                 raise ValueError(f"expected a new folder, got {folder}, which holds rows already")
             else:
-                self._begin(manifest)
+                self._begin(new)
             self._remove_leftovers()
         except BaseException:
             self.close()
@@ -121,8 +120,10 @@ class RowFolder:
 
     @property
     def state(self) -> KeyValueState:
-        """What the folder holds now, mapped."""
+        """What the folder holds now, mapped. ValueError if it was closed, or is no longer there."""
+        self.check()
         _, state = load(self.folder, check=False)
+        self.check()  # nor was it replaced while it was read
         return state
 
     @torch.no_grad()
@@ -136,9 +137,19 @@ class RowFolder:
         takes nothing back.
 
         Needs RAM for these rows alone, and six fsyncs: write thousands of rows at a time.
-        ValueError before anything is written if the disk is full.
+        ValueError before anything is written if the disk is full, or the folder is no longer this
+        writer's.
         """
-        m = self.manifest
+        with self._unchanged() as m:
+            self._write(m, keys, values, slots)
+
+    def _write(
+        self,
+        m: Manifest,
+        keys: Tensor,
+        values: Tensor,
+        slots: Tensor | None,
+    ) -> None:
         empty = KeyValue().empty(
             m.key_width,
             m.value_width,
@@ -163,9 +174,13 @@ class RowFolder:
         files are deleted.
 
         States that were read before still see the old rows while they live. Needs disk space for
-        the copy, and RAM for about 20 bytes a row. ValueError for a row that is not there.
+        the copy, and RAM for about 20 bytes a row. ValueError for a row that is not there, or if
+        the folder is no longer this writer's.
         """
-        m = self.manifest
+        with self._unchanged() as m:
+            self._forget(m, rows)
+
+    def _forget(self, m: Manifest, rows: Tensor) -> None:
         state = self.state
         kept_keys, kept_values, slot = kept(state, rows)
         which_keys = kept_keys.nonzero()[:, 0]
@@ -192,12 +207,34 @@ class RowFolder:
         self._commit(new)
         self._remove_leftovers()
 
-    def _begin(self, manifest: Manifest) -> None:
-        for leftover in (self.folder / name for name, *_ in manifest.layout()):
-            leftover.unlink(missing_ok=True)  # of a `create` that was killed
-        self._append(manifest, ((),) * len(NAMES))
-        self._commit(manifest)
-        _sync(self.folder.absolute().parent)
+    @contextlib.contextmanager
+    def _unchanged(self) -> Iterator[Manifest]:
+        """A block in which this thread alone writes, to the folder as it was left; ValueError if
+        somebody else changed it, lock or no lock."""
+        with self.turn():
+            if manifest(self.folder).text() != self.manifest.text():
+                raise ValueError(
+                    f"expected {self.folder} as its writer left it, got the manifest of another:"
+                    " open it anew"
+                )
+            yield self.manifest
+
+    def _begin(self, new: Manifest) -> None:
+        for name, *_ in new.layout():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.handle)  # of a `create` that was killed
+        self._append(new, ((),) * len(NAMES))
+        self._commit(new)
+        _sync(self.folder.parent)
+
+    def _file(self, name: str) -> IO[bytes]:
+        """A file of the folder that was opened, whatever lies at its path now; made if it is not
+        there."""
+
+        def opener(name: str, flags: int) -> int:
+            return os.open(name, flags | os.O_CREAT, 0o666, dir_fd=self.handle)
+
+        return open(name, "r+b", opener=opener)
 
     def _append(self, behind: Manifest, parts: Iterable[Iterable[Tensor]]) -> tuple[int, ...]:
         """Write the blocks of each part behind the bytes that count, durably; the CRC-32 of all
@@ -206,8 +243,13 @@ class RowFolder:
         for (name, *_), size, crc, blocks in zip(
             behind.layout(), behind.sizes(), behind.crc, parts, strict=True
         ):
-            path = self.folder / name
-            with open(path, "r+b" if path.exists() else "w+b") as file:
+            with self._file(name) as file:
+                length = file.seek(0, os.SEEK_END)
+                if length < size:
+                    raise ValueError(
+                        f"{self.folder / name} is damaged: expected at least {size:,} bytes, got"
+                        f" {length:,}"
+                    )
                 file.truncate(size)
                 file.seek(size)
                 for block in blocks:
@@ -219,38 +261,40 @@ class RowFolder:
             sums.append(crc)
         return tuple(sums)
 
-    def _commit(self, manifest: Manifest) -> None:
+    def _commit(self, new: Manifest) -> None:
         """Put the new manifest in the place of the old one: before this moment the folder is the
         old one."""
-        part = self.folder / "manifest.part"
-        part.write_text(manifest.text(), "utf-8")
-        _sync(part)
-        os.replace(part, self.folder / "manifest.json")
-        self.manifest = manifest
-        _sync(self.folder)
+        self.check()  # what is committed to a folder that was moved away, nobody would find
+        with self._file("manifest.part") as file:
+            file.truncate(0)
+            file.write(new.text().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        here = self.handle
+        os.replace("manifest.part", "manifest.json", src_dir_fd=here, dst_dir_fd=here)
+        self.manifest = new
+        os.fsync(here)
 
     def _check_disk(self, rows: int, need: int) -> None:
-        storage.check_fit(rows, need, shutil.disk_usage(self.folder).free)
+        storage.check_fit(rows, need, shutil.disk_usage(self.handle).free)
 
     def _remove_leftovers(self) -> None:
         """Delete the row files of other numbers: what `forget` left when it was killed, or has just
         replaced."""
         mine = {name for name, *_ in self.manifest.layout()}
-        for path in self.folder.glob("*-*.bin"):
-            if path.name not in mine and path.name.rsplit("-", 1)[0] in NAMES:
-                path.unlink()
+        for name in os.listdir(self.handle):
+            part, _, rest = name.rpartition("-")
+            if name not in mine and part in NAMES and rest.endswith(".bin"):
+                os.unlink(name, dir_fd=self.handle)
 
     def close(self) -> None:
-        """Let others write. Nothing is lost without it: every write is complete when it returns."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Let others write; a second time it does nothing. Nothing is lost without it: every write
+        is complete when it returns."""
+        super().close()
 
     def __enter__(self) -> RowFolder:
+        self.check()
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _picked(part: Tensor, rows: Tensor) -> Iterator[Tensor]:
