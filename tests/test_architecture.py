@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "pkg" / "src" / "memlab"
 # An import goes to a lower tier, or stays in its own package; a chapter may import earlier ones.
 TIERS = (
-    ("runtime", "weights", "human"),
+    ("runtime", "locks", "weights", "human"),
     ("results", "memories"),
     ("corpora", "retrieval"),
     ("training", "evaluation"),
@@ -253,6 +253,77 @@ def test_importing_memlab_alone_costs_next_to_nothing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=WITH_SOURCE
     )
     assert done.stderr.strip() == ""
+
+
+OLD_TORCH = 'memlab expected torch>=2.4, got torch {}: pip install --upgrade "torch>=2.4"'
+OLD_TRANSFORMERS = (
+    "memlab expected transformers>=5.0, got transformers {}: "
+    'pip install --upgrade "transformers>=5.0"'
+)
+
+
+@pytest.mark.parametrize(
+    ("torch", "transformers", "said"),
+    [
+        ("2.4.0", "5.0.0", ""),
+        ("2.4", "5", ""),
+        ("2.13.0+cpu", "5.23.0", ""),
+        ("10.0", "10.0", ""),
+        ("2.4.0a0+git1234", "5.0.0rc1", ""),
+        ("3", "5.0.0.dev0", ""),
+        ("", "", ""),  # not there: says so when it is imported
+        ("unknown", "v5", ""),
+        ("2.3.1+cu121", "5.1", OLD_TORCH.format("2.3.1+cu121")),
+        ("1.13", "", OLD_TORCH.format("1.13")),
+        ("2", "5.0", OLD_TORCH.format("2")),
+        ("2.13.0", "4.57.1", OLD_TRANSFORMERS.format("4.57.1")),
+        (
+            "2.3",
+            "4",
+            "memlab expected torch>=2.4 and transformers>=5.0, got torch 2.3 and transformers 4: "
+            'pip install --upgrade "torch>=2.4" "transformers>=5.0"',
+        ),
+    ],
+)
+def test_what_is_too_old_is_one_sentence(
+    torch: str, transformers: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import memlab
+
+    def version(name: str) -> str:
+        if found := {"torch": torch, "transformers": transformers}[name]:
+            return found
+        raise memlab.PackageNotFoundError(name)
+
+    monkeypatch.setattr(memlab, "version", version)
+    if not said:
+        memlab._check_versions()
+        return
+    with pytest.raises(ImportError, match=f"^{re.escape(said)}$"):
+        memlab._check_versions()
+
+
+def test_memlab_is_not_imported_beside_what_is_too_old(tmp_path: Path) -> None:
+    found = tmp_path / "transformers-4.57.1.dist-info"
+    found.mkdir()
+    (found / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 4.57.1\n")
+    paths = os.pathsep.join((str(tmp_path), str(SOURCE.parent)))
+    done = subprocess.run(
+        [sys.executable, "-c", "import memlab"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    wanted = f"ImportError: {OLD_TRANSFORMERS.format('4.57.1')}"
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == wanted
+
+
+def test_what_is_too_old_for_memlab_is_too_old_for_pip() -> None:
+    import memlab
+
+    described = (ROOT / "pkg" / "pyproject.toml").read_text("utf-8")
+    for name, oldest in memlab._OLDEST.items():
+        assert f'"{name}>={".".join(map(str, oldest))}",' in described
 
 
 def test_importing_anything_prints_nothing_and_moves_no_random_state() -> None:

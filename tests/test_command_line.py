@@ -3,13 +3,16 @@ that makes no sense."""
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pytest
@@ -18,6 +21,7 @@ import torch
 from memlab import __main__, results
 from memlab.book import experiments, units
 from memlab.results import Record, Verdict
+from memlab.training import Log
 
 
 def tiny_run(profile: str, seed: int) -> Iterator[Record]:
@@ -136,6 +140,222 @@ def test_bad_requests_are_one_sentence_and_status_2(
     monkeypatch.setenv("MEMLAB_PROFILE", "slow")
     assert __main__.main(["run", "tiny"]) == 2
     assert "unknown profile 'slow'" in capsys.readouterr().err
+
+
+# ---- what is printed, and what takes it ----------------------------------------------------------
+
+LETTERS = "β √d ᵀ ⁺ ö ≥ ± … 記憶 🙂"
+
+
+@pytest.fixture
+def foreign(tiny: ModuleType) -> ModuleType:
+    """The experiment "tiny" with a table in letters that few encodings have."""
+    tiny.table = lambda data: pd.DataFrame({LETTERS: [1]})
+    tiny.verdicts = lambda data: [Verdict("T1", "supported", LETTERS)]
+    return tiny
+
+
+@pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize(
+    "encoding", ["ascii", "cp1252", "cp437", "cp932", "gbk", "koi8-r", "utf-8", "utf-16", "big5"]
+)
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_what_was_measured_is_printed_in_any_encoding(
+    encoding: str, errors: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding, errors))
+    assert __main__.main(["run", "tiny"]) == 0
+    wanted = f"T1 supported  {LETTERS}".encode(encoding, "backslashreplace").decode(encoding)
+    assert raw.getvalue().decode(encoding).splitlines()[-1] == wanted
+
+
+@pytest.mark.usefixtures("foreign")
+def test_what_was_measured_is_printed_to_a_stream_of_another_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", codecs.getwriter("latin-1")(raw))
+    assert __main__.main(["run", "tiny"]) == 0
+    wanted = f"T1 supported  {LETTERS}".encode("ascii", "backslashreplace").decode("ascii")
+    assert raw.getvalue().decode("ascii").splitlines()[-1] == wanted
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp932", "gbk", "utf-8"])
+@pytest.mark.parametrize("command", [[], ["run"], ["train"]])
+def test_help_is_printed_in_any_encoding(
+    encoding: str, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding))
+    with pytest.raises(SystemExit) as end:
+        __main__.main([*command, "--help"])
+    said = raw.getvalue().decode(encoding)
+    assert end.value.code == 0 and said.startswith("usage: python -m memlab")
+    name = "Schrödinger".encode(encoding, "backslashreplace").decode(encoding)
+    assert command or name in said
+
+
+@contextlib.contextmanager
+def unread(buffering: int) -> Iterator[TextIO]:
+    """A pipe whose reader has gone. At its end it is flushed and closed, as Python does."""
+    read, write = os.pipe()
+    os.close(read)
+    raw = io.FileIO(write, "w")
+    under: Any = raw if buffering == 0 else io.BufferedWriter(raw)
+    stream = io.TextIOWrapper(
+        under, "utf-8", line_buffering=buffering == 1, write_through=buffering == 0
+    )
+    yield stream
+    stream.flush()
+    stream.close()
+
+
+@pytest.mark.parametrize("buffering", [0, 1, 4096])
+@pytest.mark.parametrize("command", [["list"], ["run", "tiny"], ["--help"], ["run", "--help"]])
+def test_who_closes_the_pipe_has_read_enough(
+    buffering: int,
+    command: list[str],
+    tiny: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with unread(buffering) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert __main__.main(command) == 1
+    assert "ipe" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is full")
+def test_a_full_disk_is_named(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    path = tmp_path / "tiny.jsonl"
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert __main__.main(["run", "tiny", "--out", str(path)]) == 1
+    assert capsys.readouterr().err.endswith(
+        "memlab: cannot print to standard output: No space left on device\n"
+    )
+    assert len(results.load(path)) == 3 and "wall_seconds" in results.provenances(path)[0]
+
+
+@pytest.mark.parametrize("buffering", [0, 1, 4096])
+def test_a_run_does_not_depend_on_who_reads_its_progress(
+    buffering: int, parts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    path = tmp_path / "tiny.jsonl"
+    with unread(buffering) as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        assert __main__.main(["run", "tiny", "--out", str(path)]) == 0
+        assert __main__.main(["run", "nothing"]) == 2
+    assert capsys.readouterr().out.splitlines()[-1] == "T1 supported  n = 9"
+    assert len(results.load(path)) == 9
+
+
+def test_streams_that_were_closed_before_the_start(
+    parts: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None)
+        assert __main__.main(["run", "tiny"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert len(out) == 11 and out[-1] == "T1 supported  n = 9", "the table, and no progress"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        assert __main__.main(["run", "tiny"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_pipe_of_a_program_of_its_own(root: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(root / "pkg" / "src"),
+        "PYTHONIOENCODING": "ascii",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "memlab", "list"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_an_interrupt_is_one_line(tiny: ModuleType, tmp_path: Path, capsys) -> None:
+    def run(profile: str, seed: int) -> Iterator[Record]:
+        yield from list(tiny_run(profile, seed))[:2]
+        raise KeyboardInterrupt
+
+    tiny.run, path = run, tmp_path / "tiny.jsonl"
+    assert __main__.main(["run", "tiny", "--out", str(path)]) == 130
+    assert capsys.readouterr().err.endswith("memlab: interrupted\n")
+    assert len(results.load(path)) == 2
+
+
+# ---- train ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Sequence[Any]]]:
+    """What was asked for, instead of training it: two rows of a log."""
+    asked: list[Sequence[Any]] = []
+
+    def make(*arguments: Any) -> Log:
+        asked.append(arguments)
+        log = Log(seconds=10.0)
+        for step in (50, 80):
+            log.add(step, step / 8, torch.tensor(1 / step))
+        return log
+
+    monkeypatch.setattr(__main__, "_trainer", lambda model: make)
+    monkeypatch.delenv("MEMLAB_PROFILE", raising=False)
+    before = torch.get_num_threads()
+    yield asked
+    torch.set_num_threads(before)
+
+
+def test_a_training_ends_with_where_everything_lies(
+    trainings: list[Sequence[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert __main__.main(["train", "causal", "--folder", "new/causal", "--seed", "3"]) == 0
+    assert trainings == [("quick", 3, "new/causal")]
+    told = ["causal: 80 steps in 10 s", f"config and weights: {tmp_path / 'new' / 'causal'}"]
+    assert capsys.readouterr().out.splitlines() == told
+    again = ["train", "causal", "--folder", "new/causal", "--out", "new/loss.jsonl"]
+    assert __main__.main(again) == 0
+    told.append(f"loss by step: {tmp_path / 'new' / 'loss.jsonl'}")
+    assert capsys.readouterr().out.splitlines() == told
+    data = results.load("new/loss.jsonl")
+    assert list(data["index"]) == [50, 80] and data["value"].round(6).tolist() == [0.02, 0.0125]
+    assert results.provenances("new/loss.jsonl")[0]["wall_seconds"] == 10.0
+
+
+@pytest.mark.parametrize(
+    ("folder", "out", "sentence"),
+    [
+        ("file", None, "expected in --folder a folder that can be written to, got "),
+        ("file/below", None, "expected in --folder a folder that can be written to, got "),
+        ("", None, "expected in --folder a folder that can be written to, got ''"),
+        ("x" * 300, None, "expected in --folder a folder that can be written to, got "),
+        ("new", "", "directory"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_training(
+    folder: str, out: str | None, sentence: str, trainings: list[Any], tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    request = ["train", "causal", "--folder", str(tmp_path / folder) if folder else ""]
+    request += [] if out is None else ["--out", str(tmp_path / out)]
+    assert __main__.main(request) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("memlab: ") and err.count("\n") == 1 and sentence in err
+    assert trainings == [] and (tmp_path / "file").read_text() == "kept"
 
 
 def test_global_random_state_is_left_alone(

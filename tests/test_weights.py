@@ -31,6 +31,13 @@ def one_sentence(problem: pytest.ExceptionInfo[ValueError], path: Path) -> None:
     assert str(path) in said and "\n" not in said and len(said) < 400
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../corpora", "causal/..", "__pycache__"])
+def test_only_a_name_of_shipped_weights_is_one(name: str) -> None:
+    assert weights.folder("causal").name == "causal"
+    with pytest.raises(FileNotFoundError, match="expected one of causal, fixed-memory, "):
+        weights.folder(name)
+
+
 def test_a_whole_file_passes(good: Path) -> None:
     weights.check(good)
     weights.check(str(good))

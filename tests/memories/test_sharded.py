@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -155,12 +156,43 @@ def mistakes(rank: int) -> None:
             what()
 
 
+def one_fails(rank: int) -> None:
+    """What one process alone gets wrong, it says itself; the other says so, and both go on."""
+    alone, sharded = KeyValue(), Sharded()
+    keys, values = normal(4, 4), normal(4, 3)
+    one = alone.write(alone.empty(4, 3), keys, values)
+    two = sharded.write(sharded.empty(4, 3), keys[rank::WORLD], values[rank::WORLD])
+    nan = keys[:2] * (float("nan") if rank else 1.0)
+    wide = normal(2, 4 + rank)
+    row = torch.tensor([1, 0] if rank else [0, 2])
+    for what in (
+        lambda: sharded.write(two, wide, values[:2]),
+        lambda: sharded.write(two, nan, values[:2]),
+        lambda: sharded.write(two, keys[:2], values[:2], None, row),
+        lambda: sharded.keys_only(two, wide),
+        lambda: sharded.address(two, nan),
+        lambda: sharded.read(two, nan),
+        lambda: Sharded(KeyValue(3)).address(two, nan),
+    ):
+        with pytest.raises(ValueError if rank else runtime.PeerFailed) as problem:
+            what()
+        assert rank or str(problem.value) == (
+            "expected all 2 processes to do their part of this call, got an error in 1 of them,"
+            " which say what it was"
+        )
+    same_answers(one, two, keys, 1, 4)
+    one = alone.write(one, -keys, values)
+    two = sharded.write(two, -keys[rank::WORLD], values[rank::WORLD])
+    same_answers(one, two, keys, 1, 8)
+
+
 JOBS: tuple[Callable[[int], None], ...] = (
     random_rows,
     ties,
     shared_values_and_forgetting,
     parts_of_a_state,
     mistakes,
+    one_fails,
 )
 
 
@@ -168,7 +200,11 @@ def run_jobs(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=WORLD,
+        timeout=timedelta(seconds=60),
     )
     for job in JOBS:
         job(rank)

@@ -11,6 +11,7 @@ decoder, weights); the chapters lie in `memlab.book`, each at the path of its pa
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -51,6 +52,37 @@ try:
     __version__ = version("memlab")
 except PackageNotFoundError:  # running from a checkout that was not installed
     __version__ = "0+unknown"
+
+# As in pyproject.toml, which pip reads; but an installed package may be older than pip would allow.
+_OLDEST = {"torch": (2, 4), "transformers": (5, 0)}
+
+
+def _check_versions() -> None:
+    """Raise ImportError if a package that memlab stands on is too old; what is not there at all
+    says so itself when it is imported."""
+    wanted = []
+    found = []
+    for name, oldest in _OLDEST.items():
+        try:
+            there = version(name)
+        except PackageNotFoundError:
+            continue
+        release = re.match(r"\d+(\.\d+)*", there or "")  # None where its metadata is damaged
+        if release is None:
+            continue
+        numbers = [int(number) for number in release[0].split(".")]
+        if tuple([*numbers, 0, 0][: len(oldest)]) < oldest:
+            wanted.append(f"{name}>={'.'.join(map(str, oldest))}")
+            found.append(f"{name} {there}")
+    if wanted:
+        quoted = " ".join(f'"{one}"' for one in wanted)
+        raise ImportError(
+            f"memlab expected {' and '.join(wanted)}, got {' and '.join(found)}: "
+            f"pip install --upgrade {quoted}"
+        )
+
+
+_check_versions()
 
 
 def __getattr__(name: str) -> Any:

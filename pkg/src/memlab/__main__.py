@@ -3,17 +3,22 @@
 shipped weights were made).
 
 Progress goes to stderr, the table and one line per claim to stdout. Exit status 0 means that the
-experiment ran, whatever it found; 2 means that the request made no sense.
+experiment ran, whatever it found; 2 means that the request made no sense; 1, that nobody takes what
+is printed (a closed pipe, a full disk), or that another process of the group failed; 130, Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import io
+import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from memlab import results, runtime
 from memlab.book import experiments
@@ -23,10 +28,90 @@ if TYPE_CHECKING:
     from memlab.training import Log
 
 
+class _Unprinted(Exception):
+    """Standard output does not take what is printed; the cause says why."""
+
+
+def _say(text: str) -> None:
+    """Print to standard output, now: when Python ends, nobody could catch what goes wrong."""
+    line = f"{text}\n"  # in one piece: who has read it may close the pipe
+    try:
+        try:
+            print(line, end="", flush=True)
+        except UnicodeEncodeError:  # a stream that could not be told to write \xe4 for ä
+            escaped = line.encode("ascii", "backslashreplace").decode("ascii")
+            print(escaped, end="", flush=True)
+    except OSError as problem:
+        raise _Unprinted from problem
+
+
+def _let_go(stream: Any) -> None:
+    """What the stream still holds, and what comes, goes nowhere; else Python would complain of it
+    when it ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file below it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+class _Lenient:
+    """A stream for what a run can do without: once it takes nothing more, the run goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write a text, or lose it."""
+        try:
+            self._stream.write(text)
+        except (OSError, ValueError):
+            _let_go(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what was kept back, or lose it."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            _let_go(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """A block in which every letter can be printed, and nothing depends on whether somebody reads
+    stderr. A stream that was closed before the start is a file that keeps nothing."""
+    with contextlib.ExitStack() as stack:
+        if sys.stdout is None:
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+        elif hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        stderr = sys.stderr
+        if stderr is None:
+            stderr = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stderr(cast(TextIO, _Lenient(stderr))))
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    def print_help(self, file: Any = None) -> None:
+        """The help text, to standard output as all else."""
+        if file is None:
+            _say(self.format_help().rstrip("\n"))
+        else:
+            super().print_help(file)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m memlab", description="Experiments of Schrödinger's Memory."
-    )
+    parser = _Parser(prog="python -m memlab", description="Experiments of Schrödinger's Memory.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="name the experiments")
     run = commands.add_parser("run", help="run one experiment and print its table and verdicts")
@@ -50,13 +135,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--folder", required=True, help="where config and float16 weights are written"
     )
-    for command in (run, train):
+    kept = {run: "each record as it is measured", train: "the loss by step, at the end"}
+    for command, what in kept.items():
         command.add_argument("--profile", default=None, help="quick (default), full or gpu")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--threads", type=int, default=None, help="torch threads (default 1)")
-        command.add_argument(
-            "--out", default=None, help="append each record to this .jsonl file as it is measured"
-        )
+        command.add_argument("--out", default=None, help=f"append to this .jsonl file {what}")
     return parser
 
 
@@ -89,9 +173,9 @@ def _run(args: argparse.Namespace) -> None:
     if rank or args.only:  # a part of a run has no table yet
         return
     for table in (module.table, *getattr(module, "more_tables", ())):
-        print(table(data).to_string(index=False))
+        _say(table(data).to_string(index=False))
     for verdict in module.verdicts(data):
-        print(verdict)
+        _say(str(verdict))
     print(
         f"{args.experiment}: {watch.seconds:.0f} s, profile {profile}, seed {args.seed}",
         file=sys.stderr,
@@ -100,28 +184,58 @@ def _run(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     profile = runtime.profile(args.profile)
+    if runtime.processes() > 1:
+        raise ValueError(f"expected one process for train, got {runtime.processes()} from torchrun")
     runtime.use_threads(args.threads)
+    _check_folder(args.folder)
     made_by = runtime.provenance(profile=profile, seed=args.seed)
-    log = _trainer(args.model)(profile, args.seed, args.folder)
+    with contextlib.ExitStack() as stack:
+        # opened first: that a file cannot be written to is no news for the end of a training
+        writer = stack.enter_context(results.Writer(args.out)) if args.out else None
+        log = _trainer(args.model)(profile, args.seed, args.folder)
+        if writer is not None:
+            rows = _loss_by_step(args.model, args.seed, log)
+            writer.append(rows, made_by)
+            writer.finish(records=len(rows), wall_seconds=round(log.seconds, 1))
+    _say(f"{args.model}: {log.rows[-1]['step']} steps in {log.seconds:.0f} s")
+    _say(f"config and weights: {Path(args.folder).absolute()}")
     if args.out:
-        rows = [
-            Record(
-                "training",
-                args.model,
-                "training",
-                "loss",
-                row["loss"],
-                args.seed,
-                int(row["step"]),
-                {"seconds": round(row["seconds"], 1)},
-            )
-            for row in log.rows
-        ]
-        results.append(args.out, rows, made_by)
-        results.finish(args.out, records=len(rows), wall_seconds=round(log.seconds, 1))
-    print(
-        f"{args.model}: {log.rows[-1]['step']} steps in {log.seconds:.0f} s, saved in {args.folder}"
-    )
+        _say(f"loss by step: {Path(args.out).absolute()}")
+
+
+def _check_folder(folder: str) -> None:
+    """Make the folder if there is none; ValueError if nothing can be written there."""
+    try:
+        if not folder:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise ValueError(
+            f"expected in --folder a folder that can be written to, got {folder!r}"
+            f" ({problem.strerror})"
+        ) from problem
+
+
+def _loss_by_step(
+    model: str,
+    seed: int,
+    log: Log,
+) -> list[Record]:
+    return [
+        Record(
+            "training",
+            model,
+            "training",
+            "loss",
+            row["loss"],
+            seed,
+            int(row["step"]),
+            {"seconds": round(row["seconds"], 1)},
+        )
+        for row in log.rows
+    ]
 
 
 def _trainer(model: str) -> Callable[[str, int, str], Log]:
@@ -140,18 +254,40 @@ def _trainer(model: str) -> Callable[[str, int, str], Log]:
     return pretrained.make
 
 
+def _list(_: argparse.Namespace) -> None:
+    _say("\n".join(experiments.names()))
+
+
+COMMANDS = {"list": _list, "run": _run, "train": _train}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    args = _parser().parse_args(argv)
-    if args.command == "list":
-        print("\n".join(experiments.names()))
-        return 0
-    try:
-        _run(args) if args.command == "run" else _train(args)
-    except (ValueError, OSError, ModuleNotFoundError) as problem:
-        print(f"memlab: {problem}", file=sys.stderr)
-        return 2
+    with _streams():
+        try:
+            args = _parser().parse_args(argv)
+            COMMANDS[args.command](args)
+        except _Unprinted as unprinted:
+            _let_go(sys.stdout)
+            return _unread(cast(OSError, unprinted.__cause__))
+        except (runtime.PeerFailed, BrokenPipeError) as problem:  # the pipe of --out
+            print(f"memlab: {problem}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("memlab: interrupted", file=sys.stderr)
+            return 130
+        except (ValueError, OSError, ModuleNotFoundError) as problem:
+            print(f"memlab: {problem}", file=sys.stderr)
+            return 2
     return 0
+
+
+def _unread(problem: OSError) -> int:
+    """The exit status where standard output failed. Whoever closed a pipe has read enough, and is
+    told nothing; a full disk is named."""
+    if problem.errno not in (errno.EPIPE, errno.EINVAL):  # the second is what Windows says
+        print(f"memlab: cannot print to standard output: {problem.strerror}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -4,22 +4,29 @@ Each process keeps some of the pairs and knows which number each of its keys has
 memory. A query is scanned by all at once; their best keys are merged by the same float64 scores and
 the same rule for ties as in one process, so the rows found are the same, bit for bit. Every method
 but `empty` and `share` is a collective call: all processes make it, with the same queries or rows,
-and all get the whole answer. Over gloo, or over NCCL with a GPU for each process.
+and all get the whole answer. What fails in one process fails in all of them, as `PeerFailed` in the
+others: nobody waits for a part that never comes, or takes a later call for it. Over gloo, or over
+NCCL with a GPU for each process.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from memlab import runtime
 from memlab.memories import rows as storage
-from memlab.memories.checks import check_written
-from memlab.memories.key_value import KeyValue, KeyValueState, check_range, kept
+from memlab.memories.checks import as_count, as_indices, check_finite, check_written
+from memlab.memories.key_value import KeyValue, KeyValueState, kept
 from memlab.memories.scan import scan_dtype
+from memlab.memories.states import plain
+
+Own = tuple[KeyValueState, Tensor, storage.Rooms | None]  # of a state, what one process keeps
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +97,15 @@ class Sharded:
         turns."""
         return range(self.rank, count, dist.get_world_size(self.group))
 
+    @plain
     @torch.no_grad()
     def write(
         self,
         state: ShardedState,
-        keys: Float[Tensor, "new key"],
-        values: Float[Tensor, "val value"],
-        slots: Int[Tensor, " new"] | None = None,
-        rows: Int[Tensor, " new"] | None = None,
+        keys: Shaped[Tensor, "new key"],
+        values: Shaped[Tensor, "val value"],
+        slots: Shaped[Tensor, " new"] | None = None,
+        rows: Shaped[Tensor, " new"] | None = None,
     ) -> ShardedState:
         """The state with this process's share of new pairs: by default what `share` names, one key
         a value.
@@ -107,51 +115,69 @@ class Sharded:
         ValueError if they cannot be that.
         """
         new = int(self._sum(torch.tensor([len(keys)])))
-        if rows is None:
-            rows = torch.tensor(self.share(new), dtype=torch.long)
-        if len(rows) != len(keys) or not bool((rows.diff() > 0).all()):
-            raise ValueError(
-                f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
-                f"got {len(rows)}: by default each process writes what `share` names"
-            )
-        check_range("rows", rows, new)
-        own = self.memory.write(state.own, keys, values, slots)
-        new_row = rows.to(state.row) + state.total
-        (row,), rooms = storage.append((state.row,), state.rooms, (new_row,))
-        return self._state(own, row, state.total + new, rooms)
+        mine = torch.tensor(self.share(new), dtype=torch.long) if rows is None else rows
 
-    def forget(self, state: ShardedState, rows: Int[Tensor, " row"]) -> ShardedState:
+        def write_own() -> Own:
+            numbers = as_indices("rows", mine, new, state.row.device)
+            if len(numbers) != len(keys) or not bool((numbers.diff() > 0).all()):
+                raise ValueError(
+                    f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
+                    f"got {len(numbers)}: by default each process writes what `share` names"
+                )
+            own = self.memory.write(state.own, keys, values, slots)
+            new_row = numbers + state.total
+            (row,), rooms = storage.append((state.row,), state.rooms, (new_row,))
+            return own, row, rooms
+
+        return self._state(write_own, state.total + new)
+
+    @plain
+    def forget(self, state: ShardedState, rows: Shaped[Tensor, "*rows"]) -> ShardedState:
         """The state as if what the keys `rows` lead to had never been written; the other keys move
         up."""
-        check_range("rows", rows, state.total)
+        rows = as_indices("rows", rows, state.total, state.row.device)
         at, mine = self._find(state, rows)
         stays, _, _ = kept(state.own, at[mine])
         gone = torch.zeros(state.total, dtype=torch.uint8, device=state.row.device)
         gone[state.row[~stays]] = 1
         left = self._sum(gone) == 0
         moved = left.cumsum(0) - 1  # old row → new row
-        own = self.memory.forget(state.own, at[mine])
-        return self._state(own, moved[state.row[stays]], int(left.sum()))
 
+        def forget_own() -> Own:
+            return self.memory.forget(state.own, at[mine]), moved[state.row[stays]], None
+
+        return self._state(forget_own, int(left.sum()))
+
+    @plain
     def first(self, state: ShardedState, count: int) -> ShardedState:
         """The state as it was when it held `count` keys, if they were written in their order;
         shares their rows."""
+        count = as_count("count", count, 0, state.total)
         here = int(torch.searchsorted(state.row, count))
-        own = self.memory.first(state.own, here)
-        return self._state(own, state.row[:here], min(count, state.total))
 
-    def keys_only(self, state: ShardedState, more: Float[Tensor, "new key"]) -> ShardedState:
+        def first_own() -> Own:
+            return self.memory.first(state.own, here), state.row[:here], None
+
+        return self._state(first_own, count)
+
+    @plain
+    @torch.no_grad()
+    def keys_only(self, state: ShardedState, more: Shaped[Tensor, "new key"]) -> ShardedState:
         """The keys of `state` and behind them `more`, the same in all processes, for `address`
         alone."""
         mine = more if self.rank == 0 else more[:0]
         new_row = torch.arange(len(mine), device=state.row.device) + state.total
         row = torch.cat([state.row, new_row])
-        own = self.memory.keys_only(state.own, mine)
-        return self._state(own, row, state.total + len(more))
 
+        def keys_of_own() -> Own:
+            return self.memory.keys_only(state.own, mine), row, None
+
+        return self._state(keys_of_own, state.total + len(more))
+
+    @plain
     @torch.no_grad()
     def address(
-        self, state: ShardedState, queries: Float[Tensor, "qry key"]
+        self, state: ShardedState, queries: Shaped[Tensor, "qry key"]
     ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores and rows of the `top_k` best keys in all processes: bit for bit those of
         `KeyValue.address`."""
@@ -165,19 +191,33 @@ class Sharded:
         score = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
         row = torch.full(shape, state.total, device=device)
         here = min(top_k, len(state.own))
-        if here:
-            score[:, :here], found = KeyValue(here).exact(state.own, queries)
-            row[:, :here] = state.row[found]
+        failure: Exception | None = None
+        try:
+            queries = self.memory.as_queries(state.own, queries)
+            if here:
+                score[:, :here], found = KeyValue(here).exact(state.own, queries)
+                row[:, :here] = state.row[found]
+        except Exception as problem:
+            failure = problem
+            row.fill_(-1)  # the others wait for an answer: a row that there is not
         scores = self._gather(score)
         rows = self._gather(row)
+        self._agree(failure, int((rows < 0).any(0).sum()) // max(top_k, 1))
         # Stable sorts: by score, and of equal ones the lowest row first.
         by_row = rows.argsort(dim=1)
         by_score = scores.gather(1, by_row).argsort(dim=1, descending=True, stable=True)
         best = by_row.gather(1, by_score)[:, :top_k]
-        return scores.gather(1, best).to(scan_dtype(state.own.keys)), rows.gather(1, best)
+        score = scores.gather(1, best).to(scan_dtype(state.own.keys))
+        check_finite("scores", score)
+        return score, rows.gather(1, best)
 
-    def take(self, state: ShardedState, rows: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows value"]:
-        """The stored values that the keys `rows` lead to, unweighted, from whoever keeps them."""
+    @plain
+    def take(
+        self, state: ShardedState, rows: Shaped[Tensor, "*rows"]
+    ) -> Float[Tensor, "*rows value"]:
+        """The stored values that the keys `rows` lead to, unweighted, from whoever keeps them.
+        ValueError for a row that is not there."""
+        rows = as_indices("rows", rows, state.total, state.row.device)
         at, mine = self._find(state, rows)
         found = self.memory.take(state.own, at[mine])
         values = found.new_zeros((*rows.shape, found.shape[1]))
@@ -185,23 +225,39 @@ class Sharded:
         # Of each number one process has the bits, all others zeros.
         return self._sum(values.view(torch.uint8)).view(values.dtype)
 
+    @plain
     def read(
-        self, state: ShardedState, queries: Float[Tensor, "qry key"]
+        self, state: ShardedState, queries: Shaped[Tensor, "qry key"]
     ) -> Float[Tensor, "qry value"]:
         """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k`
         values."""
         scores, rows = self.address(state, queries)
         return self.memory.mix(scores, self.take(state, rows))
 
-    def _state(
-        self,
-        own: KeyValueState,
-        row: Tensor,
-        total: int,
-        rooms: storage.Rooms | None = None,
-    ) -> ShardedState:
-        nbytes = int(self._sum(torch.tensor([own.nbytes])))
-        return ShardedState(own, row, total, nbytes, rooms)
+    def _state(self, make_own: Callable[[], Own], total: int) -> ShardedState:
+        """The state of which each process makes what it keeps."""
+        made: list[Own] = []
+        failure: Exception | None = None
+        try:
+            made.append(make_own())
+        except Exception as problem:
+            failure = problem
+        nbytes = made[0][0].nbytes if made else 0
+        counts = self._sum(torch.tensor([nbytes, failure is not None]))
+        self._agree(failure, int(counts[1]))
+        own, row, rooms = made[0]
+        return ShardedState(own, row, total, int(counts[0]), rooms)
+
+    def _agree(self, failure: Exception | None, failed: int) -> None:
+        """Raise what failed in this process, or PeerFailed if something did in others, `failed` of
+        them."""
+        if failure is not None:
+            raise failure
+        if failed:
+            raise runtime.PeerFailed(
+                f"expected all {dist.get_world_size(self.group)} processes to do their part of this"
+                f" call, got an error in {failed} of them, which say what it was"
+            )
 
     def _find(self, state: ShardedState, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Where each of `rows` is among the keys of this process, and whether it is."""

@@ -12,12 +12,15 @@ from memlab.training.loop import (
     rate,
     shuffled,
 )
+from memlab.training.progress import Progress, Watch
 
 __all__ = [
     "Batch",
     "Log",
     "Muon",
+    "Progress",
     "Recipe",
+    "Watch",
     "fit",
     "many_models",
     "optimisers",

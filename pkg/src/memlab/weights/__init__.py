@@ -16,13 +16,12 @@ HERE = Path(__file__).resolve().parent
 
 def folder(name: str) -> Path:
     """The folder of shipped weights called `name`; FileNotFoundError with the names there are."""
-    path = HERE / name
-    if not path.is_dir():
-        there = sorted(p.name for p in HERE.iterdir() if p.is_dir() and not p.name.startswith("_"))
+    there = sorted(p.name for p in HERE.iterdir() if p.is_dir() and not p.name.startswith("_"))
+    if name not in there:
         raise FileNotFoundError(
             f"no shipped weights called {name!r}: expected one of {', '.join(there)}"
         )
-    return path
+    return HERE / name
 
 
 @lru_cache(maxsize=1)

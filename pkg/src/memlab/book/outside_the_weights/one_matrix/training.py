@@ -219,22 +219,24 @@ def climb(
     segments: Segments | None = None,
     key_width: int = 512,
     report: pretrained.Report | None = None,
+    watch: training.Watch | None = None,
 ) -> Iterator[tuple[str, FixedMemory, training.Log]]:
     """The model after each rung, in place: look at it before asking for the next one. First comes
-    "untrained", and after the whitening is set "whitened, no step"."""
+    "untrained", and after the whitening is set "whitened, no step". `report` and `watch` are those
+    of a `training.Progress`, or alike."""
     segments = segments or segments_of(limit=base.config.segment_tokens)
     model = untrained(base, key_width=key_width, seed=seed).to(runtime.device())
     settle(model, segments)
     yield "untrained", model, training.Log()
     _train_only(model, "encoder.wide.")
-    yield "head", model, _fit(model, segments, plan.head, 0, seed, report, texts=False)
+    yield "head", model, _fit(model, segments, plan.head, 0, seed, report, watch, texts=False)
     _train_only(model)
-    log = _fit(model, segments, plan.read_outs, plan.head, seed, report)
+    log = _fit(model, segments, plan.read_outs, plan.head, seed, report, watch)
     settle(model, segments)
     yield "read-outs", model, log
     settle(model, segments, whiten=True)
     yield "whitened, no step", model, training.Log()
-    log = _fit(model, segments, plan.whitened, plan.head + plan.read_outs, seed, report)
+    log = _fit(model, segments, plan.whitened, plan.head + plan.read_outs, seed, report, watch)
     settle(model, segments)
     yield "whitened", model, log
 
@@ -297,11 +299,13 @@ def make(
             ]
         )
     whole = training.Log()
-    for rung, model, log in climb(pretrained.shipped(), plan, seed, report=progress):
-        print(f"fixed-memory: {rung}", file=sys.stderr)
-        _append(whole, log)
-        if rung == RUNGS[-1]:
-            pretrained.save(model, folder)
+    with training.Progress("fixed-memory", plan.steps) as shown:
+        rungs = climb(pretrained.shipped(), plan, seed, report=shown.report, watch=shown.watch)
+        for rung, model, log in rungs:
+            shown.note(rung)
+            _append(whole, log)
+            if rung == RUNGS[-1]:
+                pretrained.save(model, folder)
     return whole
 
 
@@ -341,6 +345,7 @@ def _fit(
     first: int,
     seed: int,
     report: pretrained.Report | None,
+    watch: training.Watch | None = None,
     *,
     texts: bool = True,
 ) -> training.Log:
@@ -350,4 +355,5 @@ def _fit(
 
     start = BODY if texts else HEAD
     recipe = replace(start, steps=max(steps, 1), bfloat16=runtime.fast_bfloat16())
-    return training.fit(model, batches, recipe, every=25, report=report)
+    watched = watch(batches) if watch else batches
+    return training.fit(model, watched, recipe, every=25, report=report)
