@@ -4,6 +4,7 @@ scipy, root finding."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -157,3 +158,29 @@ def test_novelty_auc_is_fishers_distribution(cosine: float, free: int) -> None:
         stats.f.cdf(1 / (1 - cosine**2), free, free), abs=2e-3
     )
     assert laws.novelty_auc(cosine, 0) == laws.novelty_auc(0.0, free) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: laws.hopfield_overlap(math.nan), "expected a finite load >= 0, got nan"),
+        (lambda: laws.hopfield_overlap(-0.1), "expected a finite load >= 0, got -0.1"),
+        (lambda: laws.hopfield_exact(0, 3), "expected units >= 1, got 0"),
+        (lambda: laws.hopfield_exact(8, -1), "expected patterns >= 0, got -1"),
+        (lambda: laws.mean_weight(1, 2.0), "expected dim >= 2, got 1"),
+        (lambda: laws.dense_capacity(8, 1e4), "expected a beta of at most 700, got 10000.0"),
+        (lambda: laws.dense_capacity(8, 2.0, math.nan), "expected a cosine from -1 to 1, got nan"),
+        (lambda: laws.resolvent(math.inf, 1.0), "expected load >= 0 and ridge > 0, both finite"),
+        (lambda: laws.read_error(0.5, 2.0), "expected a cosine from -1 to 1, got 2.0"),
+        (lambda: laws.best_ridge(0.5, 0.0), "expected a cosine other than 0, got 0.0"),
+        (lambda: laws.projected_cosine(0.5, -1.0), "expected a share from 0 to 1, got -1.0"),
+        (lambda: laws.novelty_auc(math.inf, 3), "expected a cosine from -1 to 1, got inf"),
+    ],
+)
+def test_what_no_law_is_about_is_refused(call: Callable[[], float], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_a_cue_that_says_nothing_projects_on_nothing() -> None:
+    assert laws.projected_cosine(0.0, 0.0) == laws.projected_cosine(0.0, 0.5) == 0.0

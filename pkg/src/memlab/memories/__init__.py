@@ -25,6 +25,10 @@ memory matrix's rows.
 they lie. Addresses over a fixed reference memory are made in addressing.py; laws.py says what
 theory expects of each memory.
 
+What is given may be of any real dtype and lie on any device; nothing is cut to the dtype of a
+question. A state owns what it holds, never changes, and may be written in one mode of torch (no
+gradients, inference, autocast) and read in another.
+
 Nothing here draws a random number, except with a generator that the caller gives.
 """
 

@@ -11,10 +11,22 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from memlab.memories.checks import check_rows, check_written
+from memlab.memories.checks import (
+    as_count,
+    as_like,
+    as_rows,
+    check_finite,
+    check_floating,
+    check_forgettable,
+    check_written,
+)
+from memlab.memories.states import plain
+
+# Sums of signs must be whole numbers still.
+EXACT = (torch.float64, torch.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,38 +46,45 @@ class Hopfield:
     steps: int = 50
     asynchronous: bool = True
 
+    def __post_init__(self) -> None:
+        as_count("steps", self.steps, 1)
+
+    @plain
     def empty(self, dim: int, *, dtype: torch.dtype = torch.float32) -> HopfieldState:
-        """A state without patterns."""
+        """A state without patterns. ValueError for a dtype without room for their exact sums."""
+        as_count("dim", dim, 1)
+        if dtype not in EXACT:
+            raise ValueError(f"expected sums in torch.float32 or torch.float64, got {dtype}")
         return HopfieldState(torch.zeros(dim, dim, dtype=dtype))
 
-    def write(self, state: HopfieldState, patterns: Float[Tensor, "pat dim"]) -> HopfieldState:
+    def write(self, state: HopfieldState, patterns: Shaped[Tensor, "pat dim"]) -> HopfieldState:
         """The state with these patterns added; about 0.14 · dim random ones can be recalled."""
         return self._add(state, patterns, 1)
 
-    def forget(self, state: HopfieldState, patterns: Float[Tensor, "pat dim"]) -> HopfieldState:
+    def forget(self, state: HopfieldState, patterns: Shaped[Tensor, "pat dim"]) -> HopfieldState:
         """The state as if these patterns, which must have been written, had never been: exactly."""
+        check_forgettable("patterns", patterns, state.count)
         return self._add(state, patterns, -1)
 
+    @plain
+    @torch.no_grad()
     def _add(
         self,
         state: HopfieldState,
         patterns: Tensor,
         sign: int,
     ) -> HopfieldState:
-        _check_binary("patterns", patterns, len(state.weights))
-        count = state.count + sign * len(patterns)
-        if count < 0:
-            raise ValueError(
-                f"expected at most {state.count} stored patterns to forget, got {len(patterns)}"
-            )
-        patterns = patterns.to(state.weights)
+        patterns = _as_signs("patterns", patterns, state)
         products = (patterns.T @ patterns).fill_diagonal_(0)
+        count = state.count + sign * len(patterns)
         return HopfieldState(state.weights + sign * products, count)
 
+    @plain
+    @torch.no_grad()
     def read(
         self,
         state: HopfieldState,
-        queries: Float[Tensor, "qry dim"],
+        queries: Shaped[Tensor, "qry dim"],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "qry dim"]:
         """Where each query settles, after at most `steps` sweeps. A unit without a preference keeps
@@ -75,8 +94,7 @@ class Hopfield:
         sweep.
         """
         check_written(state.count)
-        _check_binary("queries", queries, len(state.weights))
-        x = queries.to(state.weights).clone()
+        x = _as_signs("queries", queries, state).clone()
         for _ in range(self.steps):
             before = x.clone()
             if self.asynchronous:
@@ -88,23 +106,26 @@ class Hopfield:
                 break
         return x
 
-    def energy(self, state: HopfieldState, x: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
+    @plain
+    def energy(self, state: HopfieldState, x: Shaped[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
         """−½ xᵀW x with W = Σ ξξᵀ / dim."""
-        check_rows("x", x, len(state.weights))
-        x = x.to(state.weights)
-        return -((x @ state.weights) * x).sum(1) / (2 * x.shape[1])
+        x = as_like("x", x, state.weights)
+        energy = -((x @ state.weights) * x).sum(1) / (2 * x.shape[1])
+        check_finite("energies", energy)
+        return energy
 
 
-def _check_binary(
+def _as_signs(
     name: str,
     rows: Tensor,
-    width: int,
-) -> None:
-    check_rows(name, rows, width)
-    if not bool((rows.abs() == 1).all()):
-        raise ValueError(
-            f"{name} must hold -1 and 1 only, got {int((rows.abs() != 1).sum())} other numbers"
-        )
+    state: HopfieldState,
+) -> Tensor:
+    """Rows of ±1 like the state's sums; judged before they are rounded to its dtype."""
+    rows = as_rows(name, rows, len(state.weights), device=state.weights.device)
+    others = int((rows.abs() != 1).sum())
+    if others:
+        raise ValueError(f"{name} must hold -1 and 1 only, got {others} other numbers")
+    return rows.to(state.weights.dtype)
 
 
 def _order(units: int, generator: torch.Generator | None) -> list[int]:
@@ -133,44 +154,54 @@ class DenseHopfield:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta < math.inf or self.steps < 1:
-            raise ValueError(
-                f"expected finite beta > 0 and steps >= 1, got {self.beta} and {self.steps}"
-            )
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"expected a finite beta > 0, got {self.beta}")
+        as_count("steps", self.steps, 1)
 
+    @plain
     def empty(self, dim: int, *, dtype: torch.dtype = torch.float32) -> DenseState:
         """A state without patterns."""
+        as_count("dim", dim, 1)
+        check_floating("patterns", dtype)
         return DenseState(torch.empty(0, dim, dtype=dtype))
 
-    def write(self, state: DenseState, patterns: Float[Tensor, "pat dim"]) -> DenseState:
+    @plain
+    def write(self, state: DenseState, patterns: Shaped[Tensor, "pat dim"]) -> DenseState:
         """The state with these patterns behind what it held."""
-        check_rows("patterns", patterns, state.patterns.shape[1])
-        return DenseState(torch.cat([state.patterns, patterns.to(state.patterns)]))
+        return DenseState(
+            torch.cat([state.patterns, as_like("patterns", patterns, state.patterns)])
+        )
 
+    @plain
     def read(
-        self, state: DenseState, queries: Float[Tensor, "qry dim"]
+        self, state: DenseState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry dim"]:
-        """Where each query is after `steps` steps."""
-        x = queries.to(state.patterns)
+        """Where each query is after `steps` steps, in the state's dtype."""
+        x = queries
         for _ in range(self.steps):
             x = self.weights(state, x) @ state.patterns
         return x
 
+    @plain
     def weights(
-        self, state: DenseState, queries: Float[Tensor, "qry dim"]
+        self, state: DenseState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry pat"]:
         """softmax(beta · x Xᵀ): how much of each pattern one step takes; attention's weights."""
         check_written(len(state.patterns))
-        check_rows("queries", queries, state.patterns.shape[1])
-        return torch.softmax(self.beta * queries.to(state.patterns) @ state.patterns.T, dim=1)
+        queries = as_like("queries", queries, state.patterns)
+        scores = self.beta * queries @ state.patterns.T
+        check_finite("beta times the scores", scores)
+        return torch.softmax(scores, dim=1)
 
-    def energy(self, state: DenseState, x: Float[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
+    @plain
+    def energy(self, state: DenseState, x: Shaped[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
         """−lse(beta, Xx) + ½ xᵀx + log(pat)/beta + ½ max|pattern|²: never below 0; no step raises
         it."""
         check_written(len(state.patterns))
-        check_rows("x", x, state.patterns.shape[1])
-        x = x.to(state.patterns)
+        x = as_like("x", x, state.patterns)
         longest = state.patterns.norm(dim=1).max()
         lse = torch.logsumexp(self.beta * x @ state.patterns.T, dim=1) / self.beta
         most = math.log(len(state.patterns)) / self.beta
-        return -lse + 0.5 * (x * x).sum(1) + most + 0.5 * longest**2
+        energy = -lse + 0.5 * (x * x).sum(1) + most + 0.5 * longest**2
+        check_finite("energies", energy)
+        return energy

@@ -12,11 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from memlab.memories.checks import check_rows
-from memlab.memories.recursive import update
+from memlab.memories.checks import (
+    as_like,
+    as_matrix,
+    check_forgettable,
+    narrowed,
+    working_dtype,
+)
+from memlab.memories.recursive import read_mean, update
+from memlab.memories.states import plain
+
+GREATEST_NOISE = 1e100  # its square is a number
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,64 +48,71 @@ class Kanerva:
     def __post_init__(self) -> None:
         if not 1e-6 <= self.noise < float("inf"):
             raise ValueError(f"expected a finite noise >= 1e-6, got {self.noise}")
+        if self.noise > GREATEST_NOISE:
+            raise ValueError(f"expected a noise of at most {GREATEST_NOISE:g}, got {self.noise}")
 
+    @plain
     def start(
-        self, mean: Float[Tensor, "slot dim"], covariance: Float[Tensor, "slot slot"] | None = None
+        self,
+        mean: Shaped[Tensor, "slot dim"],
+        covariance: Shaped[Tensor, "slot slot"] | None = None,
     ) -> KanervaState:
         """The prior: its mean, learned or zero, and the covariance of a column (default: the
         identity)."""
-        check_rows("mean", mean)
+        mean = as_matrix("mean", mean, dtype=torch.float64)
         slots = len(mean)
-        wide = torch.eye(slots, dtype=torch.float64) if covariance is None else covariance.double()
-        check_rows("covariance", wide, slots)
+        if covariance is None:
+            covariance = torch.eye(slots)
+        wide = as_matrix("covariance", covariance, slots, dtype=torch.float64, device=mean.device)
         positive = len(wide) == slots and not torch.linalg.cholesky_ex(wide).info
         if not positive or not torch.allclose(wide, wide.T):
             raise ValueError(
                 f"expected a positive definite covariance of {slots} slots, got one that is not"
             )
-        return KanervaState(mean.double(), wide.to(mean.device))
+        return KanervaState(mean, wide)
 
+    @plain
     def write(
         self,
         state: KanervaState,
-        addresses: Float[Tensor, "pat slot"],
-        patterns: Float[Tensor, "pat dim"],
+        addresses: Shaped[Tensor, "pat slot"],
+        patterns: Shaped[Tensor, "pat dim"],
     ) -> KanervaState:
         """The posterior after these rows: the same in one write or in many, in any order."""
         mean, covariance = update(state.mean, state.covariance, addresses, patterns, self.noise)
         return KanervaState(mean, covariance, state.count + len(addresses))
 
+    @plain
     def forget(
         self,
         state: KanervaState,
-        addresses: Float[Tensor, "pat slot"],
-        patterns: Float[Tensor, "pat dim"],
+        addresses: Shaped[Tensor, "pat slot"],
+        patterns: Shaped[Tensor, "pat dim"],
     ) -> KanervaState:
         """The posterior as if these rows, which must have been written, had never been seen."""
-        if len(addresses) > state.count:
-            raise ValueError(
-                f"expected at most {state.count} stored rows to forget, got {len(addresses)}"
-            )
+        check_forgettable("rows", addresses, state.count)
         mean, covariance = update(
             state.mean, state.covariance, addresses, patterns, self.noise, sign=-1
         )
         return KanervaState(mean, covariance, state.count - len(addresses))
 
+    @plain
     def read(
-        self, state: KanervaState, addresses: Float[Tensor, "qry slot"]
+        self, state: KanervaState, addresses: Shaped[Tensor, "qry slot"]
     ) -> Float[Tensor, "qry dim"]:
-        """The expected pattern at each address, w · mean, in the addresses' dtype."""
-        check_rows("addresses", addresses, len(state.mean))
-        return (addresses.double() @ state.mean).to(addresses.dtype)
+        """The expected pattern at each address, w · mean, in float32, or float64 where the
+        addresses are."""
+        return read_mean(state.mean, addresses)
 
+    @plain
     def variance(
-        self, state: KanervaState, addresses: Float[Tensor, "qry slot"]
+        self, state: KanervaState, addresses: Shaped[Tensor, "qry slot"]
     ) -> Float[Tensor, " qry"]:
         """w U wᵀ: how uncertain each component of w M still is, the noise not counted.
 
         From the prior U = I and with little noise it is the squared distance of w from the span of
         all addresses written: Larimar's residual is the hard form of this.
         """
-        check_rows("addresses", addresses, len(state.mean))
-        wide = addresses.double()
-        return ((wide @ state.covariance) * wide).sum(1).to(addresses.dtype)
+        wide = as_like("addresses", addresses, state.covariance)
+        variances = ((wide @ state.covariance) * wide).sum(1)
+        return narrowed("variances", variances, working_dtype(addresses.dtype))

@@ -8,38 +8,27 @@ one state grow into spare rows, any other copies.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Float32, Int, Num
+from jaxtyping import Float, Float32, Int, Num, Shaped
 from torch import Tensor
 
 from memlab.memories import rows as storage
-from memlab.memories.checks import check_rows, check_written
+from memlab.memories.checks import as_count, as_indices, as_rows, check_finite, check_written
 from memlab.memories.scan import nearest, scan_dtype
+from memlab.memories.states import plain
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def check_range(
-    name: str,
-    numbers: Tensor,
-    count: int,
-) -> None:
-    """Raise ValueError unless all `numbers` are rows of `count` rows."""
-    if not len(numbers):
-        return
-    low = int(numbers.min())
-    high = int(numbers.max())
-    if low < 0 or high >= count:
-        raise ValueError(f"expected {name} from 0 to {count - 1}, got numbers from {low} to {high}")
 
 
 @dataclass(frozen=True, eq=False)
 class KeyValueState:
     """Row i of `keys` leads to row `slot[i]` of `values`. int8 rows have a scale each, others none.
 
-    May be built by hand; `row_folder.py` builds it over files.
+    May be built by hand, and is then of the tensors given, not of copies; `row_folder.py` builds
+    it over files.
     """
 
     keys: Num[Tensor, "pat key"]
@@ -52,6 +41,7 @@ class KeyValueState:
 
     def __post_init__(self) -> None:
         for name, stored in (("key_scale", self.keys), ("value_scale", self.values)):
+            storage.check_dtype(stored.dtype)
             if getattr(self, name) is not None:
                 continue
             if stored.dtype == torch.int8:
@@ -59,6 +49,8 @@ class KeyValueState:
             object.__setattr__(self, name, torch.empty(len(stored), 0, device=stored.device))
         if self.longest is None:
             object.__setattr__(self, "longest", storage.longest(self.keys, self.parts[3]))
+        elif not 0 <= self.longest < math.inf:
+            raise ValueError(f"expected a finite length >= 0 of the keys, got {self.longest}")
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -97,20 +89,22 @@ def packed(
     values, value_scale = storage.pack("values", values, state.values)
     if slots is None:
         slots = torch.arange(len(values))
+    slots = as_indices("slots", slots, len(values), state.slot.device)
     if slots.shape != keys.shape[:1]:
-        raise ValueError(f"expected one value or one slot per key, {len(keys)}, got {len(slots)}")
-    check_range("slots", slots, len(values))
+        raise ValueError(
+            f"expected one value or one slot per key, {len(keys)}, got {slots.numel()}"
+        )
     longest = max(state.longest or 0.0, storage.longest(keys, key_scale))
-    slot = slots.to(state.slot) + len(state.values)
+    slot = slots + len(state.values)
     return (keys, values, slot, key_scale, value_scale), longest
 
 
 def kept(state: KeyValueState, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Which keys stay if what `rows` lead to is forgotten, which values stay, and the slots of the
     keys that do."""
-    check_range("rows", rows, len(state))
+    rows = as_indices("rows", rows, len(state), state.slot.device)
     kept_values = torch.ones(len(state.values), dtype=torch.bool, device=state.slot.device)
-    kept_values[state.slot[rows.to(state.slot.device)]] = False
+    kept_values[state.slot[rows]] = False
     kept_keys = kept_values[state.slot]
     moved = kept_values.cumsum(0) - 1  # old value row → new value row
     return kept_keys, kept_values, moved[state.slot[kept_keys]]
@@ -128,10 +122,9 @@ class KeyValue:
     beta: float = 32.0
 
     def __post_init__(self) -> None:
-        if self.top_k < 1 or not self.beta > 0:
-            raise ValueError(
-                f"expected top_k >= 1 and beta > 0, got top_k={self.top_k} and beta={self.beta}"
-            )
+        as_count("top_k", self.top_k, 1)
+        if not 0 < self.beta < math.inf:
+            raise ValueError(f"expected a finite beta > 0, got beta={self.beta}")
 
     @staticmethod
     def bytes_per_row(
@@ -155,12 +148,13 @@ class KeyValue:
     ) -> int:
         """Bytes that `rows` pairs need; ValueError if over `limit_bytes` (default: the available
         RAM)."""
-        need = rows * cls.bytes_per_row(key_dim, value_dim, dtype, key_dtype)
+        need = as_count("rows", rows) * cls.bytes_per_row(key_dim, value_dim, dtype, key_dtype)
         if limit_bytes is None:
             limit_bytes = storage.available_bytes(torch.device("cpu"))
         storage.check_fit(rows, need, limit_bytes)
         return need
 
+    @plain
     def empty(
         self,
         key_dim: int,
@@ -186,13 +180,14 @@ class KeyValue:
         """Which of `count` new rows this process keeps: all of them (`Sharded` keeps some)."""
         return range(count)
 
+    @plain
     @torch.no_grad()
     def write(
         self,
         state: KeyValueState,
-        keys: Float[Tensor, "new key"],
-        values: Float[Tensor, "val value"],
-        slots: Int[Tensor, " new"] | None = None,
+        keys: Shaped[Tensor, "new key"],
+        values: Shaped[Tensor, "val value"],
+        slots: Shaped[Tensor, " new"] | None = None,
     ) -> KeyValueState:
         """The state with `keys` and `values` behind what it held, in its dtypes.
 
@@ -206,7 +201,8 @@ class KeyValue:
         parts, rooms = storage.append(state.parts, state.rooms, new)
         return state_of(parts, longest, rooms)  # type: ignore[arg-type]
 
-    def forget(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> KeyValueState:
+    @plain
+    def forget(self, state: KeyValueState, rows: Shaped[Tensor, "*rows"]) -> KeyValueState:
         """The state as if what the keys `rows` lead to had never been written: the values and all
         their keys.
 
@@ -224,15 +220,20 @@ class KeyValue:
         )
         return state_of(parts, state.longest)
 
+    @plain
     def first(self, state: KeyValueState, count: int) -> KeyValueState:
-        """The state as it was when it held `count` keys; shares their rows."""
+        """The state as it was when it held `count` keys; shares their rows. ValueError unless it
+        once did."""
+        count = as_count("count", count, 0, len(state))
         keys, values, slot, key_scale, value_scale = state.parts
         slot = slot[:count]
         end = int(slot.max()) + 1 if len(slot) else 0
         parts = (keys[:count], values[:end], slot, key_scale[:count], value_scale[:end])
         return state_of(parts, state.longest)
 
-    def keys_only(self, state: KeyValueState, more: Float[Tensor, "new key"]) -> KeyValueState:
+    @plain
+    @torch.no_grad()
+    def keys_only(self, state: KeyValueState, more: Shaped[Tensor, "new key"]) -> KeyValueState:
         """The keys of `state` and behind them `more`, for `address` alone: no values, none are
         copied."""
         new, new_scale = storage.pack("keys", more, state.keys)
@@ -243,49 +244,66 @@ class KeyValue:
         slot = torch.arange(len(keys), device=keys.device)
         return KeyValueState(keys, nothing, slot, longest, None, scale)
 
+    @plain
     @torch.no_grad()
     def address(
-        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+        self, state: KeyValueState, queries: Shaped[Tensor, "qry key"]
     ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores and rows of the `top_k` best keys of each query, best first; of equal scores the
         lowest row.
 
         Rows are ranked by inner products in float64 with the rows as stored: that depends neither
         on the other queries nor on threads or the instruction set. Scores come back in float32, or
-        float64 where the keys are. Needs about 100 MiB beside the state.
+        float64 where the keys are; ValueError for scores that are too large for that. Needs about
+        100 MiB beside the state.
         """
         score, row = self.exact(state, queries)
-        return score.to(scan_dtype(state.keys)), row
+        score = score.to(scan_dtype(state.keys))
+        check_finite("scores", score)
+        return score, row
 
+    @plain
+    @torch.no_grad()
     def exact(
-        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+        self, state: KeyValueState, queries: Shaped[Tensor, "qry key"]
     ) -> tuple[Tensor, Tensor]:
         """`address` with the float64 scores that decided."""
         check_written(len(state))
         if self.top_k > len(state):
             raise ValueError(f"expected top_k <= {len(state)} stored rows, got top_k={self.top_k}")
-        queries = queries.to(state.keys.device, scan_dtype(state.keys))
-        check_rows("queries", queries, state.keys.shape[1])
+        queries = self.as_queries(state, queries)
         return nearest(queries, state.keys, state.parts[3], self.top_k, state.longest or 0.0)
 
+    @staticmethod
+    def as_queries(state: KeyValueState, queries: Tensor) -> Tensor:
+        """The queries as the keys are scanned with them. ValueError: see `checks.as_rows`."""
+        keys = state.keys
+        dtype = scan_dtype(keys)
+        return as_rows("queries", queries, keys.shape[1], dtype=dtype, device=keys.device)
+
+    @plain
     def take(
-        self, state: KeyValueState, rows: Int[Tensor, "*rows"]
+        self, state: KeyValueState, rows: Shaped[Tensor, "*rows"]
     ) -> Float[Tensor, "*rows value"]:
         """The stored values that the keys `rows` (as `address` returns them) lead to, unweighted;
-        int8 as float32."""
-        rows = state.slot[rows.to(state.slot.device)]
-        if state.values.dtype != torch.int8:
-            return state.values[rows]
-        return state.values[rows] * state.parts[4][rows]
+        int8 as float32. ValueError for a row that is not there."""
+        rows = as_indices("rows", rows, len(state), state.slot.device)
+        slots = state.slot[rows.flatten()]  # one number alone would get a view of the state
+        found = state.values[slots]
+        if state.values.dtype == torch.int8:
+            found = found * state.parts[4][slots]
+        return found.reshape(*rows.shape, state.values.shape[1])
 
+    @plain
     def read(
-        self, state: KeyValueState, queries: Float[Tensor, "qry key"]
+        self, state: KeyValueState, queries: Shaped[Tensor, "qry key"]
     ) -> Float[Tensor, "qry value"]:
         """The value of the best key, bit for bit, or the softmax(beta · score) mean of the `top_k`
         values."""
         scores, rows = self.address(state, queries)
         return self.mix(scores, self.take(state, rows))
 
+    @plain
     def mix(
         self, scores: Float[Tensor, "qry top_k"], found: Float[Tensor, "qry top_k value"]
     ) -> Float[Tensor, "qry value"]:
@@ -294,5 +312,8 @@ class KeyValue:
         found = found.to(torch.promote_types(found.dtype, scores.dtype))
         if self.top_k == 1:
             return found[:, 0]
-        weights = torch.softmax(self.beta * scores, 1).to(found)
+        sharp = self.beta * scores
+        if not torch.isfinite(sharp).all():
+            sharp = self.beta * (scores - scores.amax(1, keepdim=True))
+        weights = torch.softmax(sharp, 1).to(found)
         return torch.einsum("qk,qkv->qv", weights, found)

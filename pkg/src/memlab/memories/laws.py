@@ -13,6 +13,26 @@ import math
 import torch
 from torch import Tensor
 
+from memlab.memories.checks import as_count
+
+ROUNDING = 1e-6  # by which a measured cosine may be beyond 1
+LARGEST_BETA = 700.0  # beyond it e^β is no number
+
+
+def _check_load(load: float) -> None:
+    if not 0 <= load < math.inf:
+        raise ValueError(f"expected a finite load >= 0, got {load}")
+
+
+def _check_cosine(cosine: float) -> None:
+    if not abs(cosine) <= 1 + ROUNDING:
+        raise ValueError(f"expected a cosine from -1 to 1, got {cosine}")
+
+
+def _check_beta(beta: float) -> None:
+    if not abs(beta) <= LARGEST_BETA:
+        raise ValueError(f"expected a beta of at most {LARGEST_BETA:g}, got {beta}")
+
 
 def _hopfield_curve() -> tuple[Tensor, Tensor]:
     """Load and overlap along y = overlap / √(2 · variance of the noise), beyond the fold at the
@@ -32,6 +52,7 @@ def hopfield_overlap(load: float) -> float:
     With y = m / √(2 α r): m = erf(y) and √(2α) = erf(y)/y − (2/√π) e^(−y²), replica-symmetric, no
     temperature.
     """
+    _check_load(load)
     loads, overlaps = _hopfield_curve()
     if load > float(loads[0]):
         return 0.0
@@ -45,7 +66,8 @@ def hopfield_exact(units: int, patterns: int) -> float:
 
     With P = N / (2 ln N) it goes to 1 as N grows, slowly: about 1 − 1/√(4π ln N).
     """
-    if patterns < 2:
+    as_count("units", units, 1)
+    if as_count("patterns", patterns) < 2:
         return 1.0
     square = (units - 1) / (patterns - 1)
     wrong = 0.5 * math.erfc(math.sqrt(square / 2))
@@ -54,7 +76,9 @@ def hopfield_exact(units: int, patterns: int) -> float:
 
 def mean_weight(dim: int, beta: float) -> float:
     """E e^(β u·v) for random unit vectors u and v: what a stored pattern adds to the sum under a
-    softmax."""
+    softmax. ValueError for less than two dimensions, or a β whose exponential is no number."""
+    as_count("dim", dim, 2)
+    _check_beta(beta)
     s = torch.linspace(-1, 1, 20_003, dtype=torch.float64)[1:-1]
     log = (dim - 3) / 2 * torch.log1p(-(s**2))  # of the density of s = u·v, but for a constant
     weighted = torch.logsumexp(log + beta * s, 0)
@@ -69,6 +93,8 @@ def dense_capacity(
 ) -> float:
     """Patterns at which all others together weigh as much as the right one, e^(βc) / E e^(β u·v) of
     them."""
+    _check_beta(beta)
+    _check_cosine(cosine)
     return 1 + math.exp(beta * cosine) / mean_weight(dim, beta)
 
 
@@ -78,8 +104,8 @@ def resolvent(load: float, ridge: float) -> tuple[float, float]:
     m solves ridge · m² + (ridge + g − 1) m = 1; the second is tr (G − ridge · G²) / key, the gain
     for noise.
     """
-    if not (load >= 0 and ridge > 0):
-        raise ValueError(f"expected load >= 0 and ridge > 0, got {load} and {ridge}")
+    if not (0 <= load < math.inf and 0 < ridge < math.inf):
+        raise ValueError(f"expected load >= 0 and ridge > 0, both finite, got {load} and {ridge}")
     b = 1 - load - ridge
     root = math.sqrt(b * b + 4 * ridge)
     m = (b + root) / (2 * ridge) if b > 0 else 2 / (root - b)
@@ -97,6 +123,7 @@ def read_error(
     err² = (1 − c m/(1 + m))² + (c²/(1 + m)² + 1 − c²) (m + ridge m′). As ridge → 0 it is √((1−c)² +
     (1−c²) g/(1−g)) below load 1 and, for exact cues, √(1 − 1/g) above.
     """
+    _check_cosine(cosine)
     m, gain = resolvent(load, ridge)
     missing = 1 - cosine * m / (1 + m)
     noise = cosine**2 / (1 + m) ** 2 + 1 - cosine**2
@@ -106,12 +133,21 @@ def read_error(
 def best_ridge(load: float, cosine: float) -> float:
     """g (1 − c²) / c²: the cues' own noise, seen over all pairs, is the ridge of the best linear
     read (times 1/c)."""
+    _check_load(load)
+    _check_cosine(cosine)
+    if cosine**2 == 0:
+        raise ValueError(f"expected a cosine other than 0, got {cosine}: no ridge is large enough")
     return load * (1 - cosine**2) / cosine**2
 
 
 def projected_cosine(cosine: float, share: float) -> float:
     """Cosine of a cue's projection with what it stands for, where random patterns span a `share` of
     all dimensions."""
+    _check_cosine(cosine)
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a share from 0 to 1, got {share}")
+    if cosine == 0:
+        return 0.0
     kept_noise = (1 - cosine**2) * share
     return cosine / math.sqrt(cosine**2 + kept_noise)
 
@@ -123,6 +159,7 @@ def novelty_auc(cosine: float, free: int) -> float:
     Both residuals are lengths of Gaussian vectors of `free` components, one shrunk by √(1 − c²):
     their ratio squared has Fisher's F distribution. 0.5 for free = 0, where nothing is outside.
     """
+    _check_cosine(cosine)
     if free < 1 or cosine == 0:
         return 0.5
     # The incomplete beta function, by x = sin².

@@ -10,13 +10,26 @@ query that lies outside all that was written.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from memlab.memories.checks import check_pairs, check_rows, check_written
+from memlab.memories.checks import (
+    as_count,
+    as_device,
+    as_like,
+    as_matrix,
+    as_pairs,
+    as_rows,
+    check_finite,
+    check_floating,
+    check_forgettable,
+    check_written,
+    narrowed,
+    working_dtype,
+)
+from memlab.memories.states import computed_once, has_gradient, plain
 
 # A Cholesky pivot so much smaller than the largest is rounding: the rows depend on each other.
 SMALLEST_PIVOT = 1e-7
@@ -35,8 +48,8 @@ class LinearState:
     gram: Float[Tensor, "key key"] | None = None  # KᵀK in float64, None while the pairs are kept
     cross: Float[Tensor, "key value"] | None = None  # KᵀV in float64
     count: int = 0
-    # ridge → M, by the first read
-    solved: dict[float, Tensor] = field(default_factory=dict, repr=False)
+    # ridge → M, by the first read; of this state alone, not of one that is made from it
+    solved: dict[float, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -44,7 +57,7 @@ class LinearState:
         parts = (self.keys, self.values, self.gram, self.cross)
         return sum(part.nbytes for part in parts if part is not None)
 
-    @cached_property
+    @computed_once
     def basis(self) -> Float[Tensor, "rank key"]:
         """Orthonormal rows in float64 that span the keys written; computed once per state."""
         if self.gram is None:
@@ -69,6 +82,7 @@ class PseudoInverse:
         if not 0 <= self.ridge < float("inf"):
             raise ValueError(f"ridge must be a finite number >= 0, got {self.ridge}")
 
+    @plain
     def empty(
         self,
         key_dim: int,
@@ -78,22 +92,25 @@ class PseudoInverse:
         device: torch.device | str = "cpu",
     ) -> LinearState:
         """A state without pairs; what is read comes back in `dtype`."""
+        as_count("key_dim", key_dim, 1)
+        as_count("value_dim", value_dim)
+        check_floating("pairs", dtype)
+        device = as_device(device)
         return LinearState(
             torch.empty(0, key_dim, dtype=dtype, device=device),
             torch.empty(0, value_dim, dtype=dtype, device=device),
         )
 
+    @plain
     def write(
         self,
         state: LinearState,
-        keys: Float[Tensor, "pat key"],
-        values: Float[Tensor, "pat value"],
+        keys: Shaped[Tensor, "pat key"],
+        values: Shaped[Tensor, "pat value"],
     ) -> LinearState:
         """The state with these pairs too: the same, to float64 rounding, in one write or in
         many."""
-        keys = keys.to(state.keys)
-        values = values.to(state.values)
-        check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
+        keys, values = as_pairs(keys, values, state.keys, state.values)
         count = state.count + len(keys)
         keys = torch.cat([state.keys, keys])
         values = torch.cat([state.values, values])
@@ -105,11 +122,12 @@ class PseudoInverse:
             cross = state.cross + cross
         return LinearState(keys[:0], values[:0], gram, cross, count)
 
+    @plain
     def forget(
         self,
         state: LinearState,
-        keys: Float[Tensor, "pat key"],
-        values: Float[Tensor, "pat value"],
+        keys: Shaped[Tensor, "pat key"],
+        values: Shaped[Tensor, "pat value"],
     ) -> LinearState:
         """The state as if these pairs, which must have been written, had never been.
 
@@ -117,14 +135,9 @@ class PseudoInverse:
         was not leaves its negative behind. ValueError where it shows: an unknown pair, or more
         pairs than are stored.
         """
-        keys = keys.to(state.keys)
-        values = values.to(state.values)
-        check_pairs(keys, values, state.keys.shape[1], state.values.shape[1])
+        check_forgettable("pairs", keys, state.count)
+        keys, values = as_pairs(keys, values, state.keys, state.values)
         count = state.count - len(keys)
-        if count < 0:
-            raise ValueError(
-                f"expected at most {state.count} stored pairs to forget, got {len(keys)}"
-            )
         if state.gram is not None and state.cross is not None:
             gram, cross = _products(keys, values)
             gram = state.gram - gram
@@ -140,9 +153,13 @@ class PseudoInverse:
             kept[same.nonzero()[0]] = False
         return LinearState(state.keys[kept], state.values[kept], count=count)
 
+    @plain
     def solve(self, state: LinearState) -> Float[Tensor, "key value"]:
-        """M in the state's dtype; computed once per state. The smaller of both normal equations is
-        solved."""
+        """A copy of M in the state's dtype; computed once per state. The smaller of both normal
+        equations is solved."""
+        return self._solved(state).clone()
+
+    def _solved(self, state: LinearState) -> Tensor:
         check_written(state.count)
         if self.ridge in state.solved:
             return state.solved[self.ridge]
@@ -151,8 +168,10 @@ class PseudoInverse:
             matrix = wide.T @ self._divide(wide @ wide.T, state.values.double())
         else:  # M = (KᵀK + ridge)⁻¹ KᵀV
             matrix = self._divide(state.gram, state.cross)
-        state.solved[self.ridge] = matrix.to(state.values.dtype)
-        return state.solved[self.ridge]
+        matrix = narrowed("the matrix", matrix, state.values.dtype)
+        if not has_gradient(state):
+            state.solved[self.ridge] = matrix
+        return matrix
 
     def _divide(self, gram: Tensor, right: Tensor) -> Tensor:
         """(gram + ridge)⁻¹ right."""
@@ -164,17 +183,20 @@ class PseudoInverse:
             )
         return torch.cholesky_solve(right, factor)
 
+    @plain
     def read(
-        self, state: LinearState, queries: Float[Tensor, "qry key"]
+        self, state: LinearState, queries: Shaped[Tensor, "qry key"]
     ) -> Float[Tensor, "qry value"]:
         """q M, in the state's dtype. A query unlike every key is not rejected: it returns a
         mixture."""
-        queries = queries.to(state.keys)
-        check_rows("queries", queries, state.keys.shape[1])
-        return queries @ self.solve(state)
+        queries = as_like("queries", queries, state.keys)
+        read = queries @ self._solved(state)
+        check_finite("what is read", read)
+        return read
 
+    @plain
     def novelty(
-        self, state: LinearState, queries: Float[Tensor, "qry key"]
+        self, state: LinearState, queries: Shaped[Tensor, "qry key"]
     ) -> Float[Tensor, " qry"]:
         """‖q − proj(q)‖ / ‖q‖ on the span of the keys written: 0 for a key that was, or for any
         mixture of such keys.
@@ -182,7 +204,6 @@ class PseudoInverse:
         A random query has √(1 − count/key); from `key` independent pairs on, every query has 0.
         """
         check_written(state.count)
-        check_rows("queries", queries, state.keys.shape[1])
         return _outside(queries, state.basis)
 
 
@@ -195,16 +216,21 @@ class LarimarState:
     patterns: Float[Tensor, "pat dim"] | None = None
     addresses: Float[Tensor, "pat slot"] | None = None
 
-    @cached_property
+    def __post_init__(self) -> None:
+        check_floating("the memory", self.memory.dtype)
+
+    @computed_once
     def inverse(self) -> Float[Tensor, "dim slot"]:
         """M⁺, which turns a query into an address; computed by the first read."""
         if self.patterns is None or self.addresses is None:
-            return pseudo_inverse(self.memory).to(self.memory.dtype)
-        # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺ then
-        # implies.
-        return (pseudo_inverse(self.patterns) @ self.addresses).to(self.memory.dtype)
+            inverse = pseudo_inverse(self.memory)
+        else:
+            # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺
+            # then implies.
+            inverse = pseudo_inverse(self.patterns) @ self.addresses
+        return narrowed("the inverse", inverse, self.memory.dtype)
 
-    @cached_property
+    @computed_once
     def basis(self) -> Float[Tensor, "rank dim"]:
         """Orthonormal rows in float64 that span what can be read; computed once per state."""
         return _span(self.memory if self.patterns is None else self.patterns)
@@ -219,16 +245,19 @@ class Larimar:
     about √(count/dim) of its length.
     """
 
-    def start(self, initial: Float[Tensor, "slot dim"]) -> LarimarState:
-        """The state before any write, M₀: learned, random or the identity; it only makes the
-        addresses."""
-        check_rows("initial", initial)
-        return LarimarState(initial)
+    @plain
+    def start(self, initial: Shaped[Tensor, "slot dim"]) -> LarimarState:
+        """The state before any write, a copy of M₀: learned, random or the identity; it only makes
+        the addresses."""
+        return LarimarState(as_matrix("initial", initial))
 
-    def write(self, state: LarimarState, patterns: Float[Tensor, "pat dim"]) -> LarimarState:
+    @plain
+    def write(self, state: LarimarState, patterns: Shaped[Tensor, "pat dim"]) -> LarimarState:
         """M = W₀⁺ Z with W₀ = Z M₀⁺, where M₀ is the state's matrix: one write replaces what was
-        there."""
-        check_rows("patterns", patterns, state.memory.shape[1])
+        there. In float32, or float64 where the patterns are."""
+        like = state.memory
+        # A copy, for the state keeps them.
+        patterns = as_rows("patterns", patterns, like.shape[1], device=like.device, copy=True)
         check_written(len(patterns))
         wide = patterns.double()
         addresses = wide @ state.inverse.double()
@@ -236,31 +265,56 @@ class Larimar:
         if len(patterns) <= len(state.memory):
             factor = _cholesky(addresses @ addresses.T)
         if factor is None:
-            memory = pseudo_inverse(addresses) @ wide
-            return LarimarState(memory.to(patterns.dtype))
+            memory = narrowed("the memory", pseudo_inverse(addresses) @ wide, patterns.dtype)
+            return LarimarState(memory)
         memory = addresses.T @ torch.cholesky_solve(wide, factor)
-        return LarimarState(memory.to(patterns.dtype), patterns, addresses)
+        return LarimarState(narrowed("the memory", memory, patterns.dtype), patterns, addresses)
 
+    @plain
     def address(
-        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+        self, state: LarimarState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry slot"]:
-        """The weights w = z M⁺ over the slots."""
-        check_rows("queries", queries, state.memory.shape[1])
-        return queries @ state.inverse
+        """The weights w = z M⁺ over the slots, in the state's dtype."""
+        queries = as_like("queries", queries, state.memory)
+        weights = queries @ state.inverse
+        check_finite("addresses", weights)
+        _check_not_vanished(weights, queries, state.inverse)
+        return weights
 
+    @plain
     def read(
-        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+        self, state: LarimarState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry dim"]:
-        """w M: the query seen through the memory."""
-        return self.address(state, queries) @ state.memory
+        """w M: the query seen through the memory, in the state's dtype."""
+        read = self.address(state, queries) @ state.memory
+        check_finite("what is read", read)
+        return read
 
+    @plain
     def novelty(
-        self, state: LarimarState, queries: Float[Tensor, "qry dim"]
+        self, state: LarimarState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, " qry"]:
         """‖z − proj(z)‖ / ‖z‖, the share of the query that the read-out loses: 0 for what was
         written."""
-        check_rows("queries", queries, state.memory.shape[1])
         return _outside(queries, state.basis)
+
+
+def _check_not_vanished(
+    weights: Tensor,
+    queries: Tensor,
+    inverse: Tensor,
+) -> None:
+    """Raise ValueError if a product is so small that its dtype has lost digits of it; a query that
+    lies outside of all that was written has small weights as well, but not from small numbers."""
+    info = torch.finfo(weights.dtype)
+    least = info.tiny / info.eps
+    if not weights.numel() or float(weights.detach().abs().amax(1).min()) >= least:
+        return
+    longest = queries.detach().abs().amax(1).double()
+    largest = longest * float(inverse.detach().abs().max())
+    lost = int(((largest < least) & (longest > 0)).sum())
+    if lost:
+        raise ValueError(f"addresses must not vanish in {weights.dtype}, got {lost} that do")
 
 
 def _products(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -296,13 +350,13 @@ def _span(rows: Tensor) -> Tensor:
 
 def _outside(queries: Tensor, basis: Tensor) -> Tensor:
     """Share of each query's length outside the span of `basis`; 0 where it is rounding, or the
-    query has no length."""
-    wide = queries.double()
+    query has no length. In float32, or float64 where the queries are."""
+    wide = as_like("queries", queries, basis)
     projection = (wide @ basis.T) @ basis
     lost = (wide - projection).norm(dim=1)
     length = wide.norm(dim=1)
     share = torch.where(lost > SMALLEST_SHARE * length, lost / length, 0.0)
-    return share.to(queries.dtype)
+    return share.to(working_dtype(queries.dtype))
 
 
 def pseudo_inverse(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "column row"]:

@@ -12,13 +12,26 @@ slot² numbers.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from memlab.memories.checks import check_pairs, check_rows, check_written
+from memlab.memories.checks import (
+    as_count,
+    as_pairs,
+    as_rows,
+    check_finite,
+    check_forgettable,
+    check_written,
+    working_dtype,
+)
+from memlab.memories.states import plain
+
+# So much of the noise may be rounding: float64's share of the spread along the longest address.
+MOST_ROUNDING = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,28 +59,33 @@ class Recursive:
         if not 1e-6 <= self.ridge < float("inf"):
             raise ValueError(f"expected a finite ridge >= 1e-6, got {self.ridge}")
 
+    @plain
     def empty(self, slots: int, value_dim: int) -> RecursiveState:
         """A state without rows: M = 0, C = ridge · I."""
+        as_count("slots", slots, 1)
+        as_count("value_dim", value_dim)
         memory = torch.zeros(slots, value_dim, dtype=torch.float64)
         identity = torch.eye(slots, dtype=torch.float64)
         return RecursiveState(memory, identity / self.ridge)
 
+    @plain
     def write(
         self,
         state: RecursiveState,
-        addresses: Float[Tensor, "pat slot"],
-        values: Float[Tensor, "pat value"],
+        addresses: Shaped[Tensor, "pat slot"],
+        values: Shaped[Tensor, "pat value"],
     ) -> RecursiveState:
         """The state with these rows too: the same, to rounding, in one write or in many, in any
         order."""
         memory, inverse = update(state.memory, state.inverse, addresses, values)
         return RecursiveState(memory, inverse, state.count + len(addresses))
 
+    @plain
     def forget(
         self,
         state: RecursiveState,
-        addresses: Float[Tensor, "pat slot"],
-        values: Float[Tensor, "pat value"],
+        addresses: Shaped[Tensor, "pat slot"],
+        values: Shaped[Tensor, "pat value"],
     ) -> RecursiveState:
         """The state as if these rows, which must have been written, had never been.
 
@@ -75,27 +93,34 @@ class Recursive:
         and the addresses from a fixed reference memory. ValueError where C would no longer be
         positive: not all was written.
         """
-        if len(addresses) > state.count:
-            raise ValueError(
-                f"expected at most {state.count} stored rows to forget, got {len(addresses)}"
-            )
+        check_forgettable("rows", addresses, state.count)
         memory, inverse = update(state.memory, state.inverse, addresses, values, sign=-1)
         return RecursiveState(memory, inverse, state.count - len(addresses))
 
+    @plain
     def read(
-        self, state: RecursiveState, addresses: Float[Tensor, "qry slot"]
+        self, state: RecursiveState, addresses: Shaped[Tensor, "qry slot"]
     ) -> Float[Tensor, "qry value"]:
-        """w M, in the addresses' dtype."""
+        """w M, in float32, or float64 where the addresses are."""
         check_written(state.count)
-        check_rows("addresses", addresses, len(state.memory))
-        return (addresses.double() @ state.memory).to(addresses.dtype)
+        return read_mean(state.memory, addresses)
+
+
+def read_mean(
+    mean: Float[Tensor, "slot value"], addresses: Shaped[Tensor, "qry slot"]
+) -> Float[Tensor, "qry value"]:
+    """w M, in float32, or float64 where the addresses are."""
+    wide = as_rows("addresses", addresses, len(mean), dtype=mean.dtype, device=mean.device)
+    read = (wide @ mean).to(working_dtype(addresses.dtype))
+    check_finite("what is read", read)
+    return read
 
 
 def update(
     mean: Float[Tensor, "slot value"],
     covariance: Float[Tensor, "slot slot"],
-    addresses: Float[Tensor, "pat slot"],
-    values: Float[Tensor, "pat value"],
+    addresses: Shaped[Tensor, "pat slot"],
+    values: Shaped[Tensor, "pat value"],
     noise: float = 1.0,
     sign: int = 1,
 ) -> tuple[Float[Tensor, "slot value"], Float[Tensor, "slot slot"]]:
@@ -105,9 +130,8 @@ def update(
     The gain is U Wᵀ (W U Wᵀ ± noise² I)⁻¹: a Kalman filter's step, and with noise 1 and U = C⁻¹
     that of recursive least squares. All rows go in at once; one by one they give the same.
     """
-    check_pairs(addresses, values, len(mean), mean.shape[1])
-    weights = addresses.to(mean)
-    wide = values.to(mean)
+    weights, wide = as_pairs(addresses, values, covariance, mean, ("addresses", "values"))
+    _check_length(weights, covariance, noise)
     spread = weights @ covariance  # pat × slot
     identity = torch.eye(len(weights), dtype=mean.dtype, device=mean.device)
     inner = sign * (spread @ weights.T) + noise**2 * identity
@@ -120,3 +144,22 @@ def update(
     moved_mean = mean + gain @ (wide - weights @ mean)
     moved = covariance - gain @ spread
     return moved_mean, (moved + moved.T) / 2
+
+
+def _check_length(
+    weights: Tensor,
+    covariance: Tensor,
+    noise: float,
+) -> None:
+    """Raise ValueError for addresses so long that the rounding of U is no smaller than the noise:
+    what a second write at the same place then reads is no mean of both."""
+    if not len(weights):
+        return
+    length = float(weights.detach().norm(dim=1).max())
+    deviation = math.sqrt(float(covariance.detach().diagonal().max().clamp(min=0)))
+    rounding = math.sqrt(torch.finfo(weights.dtype).eps) * length * deviation
+    if rounding > math.sqrt(MOST_ROUNDING) * noise:
+        longest = math.sqrt(MOST_ROUNDING) * noise * length / rounding
+        raise ValueError(
+            f"expected addresses of about length one, at most {longest:.3g}, got {length:.3g}"
+        )

@@ -8,13 +8,16 @@ and all that ranks rows uses it exactly: 24 by 8 bits fit in float64.
 
 from __future__ import annotations
 
-import os
+import math
+import time
+from functools import lru_cache
 
 import torch
-from jaxtyping import Float, Float32, Int8
+from jaxtyping import Float, Float32, Int8, Shaped
 from torch import Tensor
 
-from memlab.memories.checks import check_rows
+from memlab import runtime
+from memlab.memories.checks import as_count, as_device, as_rows
 
 Stored = Float[Tensor, "_ _"] | Int8[Tensor, "_ _"]
 Scale = Float32[Tensor, "_ _"]  # one column beside int8 rows, none beside the others
@@ -40,6 +43,8 @@ def empty(
 ) -> tuple[Stored, Scale]:
     """No rows of `width` numbers, and their scales."""
     check_dtype(dtype)
+    as_count("a width", width)
+    device = as_device(device)
     rows = torch.empty(0, width, dtype=dtype, device=device)
     scales = 1 if dtype == torch.int8 else 0
     return rows, torch.empty(0, scales, dtype=torch.float32, device=device)
@@ -47,20 +52,22 @@ def empty(
 
 def pack(
     name: str,
-    rows: Float[Tensor, "_ _"],
+    rows: Shaped[Tensor, "_ _"],
     like: Stored,
 ) -> tuple[Stored, Scale]:
     """`rows` in the dtype and on the device of `like`, and their scales. ValueError for a wrong
-    width, or for numbers that are not finite in that dtype."""
+    width, or for numbers that are not finite in that dtype or vanish in it."""
+    dtype = torch.float32 if like.dtype == torch.int8 else like.dtype
+    rows = as_rows(name, rows, like.shape[1], dtype=dtype, device=like.device)
     if like.dtype != torch.int8:
-        rows = rows.to(like)
-        check_rows(name, rows, like.shape[1])
         return rows, torch.empty(len(rows), 0, dtype=torch.float32, device=rows.device)
-    rows = rows.to(like.device, torch.float32)
-    check_rows(name, rows, like.shape[1])
     largest = rows.new_zeros(len(rows), 1)
     if rows.shape[1]:
         largest = rows.abs().amax(1, keepdim=True)
+    # A scale of so few digits would not be that of its row.
+    lost = int(((largest > 0) & (largest < torch.finfo(dtype).tiny)).sum())
+    if lost:
+        raise ValueError(f"{name} must not vanish in torch.int8, got {lost} rows that do")
     scale = largest / 127
     exact = torch.where(scale > 0, rows / scale, 0)
     codes = exact.round().clamp(-127, 127).to(torch.int8)
@@ -78,29 +85,39 @@ def unpack(
 
 
 def longest(rows: Stored, scale: Scale) -> float:
-    """The greatest length of a row, 0 without rows; a million numbers at a time."""
+    """The greatest length of a row, 0 without rows; a million numbers at a time. ValueError for
+    rows without a finite length."""
     some = max(NUMBERS_AT_ONCE // max(rows.shape[1], 1), 1)
-    dtype = torch.promote_types(rows.dtype, torch.float32)
     greatest = 0.0
     for part, part_scale in zip(rows.split(some), scale.split(some), strict=True):
         if len(part):
-            norms = torch.linalg.vector_norm(unpack(part, part_scale, dtype), dim=1)
-            greatest = max(greatest, float(norms.max()))
+            greatest = max(greatest, _longest(part.detach(), part_scale))
     return greatest
 
 
+def _longest(rows: Stored, scale: Scale) -> float:
+    length = 0.0
+    for dtype in (torch.promote_types(rows.dtype, torch.float32), torch.float64):
+        length = float(torch.linalg.vector_norm(unpack(rows, scale, dtype), dim=1).max())
+        # Of smaller and larger numbers float32 has no squares.
+        if 2.0**-60 < length < 2.0**60:
+            return length
+    if not math.isfinite(length):
+        raise ValueError(f"expected rows of finite length, got a length of {length}")
+    return length
+
+
 def available_bytes(device: torch.device) -> int:
-    """Bytes that can still be allocated on `device` without swapping."""
+    """Bytes that can still be allocated on `device` without swapping, as of the last tenth of a
+    second."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        with open("/proc/meminfo") as file:
-            available = next(line for line in file if line.startswith("MemAvailable"))
-        return int(available.split()[1]) * 1024
-    except (OSError, StopIteration):  # not Linux: all the RAM there is
-        if not hasattr(os, "sysconf"):
-            return 2**62
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _available_memory(int(time.monotonic() * 10))
+
+
+@lru_cache(maxsize=1)  # asking the system takes longer than writing a few rows
+def _available_memory(tenth: int) -> int:
+    return runtime.available_memory()
 
 
 def check_fit(

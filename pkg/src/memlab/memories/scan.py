@@ -27,6 +27,9 @@ REDUCED_EPS = {
     "bf16": 2.0**-7,
     "medium": 2.0**-7,
 }
+# Lengths whose products float32 holds to all its digits, whatever the rows are like.
+SHORTEST = 2.0**-80
+LONGEST = 2.0**100
 
 
 class _Pairs(NamedTuple):
@@ -78,7 +81,8 @@ def _nearest(
     Some keys at a time are proposed by their rounded products; whoever comes within `slack` of the
     k-th best so far is computed again.
     """
-    slack = _slack(queries, keys.shape[1], longest)
+    queries, lengths = _proposing(queries, longest)
+    slack = _slack(queries, lengths, keys.shape[1], longest)
     floor = torch.full_like(slack, -torch.inf)  # the k-th best score so far
     none = torch.arange(0, device=keys.device)
     best = _Pairs(none, none, slack[:0].double())
@@ -102,8 +106,25 @@ def _nearest(
     return best
 
 
+def _proposing(queries: Tensor, longest: float) -> tuple[Tensor, Tensor]:
+    """The queries in the dtype of the proposals, and their lengths in float64.
+
+    float64 where a product in float32 could vanish or overflow, and propose wrong rows.
+    """
+    lengths = torch.linalg.vector_norm(queries, dim=1, dtype=torch.float64)
+    some = lengths[lengths > 0]
+    if queries.dtype == torch.float64 or not len(some) or longest == 0:
+        return queries, lengths
+    low = float(some.min())
+    high = float(some.max())
+    if min(low, longest, low * longest) < SHORTEST or max(high, longest, high * longest) > LONGEST:
+        return queries.double(), lengths
+    return queries, lengths
+
+
 def _slack(
     queries: Tensor,
+    lengths: Tensor,
     width: int,
     longest: float,
 ) -> Tensor:
@@ -113,7 +134,7 @@ def _slack(
     most width · eps · |query| · |key|: twice that.
     """
     share = 2 * (width + 2) * _eps(queries) * longest
-    return share * torch.linalg.vector_norm(queries, dim=1)
+    return (share * lengths).to(queries.dtype)
 
 
 def _rows_at_once(
@@ -123,7 +144,7 @@ def _rows_at_once(
 ) -> int:
     step = SCORES_AT_ONCE // max(len(queries), 1)
     if keys.dtype != queries.dtype:
-        step = min(step, NUMBERS_AT_ONCE // keys.shape[1])
+        step = min(step, NUMBERS_AT_ONCE // max(keys.shape[1], 1))
     return max(step, top_k)
 
 
@@ -237,7 +258,7 @@ def _inner_products(
     row: Tensor,
 ) -> Tensor:
     """<queries[query[i]], keys[row[i]]> for each i in float64, a few MiB at a time."""
-    some = max(2**20 // keys.shape[1], 1)
+    some = max(2**20 // max(keys.shape[1], 1), 1)
     parts = []
     for q, r in zip(query.split(some), row.split(some), strict=True):
         wide = unpack(keys[r], scale[r], torch.float64)

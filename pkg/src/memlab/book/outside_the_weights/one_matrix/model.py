@@ -242,7 +242,7 @@ class FixedMemory(MemoryDecoder):
         """Addresses and centred values that the matrix is solved from. Larimar's M = W₀⁺Z stands
         for its own rows; up to `key_width` patterns its read-out is the projection on the patterns,
         which can then stand for themselves."""
-        values = latents - self.mean
+        values = self._centred(latents)
         if self.config.address == "keys":
             return keys, values
         if len(values) > self.config.key_width:
@@ -257,7 +257,11 @@ class FixedMemory(MemoryDecoder):
         long as a key."""
         if self.config.address == "keys":
             return keys
-        return (latents - self.mean) / math.sqrt(self.config.latent_width)
+        return self._centred(latents) / math.sqrt(self.config.latent_width)
+
+    def _centred(self, latents: Tensor) -> Tensor:
+        """Without the mean, where they lie: latents may wait in RAM for a model on a GPU."""
+        return latents - self.mean.to(latents.device)
 
     def write(
         self,
@@ -266,10 +270,10 @@ class FixedMemory(MemoryDecoder):
         ridge: float | None = None,
     ) -> Float[Tensor, "address latent"]:
         """The matrix: the least-squares map from addresses to centred latents, solved in
-        float64."""
+        float64; float32, where the addresses lie."""
         memory = PseudoInverse(ridge if ridge is not None else self.config.ridge)
         addresses, values = self.pairs(latents, keys)
-        empty = memory.empty(addresses.shape[1], values.shape[1])
+        empty = memory.empty(addresses.shape[1], values.shape[1], device=addresses.device)
         return memory.solve(memory.write(empty, addresses, values))
 
     def read(
@@ -278,7 +282,7 @@ class FixedMemory(MemoryDecoder):
         queries: Float[Tensor, "qry address"],
     ) -> Float[Tensor, "qry latent"]:
         """q M as a latent that the decoder takes."""
-        return self.as_latent(queries @ matrix)
+        return self.as_latent(queries.to(matrix) @ matrix)
 
     def as_latent(self, read: Float[Tensor, "qry latent"]) -> Float[Tensor, "qry latent"]:
         """The mean is added, the length found and the rest set to zero, the numbers normalised as
@@ -288,7 +292,9 @@ class FixedMemory(MemoryDecoder):
         error's. The length is where the sum of (mean square − EMPTY) over the slots from the first
         on is largest.
         """
-        slots = rearrange(read + self.mean, "b (slot c) -> b slot c", slot=self.config.slots)
+        slots = rearrange(
+            read + self.mean.to(read.device), "b (slot c) -> b slot c", slot=self.config.slots
+        )
         filled = slots.detach().square().mean(-1) - EMPTY
         longest = filled.cumsum(1).argmax(1, keepdim=True)
         holds = torch.arange(self.config.slots, device=read.device) <= longest
