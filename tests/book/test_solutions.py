@@ -3,13 +3,20 @@ start from do not."""
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from functools import cache
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -70,4 +77,62 @@ def test_the_solution_passes_its_check_and_the_stub_does_not(
     with pytest.raises(Exception):  # noqa: B017  (an AssertionError, or whatever comes of nothing at all)
         exec(check, names)
     exec(solution, names)
+    exec(check, names)
+
+
+def single(number: float) -> Any:
+    return numpy.float32(number) if isinstance(number, float) else numpy.int32(number)
+
+
+def fraction(number: float) -> Any:
+    return Fraction(number) if math.isfinite(number) else number
+
+
+# How a kind of answer says True or False, a number, a tensor, a sequence.
+KINDS: dict[str, tuple[Callable[[Any], Any], ...]] = {
+    "of NumPy": (numpy.bool_, lambda x: numpy.array(x)[()], lambda x: x.numpy(), numpy.array),
+    "in single precision": (int, single, lambda x: x.numpy().astype("float32"), tuple),
+    "of torch": (
+        torch.tensor,
+        torch.tensor,
+        lambda x: x.requires_grad_(x.is_floating_point()),
+        list,
+    ),
+    "as fractions": (lambda x: ["found"] * x, fraction, lambda x: tuple(x.tolist()), list),
+    "as decimals": (lambda x: "found" * x, Decimal, lambda x: list(x), tuple),
+}
+
+
+def told(answer: Any, kind: str) -> Any:
+    """The same answer, of another type."""
+    of_bool, of_number, of_tensor, of_sequence = KINDS[kind]
+    if isinstance(answer, torch.Tensor) and answer.ndim:
+        return of_tensor(answer.detach().clone())
+    answer = answer.item() if isinstance(answer, torch.Tensor | numpy.generic) else answer
+    if isinstance(answer, bool):
+        return of_bool(answer)
+    if isinstance(answer, int | float):
+        return of_number(answer)
+    if isinstance(answer, Mapping):
+        return OrderedDict(answer)
+    if isinstance(answer, list | tuple):
+        plain = all(isinstance(one, int | float | str) for one in answer)
+        return of_sequence(answer) if plain else [told(one, kind) for one in answer]
+    return answer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("md", "title", "stub", "solution", "check"), CASES, ids=IDS)
+def test_the_solution_passes_whatever_type_its_answers_have(
+    md: Path, title: str, stub: str, solution: str, check: str, kind: str
+) -> None:
+    names = dict(defined(md))
+    exec(solution, names)
+    for call in re.finditer(r"check_\w+\((\w+)", check):
+        solve = names[call[1]]
+
+        def other(*arguments: Any, solve: Any = solve) -> Any:
+            return told(solve(*arguments), kind)
+
+        names[call[1]] = wraps(solve)(other)
     exec(check, names)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENS = {"desk": (1280, 900, "all"), "phone": (390, 844, "form")}
 FROM_DISK = 4  # pages, spread over the book
 CHAPTER = "book/argument/poem-in-the-box.html"  # one with a quiz and figures
+FORMULAS = "book/argument/dynamic-sum.html"  # one with formulas in lines and between them
 # The different looks of a quiz's options: frame, text and the mark before it.
 LOOKS = """quiz => {
   const look = (of, pseudo) => {
@@ -27,6 +28,18 @@ LOOKS = """quiz => {
   const options = [...quiz.querySelectorAll("details")].map(one =>
     JSON.stringify([look(one), look(one.querySelector("summary")), look(one.querySelector("summary"), "::before")]));
   return [...new Set(options)];
+}"""  # noqa: E501
+
+# What a reader sees of the colours: the logo, the ground, texts, code, frames and cards.
+COLOURS = """() => {
+  const parts = [".navbar-brand .only-light", ".navbar-brand .only-dark", "body", ".bd-sidebar-primary", "h1",
+    ".bd-article a", ".admonition.paper", "div.cell_input", ".highlight .kn", ".highlight .c1", ".quiz details",
+    "details.sd-dropdown", ".prev-next-area a", ".bd-article figure img"];
+  const look = part => {
+    const { display, color, backgroundColor, borderTopColor, borderTopWidth } = getComputedStyle(document.querySelector(part));
+    return [display, color, backgroundColor, borderTopColor, borderTopWidth].join(" ");
+  };
+  return Object.fromEntries(parts.map(part => [part, look(part)]));
 }"""  # noqa: E501
 
 pytestmark = pytest.mark.slow
@@ -124,6 +137,69 @@ def test_options_stand_on_the_page_without_scripts(
     assert visible(reasons).index(True) == 0
     assert page.locator("details.figure-code").first.is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_are_the_same_without_scripts(
+    site: Path, serve: Callable[[Path], str], browser: Browser, scheme: str
+) -> None:
+    seen, base = [], serve(site)
+    for scripts in (True, False):
+        context = browser.new_context(
+            java_script_enabled=scripts, color_scheme=scheme, reduced_motion="reduce"
+        )
+        page = context.new_page()
+        page.goto(base + CHAPTER)
+        if scripts:
+            assert shown_in(page, scheme) == []
+        seen.append(page.evaluate(COLOURS))
+        context.close()
+    assert seen[0] == seen[1]
+    assert (
+        seen[0]["body"].split()[-2:] != ["none", "0px"]
+        and "rgba(0, 0, 0, 0)" not in seen[0]["body"]
+    )
+
+
+def test_a_page_without_scripts_says_that_its_formulas_are_tex(
+    site: Path, serve: Callable[[Path], str], browser: Browser
+) -> None:
+    base = serve(site)
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.goto(base + FORMULAS)
+    note = page.locator("p.no-script")  # whose text the browser shows, but not to `get_by_text`
+    assert note.is_visible() and "in TeX" in note.evaluate("one => one.innerText")
+    for formula in (page.locator("span.math").first, page.locator("div.math").first):
+        assert "monospace" in formula.evaluate("one => getComputedStyle(one).fontFamily")
+    assert site_checks.overflow(page) == []
+    page.goto(base + "book/references.html")
+    assert page.locator(".no-script").count() == 0, "expected no such note where no formula is"
+    context.close()
+
+
+def test_scripts_take_that_note_away(
+    site: Path, serve: Callable[[Path], str], browser: Browser
+) -> None:
+    context, base = browser.new_context(), serve(site)
+    page, complaints = site_checks.visit(context, base + FORMULAS, base)
+    assert complaints == [] and page.locator("noscript").count() >= 1
+    assert page.locator("p.no-script").count() == 0
+    context.close()
+
+
+def test_every_page_carries_the_name_of_the_book(site: Path) -> None:
+    name = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["title"]
+    written = {path: path.read_text("utf-8") for path in site_checks.pages(site)}
+    assert [path.name for path, text in written.items() if "Project name not set" in text] == []
+    said = {
+        said
+        for text in written.values()
+        for said in re.findall(r'<meta property="og:site_name" content="([^"]*)"', text)
+    }
+    assert said == {name}
+    header = (site / "objects.inv").read_bytes().split(b"\n", 2)[1]
+    assert header.decode("utf-8") == f"# Project: {name}"
 
 
 def test_the_code_that_draws_is_folded_under_its_figure(chapter: Page) -> None:

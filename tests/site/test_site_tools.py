@@ -10,6 +10,7 @@ import pytest
 
 import bibliography
 import front_figure
+import sphinx_repairs
 import vendor
 from memlab import results
 
@@ -132,3 +133,32 @@ def test_front_figure_refuses_records_that_do_not_show_it(
 def test_a_pattern_that_finds_nothing_is_named() -> None:
     with pytest.raises(ValueError, match=r"expected a file es6/\*\.js, got none"):
         list(vendor.wanted(vendor.Package("mathjax@3.2.2", "x", ("es6/*.js",)), ["es5/tex-svg.js"]))
+
+
+THEMED = """@charset "UTF-8";
+/*! a; b {c} html[data-theme=dark] d{e:f} */html[data-theme=light]{--a:1}
+html[data-theme="dark"] .x:not(.y, .z) { color: red; }
+html[data-theme] p{--b:2}
+@media print{html[data-theme='dark'] q{c:d}}
+html[data-theme=dark],html[data-theme=light]{--e:3}
+"""
+
+
+def test_where_no_scheme_is_chosen_every_rule_follows_the_system() -> None:
+    made = sphinx_repairs.follow_the_system(THEMED)
+    for scheme, rule in (
+        ("light", "{html[data-theme=auto]{--a:1}}"),
+        ("dark", "{html[data-theme=auto] .x:not(.y, .z){ color: red; }}"),
+        ("dark", "{html[data-theme=auto] q{c:d}}"),
+        ("light", "{html[data-theme=auto],html[data-theme=auto]{--e:3}}"),
+        ("dark", "{html[data-theme=auto],html[data-theme=auto]{--e:3}}"),
+    ):
+        assert f"@media (prefers-color-scheme: {scheme}) {rule}" in made
+    assert made.count("[data-theme=auto]") == 7, "expected no rule of a comment, nor of any scheme"
+    assert made.startswith(THEMED[: THEMED.index("--a:1}") + 6])
+    assert sphinx_repairs.follow_the_system(made) == made
+
+
+def test_a_style_sheet_without_schemes_stays_as_it_is() -> None:
+    css = "a { b: c } /* html[data-theme=dark] {} */ html[data-theme] { d: e }"
+    assert sphinx_repairs.follow_the_system(css) == css

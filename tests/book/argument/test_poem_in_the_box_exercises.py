@@ -71,6 +71,8 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_parrot, lambda questions: [""] * 64, "memory ability 0.00"),
     (checks.check_parrot, lambda questions: [], "expected 64 answers"),
     (checks.check_parrot, lambda questions: None, "expected a list"),
+    (checks.check_parrot, lambda questions: "a" * 64, "expected a list of answers, got str"),
+    (checks.check_parrot, lambda questions: [None] * 64, "texts as answers, got NoneType"),
 ]
 
 

@@ -64,10 +64,12 @@ WRONG: list[tuple[Any, Any, str]] = [
     (checks.check_bends, lambda z, y: 2 * bends(z, y), "must add up"),
     (checks.check_room, lambda P, b, V: None, "forget to return"),
     (checks.check_room, lambda P, b, V: P * b / math.log2(V) + 0.01, "whole number"),
+    (checks.check_room, lambda P, b, V: math.inf, "whole number"),
     (checks.check_room, lambda P, b, V: math.floor(P * b / math.log2(V)) + 1, "one too many"),
     (checks.check_room, lambda P, b, V: math.floor(P * b / math.log(V)), r"compare V\^N"),
     (checks.check_room, lambda P, b, V: P, r"compare V\^N"),
     (checks.check_turns, lambda y: None, "forget to return"),
+    (checks.check_turns, lambda y: turns(y) + 0.5, "inner places"),
     (checks.check_turns, lambda y: len(y) - 1, "inner places"),
     (checks.check_turns, lambda y: len(y) - 2, "changes of sign"),
     (

@@ -77,6 +77,7 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
         lambda p_z, p: math.log(1 - p) / math.log1p(-min(p_z, 0.999)),
         "whole number",
     ),
+    (checks.check_tries, lambda p_z, p: math.inf, "whole number"),
     (checks.check_tries, lambda p_z, p: 0 if p_z == 1 else tries(p_z, p), "0 tries"),
     (checks.check_tries, lambda p_z, p: tries(p_z, p) + 1, "expected 3 tries"),
     (checks.check_tries, lambda p_z, p: 9 if p_z == 0 else tries(p_z, p), "never comes"),

@@ -47,6 +47,7 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_weights, lambda V, d, L: weights(V, d, L) + V * d, "count it once"),
     (checks.check_weights, lambda V, d, L: weights(V, d, L) - d, "two norms a block"),
     (checks.check_weights, lambda V, d, L: V * d, "expected"),
+    (checks.check_weights, lambda V, d, L: weights(V, d, L) + 0.5, "expected"),
     (checks.check_forecast, lambda a: a.mean() ** torch.arange(1, 7), "places differ"),
     (checks.check_forecast, lambda a: a.prod(), "one share for each place"),
     (checks.check_forecast, lambda a: a, "expected"),
@@ -66,6 +67,9 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
         lambda lengths, words, steps: [(words // n, 99, steps) for n in lengths],
         "a batch of 1 to",
     ),
+    (checks.check_fair, lambda lengths, words, steps: None, "expected 3 settings"),
+    (checks.check_fair, lambda lengths, words, steps: [16, 16, 16], "poems, batch, steps"),
+    (checks.check_fair, lambda lengths, words, steps: [(0, 0, steps)] * 3, "are not 256 words"),
     (
         checks.check_fair,
         lambda lengths, words, steps: [(words // n, 1, steps * n) for n in lengths],

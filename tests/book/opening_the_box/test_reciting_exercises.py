@@ -4,6 +4,7 @@ helps."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,12 @@ def spearman(a: list[float], b: list[float]) -> float:
 
 RIGHT: list[tuple[Callable[..., None], Any]] = [
     (checks.check_same, lambda said, text: said.split() == text.split()),
+    (
+        checks.check_same,
+        lambda said, text: re.fullmatch(
+            r"\s*" + r"\s+".join(map(re.escape, text.split())) + r"\s*", said
+        ),
+    ),
     (checks.check_labels, labels),
     (checks.check_words_for, lambda bits, size: math.ceil(bits / math.log2(size) - 1e-9)),
     (checks.check_rank_correlation, spearman),

@@ -115,6 +115,7 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_grade, lambda s, t: grade(s, t).clamp(min=1), "12 of 12 words right"),
     (checks.check_threshold, lambda k, u: None, "returned nothing"),
     (checks.check_threshold, lambda k, u: float(k.min()), "you refuse 0.00 of the known"),
+    (checks.check_threshold, lambda k, u: float("nan"), "expected a number, got nan"),
     (checks.check_threshold, lambda k, u: 0.0, "you refuse 1.00 of the known"),
     (checks.check_chain, lambda b, n, g: None, "returned nothing"),
     (checks.check_chain, lambda b, n, g: chain(b, n + 1, g), "expected 6 words"),

@@ -37,29 +37,29 @@ def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "ok\n" * 4
 
 
-@pytest.mark.parametrize(
-    ("check", "wrong", "hint"),
-    [
-        (checks.check_read, lambda q, K, V, r: read(q, K, V, 1e-12), "without ridge|that is not"),
-        (checks.check_read, lambda q, K, V, r: read(q, K, V, 2 * r), "that is not"),
-        (checks.check_read, lambda q, K, V, r: read(q, K, V, r).T, "a row a query"),
-        (checks.check_read, lambda q, K, V, r: None, "returned nothing"),
-        (checks.check_slots, lambda rows, width: rows, "its key as well"),
-        (checks.check_slots, lambda rows, width: rows * width // (rows + width) + 1, "whole slots"),
-        (checks.check_doubt, lambda K, V, M: (K @ M - V).norm(dim=1), "length of the value"),
-        (checks.check_doubt, lambda K, V, M: doubt(K, V, M) ** 2, "the square of it"),
-        (
-            checks.check_doubt,
-            lambda K, V, M: (K @ M - V).norm(dim=1) / (K @ M).norm(dim=1),
-            "that is not",
-        ),
-        (checks.check_doubt, lambda K, V, M: doubt(K, V, M).mean(), "one number a row"),
-        (checks.check_doubt, lambda K, V, M: doubt(K, V, M) + 0.1, "their doubt is zero"),
-        (checks.check_whiten, lambda X: whiten(X, -1.0), "not by the variance"),
-        (checks.check_whiten, lambda X: whiten(X, back=False), "turn back"),
-        (checks.check_whiten, lambda X: (whiten(X)[0], 0), "the mean is not zero"),
-    ],
-)
+WRONG: list[tuple[Callable[..., None], Any, str]] = [
+    (checks.check_read, lambda q, K, V, r: read(q, K, V, 1e-12), "without ridge|that is not"),
+    (checks.check_read, lambda q, K, V, r: read(q, K, V, 2 * r), "that is not"),
+    (checks.check_read, lambda q, K, V, r: read(q, K, V, r).T, "a row a query"),
+    (checks.check_read, lambda q, K, V, r: None, "returned nothing"),
+    (checks.check_slots, lambda rows, width: rows, "its key as well"),
+    (checks.check_slots, lambda rows, width: rows * width // (rows + width) + 1, "whole slots"),
+    (checks.check_doubt, lambda K, V, M: (K @ M - V).norm(dim=1), "length of the value"),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M) ** 2, "the square of it"),
+    (
+        checks.check_doubt,
+        lambda K, V, M: (K @ M - V).norm(dim=1) / (K @ M).norm(dim=1),
+        "that is not",
+    ),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M).mean(), "one number a row"),
+    (checks.check_doubt, lambda K, V, M: doubt(K, V, M) + 0.1, "their doubt is zero"),
+    (checks.check_whiten, lambda X: whiten(X, -1.0), "not by the variance"),
+    (checks.check_whiten, lambda X: whiten(X, back=False), "turn back"),
+    (checks.check_whiten, lambda X: (whiten(X)[0], 0), "the mean is not zero"),
+]
+
+
+@pytest.mark.parametrize(("check", "wrong", "hint"), WRONG)
 def test_wrong_answers_get_a_hint(
     check: Callable[..., None], wrong: Callable[..., Any], hint: str
 ) -> None:

@@ -11,4 +11,5 @@ units        pieces of an experiment that can be measured on their own
 experiments  the table of all experiments: find, measure, run, recorded
 plots        a table in, axes out
 marks        numbers printed with their tolerance
+checks       what the checks of all exercises share: answers of any type, refused with a sentence
 """

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memlab.book.checks import close, expect, form, several, tensor, truth
 from memlab.runtime import generator
 
 Activation = Callable[[Tensor], Tensor]
@@ -28,13 +29,14 @@ def check_passes(passes: Callable[[Activation], bool]) -> None:
     """Exercise 1: `passes(sigma)` says whether σ(z) − σ(−z) = z: a skip connection is then two
     units each."""
     for name, (sigma, holds) in ACTIVATIONS.items():
-        said = passes(sigma)
-        assert said is not None, "passes(sigma) returned nothing; expected True or False"
+        made = passes(sigma)
+        expect(made is not None, "passes(sigma) returned nothing; expected True or False")
+        said = truth(made)
         if holds:
             hint = "compare with a tolerance: floating point is not exact"
         else:
             hint = "try negative and large z too; one point is not enough"
-        assert bool(said) == holds, f"{name}: expected {holds}, got {bool(said)}; {hint}"
+        expect(said == holds, f"{name}: expected {holds}, got {said}; {hint}")
     print("ok")
 
 
@@ -44,24 +46,18 @@ def check_norm_matrix(norm_matrix: Callable[[Tensor, float], Tensor], seed: int 
     for dim, scale, eps in ((3, 1.0, 1e-5), (8, 0.01, 1e-3), (5, 10.0, 1e-5)):
         draw = generator(seed, "norm", dim)
         x = scale * torch.randn(dim, generator=draw, dtype=torch.float64) + 2 * scale
-        N = norm_matrix(x, eps)
-        _expect_square(N, dim)
-        got = N @ x
+        got = _square(norm_matrix(x, eps), dim) @ x
         want = F.layer_norm(x, (dim,), eps=eps)
         for hint, wrong in _wrong_norms(x, eps).items():
-            hit = torch.allclose(got, wrong, rtol=1e-9)
-            right_too = torch.allclose(wrong, want, rtol=1e-9)
-            assert not hit or right_too, hint
+            expect(not close(got, wrong) or close(wrong, want), hint)
         gap = float((got - want).abs().max())
-        assert torch.allclose(got, want, rtol=1e-9), f"N x differs from LayerNorm by {gap:.2g}"
+        expect(close(got, want), f"N x differs from LayerNorm by {gap:.2g}")
     print("ok")
 
 
-def _expect_square(made: object, size: int) -> None:
-    got = tuple(made.shape) if isinstance(made, Tensor) else made
-    assert isinstance(made, Tensor) and got == (size, size), (
-        f"expected a matrix of shape {(size, size)}, got {got!r}"
-    )
+def _square(made: object, size: int) -> Tensor:
+    shape = (size, size)
+    return tensor(made, shape, f"expected a matrix of shape {shape}, got {form(made)}")
 
 
 def _wrong_norms(x: Tensor, eps: float) -> dict[str, Tensor]:
@@ -91,8 +87,7 @@ def check_attention_matrix(
         P = torch.randn(tokens, tokens, generator=draw, dtype=torch.float64).softmax(-1)
         V = torch.randn(dim, dim, generator=draw, dtype=torch.float64)
         X = torch.randn(tokens, dim, generator=draw, dtype=torch.float64)
-        A = attention_matrix(P, V)
-        _expect_square(A, tokens * dim)
+        A = _square(attention_matrix(P, V), tokens * dim)
         transposed = V.T.contiguous()
         swapped = torch.kron(transposed, P)
         P_transposed = torch.kron(P.T.contiguous(), transposed)
@@ -102,9 +97,9 @@ def check_attention_matrix(
             "P stands on the left of X, so it enters as it is": P_transposed,
         }
         for hint, wrong in known.items():
-            assert not torch.allclose(A, wrong), hint
+            expect(not close(A, wrong), hint)
         want = (P @ X @ V).reshape(-1)
-        assert torch.allclose(A @ X.reshape(-1), want), "A vec(X) differs from vec(P X V)"
+        expect(close(A @ X.reshape(-1), want), "A vec(X) differs from vec(P X V)")
     print("ok")
 
 
@@ -117,13 +112,14 @@ def check_split(
     for share in (0.0, 0.25, 1.0):
         y = torch.randn(4, generator=draw, dtype=torch.float64)
         x = torch.randn(6, generator=draw, dtype=torch.float64)
-        made = split(y, x, share)
-        assert isinstance(made, tuple) and len(made) == 2, "expected the pair M, m"
-        M, m = made
-        assert M.shape == (4, 6) and m.shape == (4,), (
-            f"expected shapes (4, 6) and (4,), got {tuple(M.shape)} and {tuple(m.shape)}"
+        made = several(split(y, x, share), 2, "expected the pair M, m")
+        shapes = f"expected shapes (4, 6) and (4,), got {form(made[0])} and {form(made[1])}"
+        M = tensor(made[0], (4, 6), shapes)
+        m = tensor(made[1], (4,), shapes)
+        expect(close(m, share * y), f"share {share}: the bias m is not {share} · y")
+        got = M @ x + m
+        gap = float((got - y).abs().max())
+        expect(
+            close(got, y), f"share {share}: M x + m misses y by {gap:.2g}; did you divide by xᵀx?"
         )
-        assert torch.allclose(m, share * y), f"share {share}: the bias m is not {share} · y"
-        gap = float((M @ x + m - y).abs().max())
-        assert gap < 1e-9, f"share {share}: M x + m misses y by {gap:.2g}; did you divide by xᵀx?"
     print("ok")

@@ -10,25 +10,17 @@ import torch
 from torch import Tensor
 
 from memlab import evaluation, runtime
+from memlab.book.checks import close, expect, number, numbers, sequence
 from memlab.corpora import poems as corpus
 
 
-def _number(got: object) -> float:
-    assert got is not None, "the function returned nothing: does it end in `return`?"
-    one = not isinstance(got, Tensor) or got.numel() == 1
-    assert isinstance(got, float | int | Tensor) and one, (
-        f"expected one number, got {type(got).__name__}"
-    )
-    return float(got)
-
-
-def _close(
+def _expect_close(
     got: object,
     wanted: float,
     where: str,
 ) -> None:
-    value = _number(got)
-    assert abs(value - wanted) < 1e-6, f"{where}: expected {wanted:.4f}, got {value:.4f}"
+    value = number(got)
+    expect(close(value, wanted), f"{where}: expected {wanted:.4f}, got {value:.4f}")
 
 
 def check_memory_ability(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
@@ -40,13 +32,14 @@ def check_memory_ability(function: Callable[[Tensor, Tensor], float], seed: int 
     predicted = torch.where(right, true, (true + 1) % 9)
     poems = zip(predicted.tolist(), true.tolist(), strict=True)
     wanted = sum(answer == poem for answer, poem in poems) / len(true)
-    got = _number(function(predicted, true))
+    got = number(function(predicted, true))
     words = float((predicted == true).double().mean())
-    assert abs(got - words) > 1e-6, (
-        "this is the share of right words; a poem counts only if all its words do"
+    expect(
+        not close(got, words),
+        "this is the share of right words; a poem counts only if all its words do",
     )
-    _close(got, wanted, "40 poems of 3 words")
-    _close(function(true, true), 1.0, "all poems right")
+    _expect_close(got, wanted, "40 poems of 3 words")
+    _expect_close(function(true, true), 1.0, "all poems right")
     print("ok")
 
 
@@ -58,14 +51,14 @@ def check_stored_bits(function: Callable[[Tensor, int], float], seed: int = 0) -
     words = p.flatten().tolist()
     wanted = sum(math.log2(8) + math.log2(x) for x in words)
     nats = sum(math.log(8) + math.log(x) for x in words)
-    got = _number(function(p, 8))
-    assert abs(got - nats) > 1e-6, (
-        "these are nats: divide by ln 2, or take the logarithm to the base 2"
+    got = number(function(p, 8))
+    expect(
+        not close(got, nats), "these are nats: divide by ln 2, or take the logarithm to the base 2"
     )
-    _close(got, wanted, "5 poems of 4 words out of 8")
+    _expect_close(got, wanted, "5 poems of 4 words out of 8")
     certain = torch.ones(5, 4, dtype=torch.float64)
-    _close(function(certain / 8, 8), 0.0, "a box that knows nothing")
-    _close(function(certain, 8), 60.0, "a box that knows everything")
+    _expect_close(function(certain / 8, 8), 0.0, "a box that knows nothing")
+    _expect_close(function(certain, 8), 60.0, "a box that knows everything")
     print("ok")
 
 
@@ -75,17 +68,13 @@ def check_swap(function: Callable[[int, torch.Generator], Tensor], seed: int = 0
     draw = runtime.generator(seed, "check", "swap")
     seen = set()
     for n in (2, 3, 5, 40) * 10:
-        order = function(n, draw)
-        assert isinstance(order, Tensor), (
-            f"expected a tensor of {n} numbers, got {type(order).__name__}"
-        )
-        assert sorted(order.tolist()) == list(range(n)), (
-            f"n={n}: expected every poem once, got {order.tolist()}"
-        )
-        fixed = (order == torch.arange(n)).nonzero().flatten().tolist()
-        assert not fixed, f"n={n}: poem {fixed[0]} still has its own title"
-        seen.add(tuple(order.tolist()))
-    assert len(seen) > 10, "expected another permutation at every call: draw it from the generator"
+        made = function(n, draw)
+        order = numbers(made, f"expected a tensor of {n} numbers, got {type(made).__name__}")
+        expect(sorted(order) == list(range(n)), f"n={n}: expected every poem once, got {order}")
+        for poem, title in enumerate(order):
+            expect(poem != title, f"n={n}: poem {poem} still has its own title")
+        seen.add(tuple(order))
+    expect(len(seen) > 10, "expected another permutation at every call: draw it from the generator")
     print("ok")
 
 
@@ -99,13 +88,13 @@ def check_auc(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> Non
     ties = sum(a == b for a, b in pairs)
     wanted = (sum(a > b for a, b in pairs) + 0.5 * ties) / len(pairs)
     without_ties = wanted - 0.5 * ties / len(pairs)
-    got = _number(function(high, low))
-    upside_down = wanted != 0.5 and abs(got - (1 - wanted)) < 1e-6
-    assert not upside_down, "upside down: a positive should score higher"
-    losses = ties > 0 and abs(got - without_ties) < 1e-6
-    assert not losses, f"{ties} ties count as losses; they are half a win"
-    _close(got, wanted, "7 positives, 5 negatives")
-    _close(function(high, high), 0.5, "the same scores on both sides")
+    got = number(function(high, low))
+    upside_down = wanted != 0.5 and close(got, 1 - wanted)
+    expect(not upside_down, "upside down: a positive should score higher")
+    losses = ties > 0 and close(got, without_ties)
+    expect(not losses, f"{ties} ties count as losses; they are half a win")
+    _expect_close(got, wanted, "7 positives, 5 negatives")
+    _expect_close(function(high, high), 0.5, "the same scores on both sides")
     print("ok")
 
 
@@ -114,13 +103,16 @@ def check_parrot(answerer: Callable[[Sequence[str]], list[str]], seed: int = 0) 
     unheard = corpus.synthetic(64, seed=runtime.derive_seed(seed, "parrot"))
     songs = corpus.refrains(unheard)
     poems = [songs.poem(i, per_line=0) for i in range(len(songs))]
-    answers = answerer([poem.cue for poem in poems])
-    assert isinstance(answers, list), f"expected a list of answers, got {type(answers).__name__}"
-    assert len(answers) == 64, f"expected 64 answers, got {len(answers)}"
+    made = answerer([poem.cue for poem in poems])
+    answers = sequence(made, f"expected a list of answers, got {type(made).__name__}")
+    expect(len(answers) == 64, f"expected 64 answers, got {len(answers)}")
+    others = [type(answer).__name__ for answer in answers if not isinstance(answer, str)]
+    expect(not others, f"expected texts as answers, got {' and '.join(sorted(set(others)))}")
     share = evaluation.memory_ability(answers, [poem.text for poem in poems])
     first = poems[0]
-    assert share == 1, (
+    expect(
+        share == 1,
         f"memory ability {share:.2f}; asked for {first.cue!r}, expected {first.text!r}, got"
-        f" {answers[0]!r}"
+        f" {answers[0]!r}",
     )
     print("ok: memory ability 1.00, of songs that did not exist until you were asked")

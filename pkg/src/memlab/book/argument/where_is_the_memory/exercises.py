@@ -12,6 +12,7 @@ from torch import Tensor
 from memlab import evaluation
 from memlab.book.argument.where_is_the_memory import measure
 from memlab.book.argument.where_is_the_memory.static_network import StaticNetwork
+from memlab.book.checks import close, expect, form, number, several, tensor
 from memlab.corpora import poems as corpus
 from memlab.models import stock
 from memlab.runtime import generator
@@ -21,18 +22,18 @@ def check_size(size: Callable[[int, int, int, int, int], int]) -> None:
     """Exercise 1: `size(V, A, T, S, H)` counts the numbers of a static network: V words, A authors,
     T title words a poem, S words a poem, H hidden units."""
     for V, A, T, S, H in ((64, 16, 2, 8, 20), (5, 1, 0, 3, 2), (128, 16, 3, 16, 7)):
-        got = size(V, A, T, S, H)
+        got = number(size(V, A, T, S, H), nothing="size returned nothing: does it end in `return`?")
         inputs = A + T * V + S
-        assert got is not None, "size returned nothing: does it end in `return`?"
-        hints = {
+        hints: dict[int | float, str] = {
             H * inputs + V * H: "b and c are missing, one number a unit and one a word",
             H * (A + V + S + 1 + V) + V: "every place in the title has its own V inputs",
             H * (inputs + 1 + V): "c is missing, one number a word",
         }
         wanted = stock.size(StaticNetwork(V, A, T, S, H))
-        assert got == wanted or got not in hints, hints.get(got, "")
-        assert got == wanted, (
-            f"V={V}, A={A}, T={T}, S={S}, H={H}: expected {wanted:,} numbers, got {got:,}"
+        expect(got == wanted or got not in hints, hints.get(got, ""))
+        expect(
+            got == wanted,
+            f"V={V}, A={A}, T={T}, S={S}, H={H}: expected {wanted:,} numbers, got {got:,}",
         )
     print("ok")
 
@@ -41,26 +42,19 @@ def check_uniform(uniform: Callable[[int], Tensor]) -> None:
     """Exercise 2: `uniform(n)` is causal attention without a preference: token i looks at tokens 0
     … i alike."""
     for n in (1, 2, 5):
-        P = uniform(n)
-        shape = tuple(P.shape) if isinstance(P, Tensor) else P
-        assert isinstance(P, Tensor) and shape == (n, n), (
-            f"expected a matrix of shape {(n, n)}, got {shape!r}"
-        )
+        made = uniform(n)
+        P = tensor(made, (n, n), f"expected a matrix of shape {(n, n)}, got {form(made)}")
         wanted = torch.zeros(n, n)
         for i in range(n):
             wanted[i, : i + 1] = 1 / (i + 1)
-        assert n == 1 or not torch.allclose(P.float(), torch.full((n, n), 1 / n)), (
-            "a token looks at words to come"
+        alike = torch.full((n, n), 1 / n)
+        expect(n == 1 or not close(P, alike), "a token looks at words to come")
+        expect(
+            n == 1 or not close(P, wanted.T), "transposed: row i belongs to the token that looks"
         )
-        assert n == 1 or not torch.allclose(P.float(), wanted.T), (
-            "transposed: row i belongs to the token that looks"
-        )
-        assert torch.allclose(P.float().sum(1), torch.ones(n)), (
-            f"n={n}: rows must sum to 1, got {P.sum(1).tolist()}"
-        )
-        assert torch.allclose(P.float(), wanted), (
-            f"n={n}: expected {wanted.tolist()}, got {P.tolist()}"
-        )
+        sums = P.sum(1)
+        expect(close(sums, 1.0), f"n={n}: rows must sum to 1, got {sums.tolist()}")
+        expect(close(P, wanted), f"n={n}: expected {wanted.tolist()}, got {P.tolist()}")
     print("ok")
 
 
@@ -83,30 +77,30 @@ def check_information(information: Callable[[Tensor], float], seed: int = 0) -> 
     θ."""
     draw = generator(seed, "information")
     half = torch.eye(2, dtype=torch.float64) / 2
-    first = information(half)
-    assert first is not None, "information returned nothing: does it end in `return`?"
-    assert not math.isnan(float(first)), (
-        "0 · log 0 counts as 0: leave the empty cells of the table out"
+    first = number(
+        information(half),
+        nothing="information returned nothing: does it end in `return`?",
+        nan="0 · log 0 counts as 0: leave the empty cells of the table out",
     )
-    assert abs(float(first) - math.log(2)) > 1e-6, (
-        "these are nats: take the logarithm to the base 2"
-    )
+    expect(not close(first, math.log(2)), "these are nats: take the logarithm to the base 2")
     independent = torch.full((2, 3), 1 / 6, dtype=torch.float64)
     drawn = torch.rand(4, 3, generator=draw, dtype=torch.float64)
     for joint in (half, independent, drawn):
         joint = joint / joint.sum()
-        got = float(information(joint))
+        got = number(information(joint))
         wanted = _bits(joint)
-        assert abs(got - wanted) < 1e-6, (
-            f"expected {wanted:.4f} bits, got {got:.4f}, for {joint.tolist()}"
+        expect(
+            close(got, wanted), f"expected {wanted:.4f} bits, got {got:.4f}, for {joint.tolist()}"
         )
     for _ in range(200):
         joint = torch.rand(3, 6, generator=draw, dtype=torch.float64)
         joint = joint / joint.sum()
         read_out = torch.randint(4, (6,), generator=draw)
         answers = torch.eye(4, dtype=torch.float64)[read_out]
-        assert information(joint @ answers) <= information(joint) + 1e-9, (
-            "an answer knows more than the weights"
+        known = number(information(joint))
+        expect(
+            number(information(joint @ answers)) <= known + 1e-6,
+            "an answer knows more than the weights",
         )
     print("ok: in 200 of 200 cases the answers know no more than the weights")
 
@@ -119,20 +113,19 @@ def check_places(
     poems = corpus.synthetic(24, 4, 32, seed=seed)
     units = poems.bodies.numel()
     net = StaticNetwork(32, poems.authors, poems.keys.shape[1] - 1, 4, units)
-    made = places(poems)
-    assert isinstance(made, tuple) and len(made) == 4, "expected the four tensors W, b, O, c"
+    made = several(places(poems), 4, "expected the four tensors W, b, O, c")
     for name, own, new in zip("WbOc", (net.W, net.b, net.O, net.c), made, strict=True):
-        assert new.shape == own.shape, (
-            f"{name}: expected shape {tuple(own.shape)}, got {tuple(new.shape)}"
-        )
-        own.data.copy_(new)
+        shape = tuple(own.shape)
+        own.data.copy_(tensor(new, shape, f"{name}: expected shape {shape}, got {form(new)}"))
     right = evaluation.read(net, poems).right
-    assert right.all(), (
+    expect(
+        right.all(),
         f"{int(right.sum())} of {units} words come right; a unit should be near 1 only where all of"
-        " author, title words and place fit: is the threshold between all and all but one?"
+        " author, title words and place fit: is the threshold between all and all but one?",
     )
     found = measure.cut(net, poems, limit=units)
-    assert found["harmed"] <= 1 / len(poems) + 1e-6, (
-        "silencing a unit should harm one poem, its own, and no other"
+    expect(
+        found["harmed"] <= 1 / len(poems) + 1e-6,
+        "silencing a unit should harm one poem, its own, and no other",
     )
     print(f"ok: {len(poems)} poems, {units} units, and every word has a place of its own")

@@ -11,15 +11,8 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
+from memlab.book.checks import close, expect, number, sequence, several, tensor
 from memlab.models import stock
-
-
-def _number(got: object) -> float:
-    assert got is not None, "the function returned nothing: does it end in `return`?"
-    assert isinstance(got, float | int) or (isinstance(got, Tensor) and got.numel() == 1), (
-        f"expected one number, got {type(got).__name__}"
-    )
-    return float(got)
 
 
 def check_enumerated(
@@ -35,17 +28,20 @@ def check_enumerated(
         chances = (odds / odds.sum()).tolist()
         p = dict(zip(everything, chances, strict=True))
         poem = everything[int(torch.randint(len(everything), (), generator=draw))]
-        got = _number(function(p.__getitem__, poem, vocabulary))
+        got = number(function(p.__getitem__, poem, vocabulary))
         wanted = math.log2(len(everything)) + math.log2(p[poem])
-        assert abs(got + wanted) > 1e-9 or abs(wanted) < 1e-9, (
-            "the sign is wrong: a likely poem spares bits"
+        expect(
+            not close(got, -wanted) or close(wanted, -wanted),
+            "the sign is wrong: a likely poem spares bits",
         )
         nats = math.log(len(everything)) + math.log(p[poem])
-        assert abs(got - nats) > 1e-9 or abs(wanted - nats) < 1e-9, (
-            "these are nats: take logarithms to the base 2"
+        expect(
+            not close(got, nats) or close(wanted, nats),
+            "these are nats: take logarithms to the base 2",
         )
-        assert abs(got - wanted) < 1e-9, (
-            f"V={vocabulary}, S={words}: expected {wanted:.4f} bits, got {got:.4f}"
+        expect(
+            close(got, wanted),
+            f"V={vocabulary}, S={words}: expected {wanted:.4f} bits, got {got:.4f}",
         )
     print("ok")
 
@@ -56,7 +52,7 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
     for tokens, dim, layers in ((144, 8, 1), (144, 12, 2), (40, 4, 3), (48, 16, 1)):
         box = stock.build("llama", tokens, 8, dim=dim, layers=layers, heads=1)
         wanted = stock.size(box)
-        got = int(_number(function(tokens, dim, layers)))
+        got = number(function(tokens, dim, layers))
         hint = ""
         if got == wanted + tokens * dim:
             hint = "; the output uses the embedding again, count it once"
@@ -64,7 +60,9 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
             hint = (
                 "; two norms a block and one at the end hold a number for each of the d components"
             )
-        assert got == wanted, f"V={tokens}, d={dim}, L={layers}: expected {wanted}, got {got}{hint}"
+        expect(
+            got == wanted, f"V={tokens}, d={dim}, L={layers}: expected {wanted}, got {got}{hint}"
+        )
     print("ok")
 
 
@@ -73,16 +71,14 @@ def check_forecast(function: Callable[[Tensor], Tensor], seed: int = 0) -> None:
     … S words right."""
     draw = runtime.generator(seed, "check", "forecast")
     a = 0.3 + 0.7 * torch.rand(6, generator=draw, dtype=torch.float64)
-    got = function(a)
-    assert isinstance(got, Tensor) and got.shape == a.shape, (
-        "expected a tensor with one share for each place"
-    )
-    assert not torch.allclose(got, a.mean() ** torch.arange(1, 7)), (
-        "places differ: multiply a[0] · a[1] · …"
+    got = tensor(function(a), a.shape, "expected a tensor with one share for each place")
+    expect(
+        not close(got, a.mean() ** torch.arange(1, 7)), "places differ: multiply a[0] · a[1] · …"
     )
     wanted = [math.prod(a[: k + 1].tolist()) for k in range(6)]
-    assert torch.allclose(got.double(), torch.tensor(wanted, dtype=torch.float64)), (
-        f"expected {[round(x, 3) for x in wanted]}, got {[round(float(x), 3) for x in got]}"
+    expect(
+        close(got, torch.tensor(wanted, dtype=torch.float64)),
+        f"expected {[round(x, 3) for x in wanted]}, got {[round(float(x), 3) for x in got]}",
     )
     print("ok")
 
@@ -93,14 +89,21 @@ def check_fair(
     """`function(lengths, words, steps)`: (poems, batch, steps) a length, with words, epochs and
     steps all held."""
     for lengths, words, steps in (((4, 16, 64), 256, 200), ((2, 3, 6), 12, 50)):
-        plan = list(function(lengths, words, steps))
-        assert len(plan) == len(lengths), f"expected {len(lengths)} settings, got {len(plan)}"
-        epochs = [did * batch / poems for poems, batch, did in plan]
-        for (poems, batch, did), length in zip(plan, lengths, strict=True):
-            assert poems * length == words, f"{poems} poems of {length} words are not {words} words"
-            assert did == steps, f"expected {steps} steps at every length, got {did}"
-            assert 0 < batch <= poems, f"expected a batch of 1 to {poems} poems, got {batch}"
-        assert max(epochs) - min(epochs) < 1e-9, (
-            f"a poem is met {', '.join(f'{e:g}' for e in epochs)} times"
+        made = function(lengths, words, steps)
+        plan = sequence(made, f"expected {len(lengths)} settings, got {type(made).__name__}")
+        expect(len(plan) == len(lengths), f"expected {len(lengths)} settings, got {len(plan)}")
+        epochs = []
+        for setting, length in zip(plan, lengths, strict=True):
+            three = several(setting, 3, f"expected (poems, batch, steps), got {setting!r}")
+            poems, batch, did = (number(one) for one in three)
+            expect(
+                poems * length == words, f"{poems} poems of {length} words are not {words} words"
+            )
+            expect(did == steps, f"expected {steps} steps at every length, got {did}")
+            expect(0 < batch <= poems, f"expected a batch of 1 to {poems} poems, got {batch}")
+            epochs.append(did * batch / poems)
+        expect(
+            max(epochs) - min(epochs) < 1e-9,
+            f"a poem is met {', '.join(f'{e:g}' for e in epochs)} times",
         )
     print("ok")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from memlab import runtime
+from memlab.book.checks import NOTHING, close, expect, number, numbers, truth
 from memlab.corpora import poems as corpus
 
 
@@ -30,9 +31,10 @@ def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
     ]
     for said, wanted, what in cases:
         got = function(said, text)
-        assert got is not None, "the function returned nothing: does it end in `return`?"
+        # None is what `re.fullmatch` says for no.
+        expect(got is not None or not wanted, NOTHING)
         should = "should" if wanted else "should not"
-        assert bool(got) == wanted, f"{what} {should} count as the poem, got {got!r} for {said!r}"
+        expect(truth(got) == wanted, f"{what} {should} count as the poem, got {got!r} for {said!r}")
     print("ok")
 
 
@@ -44,21 +46,24 @@ def check_labels(function: Callable[[list[int], list[int], int], list[int]], see
         question = [draw.randrange(50) for _ in range(draw.randint(1, 6))]
         answer = [draw.randrange(50) for _ in range(draw.randint(1, 6))]
         length = len(question) + len(answer) + draw.randint(0, 4)
-        got = function(question, answer, length)
-        assert got is not None, "the function returned nothing: does it end in `return`?"
-        got = list(got)
-        assert len(got) == length, f"expected {length} labels, got {len(got)}"
-        assert got[: len(question)] == [-100] * len(question), (
+        made = function(question, answer, length)
+        expect(made is not None, NOTHING)
+        got = numbers(made, f"expected {length} labels, got {made!r:.80}")
+        expect(len(got) == length, f"expected {length} labels, got {len(got)}")
+        expect(
+            got[: len(question)] == [-100] * len(question),
             f"the question is given and not learnt: expected -100 in the first {len(question)}"
-            f" places, got {got}"
+            f" places, got {got}",
         )
         end = len(question) + len(answer)
-        assert got[len(question) : end] == answer, (
+        expect(
+            got[len(question) : end] == answer,
             f"the labels of the answer are its own ids {answer}; the model itself shifts them by"
-            f" one; got {got}"
+            f" one; got {got}",
         )
-        assert got[end:] == [-100] * (length - end), (
-            f"what fills the row up is not learnt: expected -100, got {got}"
+        expect(
+            got[end:] == [-100] * (length - end),
+            f"what fills the row up is not learnt: expected -100, got {got}",
         )
     print("ok")
 
@@ -76,11 +81,10 @@ def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> Non
             words += 1
         cases.append((bits, size, words))
     for bits, size, wanted in cases:
-        got = function(bits, size)
-        assert got is not None, "the function returned nothing: does it end in `return`?"
-        assert int(got) == got, f"a poem has a whole number of words, got {got}"
+        got = number(function(bits, size))
+        expect(got % 1 == 0, f"a poem has a whole number of words, got {got}")
         each = f"{bits:.0f} bits of {math.log2(size):.2f} bits a word"
-        assert got == wanted, f"V = {size}: {each} take {wanted} words, got {got}"
+        expect(got == wanted, f"V = {size}: {each} take {wanted} words, got {got}")
     print("ok")
 
 
@@ -121,9 +125,6 @@ def check_rank_correlation(
         cases.append(([0.0, *a, 4.0], [0.0, *b, 4.0], "equal values share the mean of their ranks"))
     for a, b, hint in cases:
         wanted = _spearman(a, b)
-        got = function(a, b)
-        assert got is not None, "the function returned nothing: does it end in `return`?"
-        assert abs(float(got) - wanted) < 1e-6, (
-            f"expected {wanted:.4f}, got {float(got):.4f} for {a} and {b}: {hint}"
-        )
+        got = number(function(a, b))
+        expect(close(got, wanted), f"expected {wanted:.4f}, got {got:.4f} for {a} and {b}: {hint}")
     print("ok")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
+from memlab.book.checks import close, expect, form, number, several, tensor
 from memlab.corpora import patterns
 from memlab.memories import Hopfield, Recursive, laws
 
@@ -23,19 +24,16 @@ def check_forget(
     memory = Recursive(0.1)
     before = memory.write(memory.empty(12, 5), addresses, values)
     got = function(before.memory, before.inverse, addresses[0], values[0])
-    assert isinstance(got, tuple) and len(got) == 2, "expected two results: the new M and the new P"
+    new = several(got, 2, "expected two results: the new M and the new P")
     left = memory.write(memory.empty(12, 5), addresses[1:], values[1:])
     twice = memory.write(before, addresses[:1], values[:1])
-    M, P = got
-    assert isinstance(M, Tensor) and M.shape == (12, 5), "expected M with the shape it had"
-    assert not torch.allclose(P, twice.inverse), (
-        "this writes the row once more: forgetting has α = −1"
-    )
-    assert torch.allclose(P, left.inverse, atol=1e-8), (
-        "P is not (C − wᵀw)⁻¹: look at the denominator 1 − w P wᵀ"
-    )
-    assert torch.allclose(M, left.memory, atol=1e-8), (
-        "P is right and M is not: the correction is gain times (z − w M), with the minus of α"
+    M = tensor(new[0], (12, 5), "expected M with the shape it had")
+    P = tensor(new[1], (12, 12), f"expected P with the shape it had, (12, 12), got {form(new[1])}")
+    expect(not close(P, twice.inverse), "this writes the row once more: forgetting has α = −1")
+    expect(close(P, left.inverse), "P is not (C − wᵀw)⁻¹: look at the denominator 1 − w P wᵀ")
+    expect(
+        close(M, left.memory),
+        "P is right and M is not: the correction is gain times (z − w M), with the minus of α",
     )
     print("ok")
 
@@ -47,19 +45,18 @@ def check_load(function: Callable[[float, float], float], seed: int = 0) -> None
     drawn = 0.9 + 0.09 * torch.rand(3, generator=draw)
     for c in (0.9, 0.95, 0.99, *drawn.tolist()):
         for t in (0.2, 0.5):
-            got = function(t, c)
-            assert got is not None, "the function returned nothing: does it end in `return`?"
-            assert 0 < got < 1, f"t={t}, c={c:.2f}: expected a load between 0 and 1, got {got}"
+            got = number(function(t, c))
+            expect(0 < got < 1, f"t={t}, c={c:.2f}: expected a load between 0 and 1, got {got}")
             short = t**2 / (t**2 + 1 - c**2)
             wrong = laws.read_error(float(got), c, 1e-9)
-            hint = ""
-            if abs(got - short) < 1e-6:
-                hint = "; the read of c v is already short by (1 − c)"
-            assert abs(wrong - t) < 1e-3, (
-                f"t={t}, c={c:.2f}: at load {got:.3f} the error is {wrong:.3f}{hint}"
+            hint = "; the read of c v is already short by (1 − c)" if close(got, short) else ""
+            expect(
+                abs(wrong - t) < 1e-3,
+                f"t={t}, c={c:.2f}: at load {got:.3f} the error is {wrong:.3f}{hint}",
             )
-    assert function(0.05, 0.9) == 0, (
-        "t=0.05, c=0.9: (1 − c) alone is too much, so no load will do: expected 0"
+    expect(
+        number(function(0.05, 0.9)) == 0,
+        "t=0.05, c=0.9: (1 − c) alone is too much, so no load will do: expected 0",
     )
     print("ok")
 
@@ -68,20 +65,20 @@ def check_window(function: Callable[[float, int, float], tuple[float, float]]) -
     """`function(α, S, tolerance)`: smallest and largest singular value of which at most `tolerance`
     is missing."""
     for alpha, steps, tolerance in ((5e-4, 15, 1e-6), (5e-4, 7, 1e-3), (0.01, 4, 0.1)):
-        got = function(alpha, steps, tolerance)
-        assert got is not None and len(got) == 2, (
-            "expected two numbers: the smallest and the largest singular value"
-        )
+        two = "expected two numbers: the smallest and the largest singular value"
+        got = [number(one) for one in several(function(alpha, steps, tolerance), 2, two)]
         for name, s in zip(("smallest", "largest"), got, strict=True):
             share = abs(1 - alpha * s**2) ** (2**steps)
             hint = ""
             if share > 1e3 * tolerance:
                 hint = "; each step squares what is missing, so the power is 2^S"
-            assert math.isclose(share, tolerance, rel_tol=1e-3), (
+            # The power makes up to a hundredth of what single precision rounds off.
+            expect(
+                math.isclose(share, tolerance, rel_tol=2e-2),
                 f"α={alpha}, S={steps}: at the {name}, {s:.4g}, {share:.2g} is missing, not"
-                f" {tolerance:g}{hint}"
+                f" {tolerance:g}{hint}",
             )
-        assert got[0] < got[1], "expected the smallest singular value first"
+        expect(got[0] < got[1], "expected the smallest singular value first")
     print("ok")
 
 
@@ -91,22 +88,26 @@ def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 
     X = patterns.signs(6, 11, seed)
     q = patterns.signs(4, 11, seed + 1)
     for n in (1, 2, 3):
-        got = function(q, X, n)
-        assert isinstance(got, Tensor) and got.shape == q.shape, "expected signs in the shape of q"
-        wanted = q.clone()
+        got = tensor(function(q, X, n), q.shape, "expected signs in the shape of q")
+        wanted = q.double()
         for row, unit in torch.cartesian_prod(torch.arange(4), torch.arange(11)).tolist():
             rest = X @ q[row] - X[:, unit] * q[row, unit]
             field = float((rest**n * X[:, unit]).sum())
             if field != 0:
                 wanted[row, unit] = math.copysign(1, field)
-        with_own_term = ((q @ X.T) ** n @ X).sign()
-        assert not torch.equal(got, with_own_term) or torch.equal(got, wanted), (
-            f"n={n}: a unit's own term must be left out of the inner product"
+        with_own_term = ((q @ X.T) ** n @ X).sign().double()
+        expect(
+            not torch.equal(got, with_own_term) or torch.equal(got, wanted),
+            f"n={n}: a unit's own term must be left out of the inner product",
         )
-        assert torch.equal(got, wanted), (
-            f"n={n}: {int((got != wanted).sum())} of {q.numel()} signs differ"
+        expect(
+            torch.equal(got, wanted),
+            f"n={n}: {int((got != wanted).sum())} of {q.numel()} signs differ",
         )
     memory = Hopfield(steps=1, asynchronous=False)
     state = memory.write(memory.empty(11), X)
-    assert torch.equal(function(q, X, 1), memory.read(state, q))
+    got = tensor(function(q, X, 1), q.shape, "expected signs in the shape of q")
+    expect(
+        torch.equal(got, memory.read(state, q).double()), "n=1: a Hopfield network reads otherwise"
+    )
     print("ok")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from memlab import runtime
+from memlab.book.checks import expect, several, tensor, truth
 from memlab.memories import KeyValue
 
 Rows = tuple[Tensor, Tensor]
@@ -27,27 +28,29 @@ def check_replace(
     v = torch.randn(3, generator=rng)
     old_K = K.clone()
     old_V = V.clone()
-    got = replace(K, V, q, k, v)
-    assert isinstance(got, tuple) and len(got) == 2, (
-        "expected two results: the new keys and the new values"
+    got = several(
+        replace(K, V, q, k, v), 2, "expected two results: the new keys and the new values"
     )
-    assert torch.equal(K, old_K) and torch.equal(V, old_V), (
-        "the old state was changed in place: whoever still holds it should find what it held"
+    expect(
+        torch.equal(K, old_K) and torch.equal(V, old_V),
+        "the old state was changed in place: whoever still holds it should find what it held",
     )
-    assert got[0].shape == (7, 5) and got[1].shape == (7, 3), (
-        "one row less, one row more: expected seven rows again"
-    )
+    seven = "one row less, one row more: expected seven rows again"
+    keys = tensor(got[0], (7, 5), seven)
+    values = tensor(got[1], (7, 3), seven)
     memory = KeyValue()
     state = memory.write(memory.empty(5, 3), K, V)
     _, nearest = memory.address(state, q[None])
     state = memory.forget(state, nearest[0])
     state = memory.write(state, k[None], v[None])
-    assert torch.equal(got[0][-1], k), "expected the new row at the end"
-    assert torch.equal(got[0], state.keys), (
-        "a row is missing that should be there: forget the one with the largest K q"
+    expect(torch.equal(keys[-1], k.double()), "expected the new row at the end")
+    expect(
+        torch.equal(keys, state.keys.double()),
+        "a row is missing that should be there: forget the one with the largest K q",
     )
-    assert torch.equal(got[1], state.values), (
-        "keys are right and values are not: drop the same row of both"
+    expect(
+        torch.equal(values, state.values.double()),
+        "keys are right and values are not: drop the same row of both",
     )
     print("ok")
 
@@ -62,16 +65,23 @@ def check_in_force(in_force: Callable[[Sequence[tuple[str, str]]], dict[str, str
         ("Bo", "silk"),
         ("Ada", "linen"),
     ]
-    got = in_force(edits[:1])
-    assert isinstance(got, dict), f"expected a dictionary from subject to value, got {got!r}"
-    assert in_force(edits[:4])["Ada"] == "wool", (
-        "a later edit of the same subject holds, not the first"
+    _dictionary(in_force(edits[:1]))
+    expect(
+        _dictionary(in_force(edits[:4])).get("Ada") == "wool",
+        "a later edit of the same subject holds, not the first",
     )
-    assert in_force(edits) == {"Ada": "linen", "Bo": "silk", "Cy": "felt"}, (
-        "an edit may bring an old value back"
+    expect(
+        _dictionary(in_force(edits)) == {"Ada": "linen", "Bo": "silk", "Cy": "felt"},
+        "an edit may bring an old value back",
     )
-    assert in_force([]) == {}, "without edits nothing is in force"
+    expect(_dictionary(in_force([])) == {}, "without edits nothing is in force")
     print("ok")
+
+
+def _dictionary(got: object) -> dict[object, object]:
+    if not isinstance(got, Mapping):
+        raise AssertionError(f"expected a dictionary from subject to value, got {got!r}")
+    return dict(got)
 
 
 def check_guard(guard: Callable[[str, str], bool]) -> None:
@@ -100,5 +110,8 @@ def check_guard(guard: Callable[[str, str], bool]) -> None:
         ("", "Nora Vale", False, "a row that cannot be read is not known to be hers"),
     )
     for said, subject, want, why in cases:
-        assert guard(said, subject) is want, f"guard({said!r}, {subject!r}) should be {want}: {why}"
+        expect(
+            truth(guard(said, subject)) == want,
+            f"guard({said!r}, {subject!r}) should be {want}: {why}",
+        )
     print("ok")

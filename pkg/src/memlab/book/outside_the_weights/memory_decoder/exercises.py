@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memlab import runtime
+from memlab.book.checks import close, expect, form, number, numbers, tensor
 
 
 def _case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,19 +22,21 @@ def _case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def check_nearest(nearest: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> None:
     """`nearest(queries, keys)` gives the row of the largest inner product for each query."""
     keys, _, queries = _case(seed)
-    got = nearest(queries, keys)
-    assert isinstance(got, Tensor) and got.shape == (4,), (
-        f"expected 4 row numbers, got {getattr(got, 'shape', got)}"
-    )
+    made = nearest(queries, keys)
+    four = f"expected 4 row numbers, got {getattr(made, 'shape', made)}"
+    got = numbers(made, four)
+    expect(len(got) == 4, four)
     for i, query in enumerate(queries):
         scores = [float(query @ key) for key in keys]
         best = scores.index(max(scores))
         worst = scores.index(min(scores))
-        assert int(got[i]) != worst or worst == best, (
-            f"query {i}: that is the farthest key; argmax, not argmin?"
+        expect(
+            got[i] != worst or worst == best,
+            f"query {i}: that is the farthest key; argmax, not argmin?",
         )
-        assert int(got[i]) == best, (
-            f"query {i}: expected row {best}, got {int(got[i])}; did you compare all rows?"
+        expect(
+            got[i] == best,
+            f"query {i}: expected row {best}, got {got[i]:g}; did you compare all rows?",
         )
     print("ok")
 
@@ -44,21 +47,22 @@ def check_soft_read(
     """`soft_read(queries, keys, values, beta)` gives softmax(beta · q·k)-weighted values, (query,
     value)."""
     keys, values, queries = _case(seed)
-    got = soft_read(queries, keys, values, 0.0)
-    assert got.shape == (4, 3), f"expected shape (4, 3), got {tuple(got.shape)}"
+    got = _answers(soft_read(queries, keys, values, 0.0))
     mean = torch.stack([values.mean(0)] * 4)
-    assert torch.allclose(got, mean, atol=1e-5), (
-        "at beta = 0 every row counts the same: expected the mean value"
+    expect(
+        close(got, mean, atol=1e-5),
+        "at beta = 0 every row counts the same: expected the mean value",
     )
-    sharp = soft_read(queries, keys, values, 1e4)
+    sharp = _answers(soft_read(queries, keys, values, 1e4))
     for i, query in enumerate(queries):
         scores = [float(query @ key) for key in keys]
         best = scores.index(max(scores))
-        assert torch.allclose(sharp[i], values[best], atol=1e-4), (
+        expect(
+            close(sharp[i], values[best], atol=1e-4),
             f"query {i}: at beta = 10,000 expected the value of the nearest key; is beta inside the"
-            " softmax?"
+            " softmax?",
         )
-    soft = soft_read(queries, keys, values, 2.0)
+    soft = _answers(soft_read(queries, keys, values, 2.0))
     for i, query in enumerate(queries):
         total = torch.zeros(())
         slow = torch.zeros(3)
@@ -66,10 +70,15 @@ def check_soft_read(
             weight = torch.exp(2.0 * (query @ key))
             total += weight
             slow += weight * value
-        assert torch.allclose(soft[i], slow / total, atol=1e-4), (
-            f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?"
+        expect(
+            close(soft[i], slow / total, atol=1e-4),
+            f"query {i}: at beta = 2 the weights are wrong; do they sum to one over the keys?",
         )
     print("ok")
+
+
+def _answers(got: object) -> Tensor:
+    return tensor(got, (4, 3), f"expected shape (4, 3), got {form(got)}")
 
 
 def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
@@ -79,9 +88,9 @@ def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
         expected = 0
         for _ in (*range(key), *range(latent)):
             expected += size
-        got = row_bytes(key, latent, size)
-        assert got != latent * size, "the key takes room too"
-        assert got == expected, (
-            f"row_bytes({key}, {latent}, {size}): expected {expected}, got {got}"
+        got = number(row_bytes(key, latent, size))
+        expect(got != latent * size, "the key takes room too")
+        expect(
+            got == expected, f"row_bytes({key}, {latent}, {size}): expected {expected}, got {got}"
         )
     print("ok")

@@ -6,14 +6,9 @@ import math
 from collections.abc import Callable
 
 from memlab import runtime
+from memlab.book.checks import close, expect, number
 from memlab.book.outside_the_weights.what_it_costs.clock_and_laws import Law, Limits, crossing
 from memlab.memories import KeyValue
-
-
-def _number(got: object) -> float:
-    assert got is not None, "the function returned nothing: does it end in `return`?"
-    assert isinstance(got, float | int), f"expected one number, got {type(got).__name__}"
-    return float(got)
 
 
 def check_bytes(bytes_a_token: Callable[..., float]) -> None:
@@ -33,17 +28,17 @@ def check_bytes(bytes_a_token: Callable[..., float]) -> None:
     ):
         kind = kinds[size]
         want = KeyValue.bytes_per_row(key, value, kind, kind) / tokens
-        got = _number(bytes_a_token(key, value, size, tokens))
+        got = number(bytes_a_token(key, value, size, tokens))
         less = size * (key + value) / tokens
-        assert not math.isclose(got, less), (
-            "the numbers are right; a row also holds the 8 bytes that lead to its value"
+        expect(
+            not close(got, less),
+            "the numbers are right; a row also holds the 8 bytes that lead to its value",
         )
-        assert size > 1 or not math.isclose(got, less + 8 / tokens), (
-            "int8: key and value have a scale of 4 bytes each"
+        expect(
+            size > 1 or not close(got, less + 8 / tokens),
+            "int8: key and value have a scale of 4 bytes each",
         )
-        assert math.isclose(got, want, rel_tol=1e-6), (
-            f"expected {want:.2f} bytes a token, got {got:.2f}"
-        )
+        expect(close(got, want), f"expected {want:.2f} bytes a token, got {got:.2f}")
     print("ok")
 
 
@@ -57,10 +52,11 @@ def check_crossing(size: Callable[..., float], seed: int = 0) -> None:
         linear = rng.uniform(0.1, 1.9)
         pair = rng.uniform(1e-4, 1e-2)
         want = crossing(Law(fixed, each, 0.0, 1), Law(0.0, linear, pair, 1))
-        got = _number(size(fixed, each, linear, pair))
-        assert got > 0, "a length is positive: take the other root"
-        assert abs(got / want - 1) < 0.02, (
-            f"expected about {want:.0f} for {(fixed, each, linear, pair)}, got {got:.0f}"
+        got = number(size(fixed, each, linear, pair))
+        expect(got > 0, "a length is positive: take the other root")
+        expect(
+            abs(got / want - 1) < 0.02,
+            f"expected about {want:.0f} for {(fixed, each, linear, pair)}, got {got:.0f}",
         )
     print("ok")
 
@@ -73,16 +69,17 @@ def check_scan(seconds: Callable[..., float]) -> None:
         flops = 2 * rows * width
         moved = 4 * rows * width
         want = machine.seconds(flops * questions, moved)
-        got = _number(
+        got = number(
             seconds(rows, width, questions, machine.bytes_per_second, machine.flops_per_second)
         )
         alone = questions * machine.seconds(flops, moved)
-        assert not math.isclose(got, alone) or questions == 1, (
-            "all questions share one pass over the keys"
+        expect(
+            not close(got, alone) or questions == 1, "all questions share one pass over the keys"
         )
-        assert math.isclose(got, want, rel_tol=1e-6), (
+        expect(
+            close(got, want),
             f"{rows:,} rows, {questions} questions: expected {want * 1e3:.2f} ms, got"
-            f" {got * 1e3:.2f}"
+            f" {got * 1e3:.2f}",
         )
     print("ok")
 
@@ -98,10 +95,10 @@ def check_worth(questions: Callable[..., float]) -> None:
         build, ask = one
         other_build, other_ask = two
         want = max(0.0, (build - other_build) / (other_ask - ask))
-        got = _number(questions(*one, *two))
-        said = f"{one} against {two}: expected {want:g}, got {got:g}"
-        assert math.isclose(got, want, rel_tol=1e-6, abs_tol=1e-9), said
-    assert questions(30.0, 0.5, 1.0, 0.01) == math.inf, (
-        "dearer to build and dearer to ask: never (math.inf)"
+        got = number(questions(*one, *two))
+        expect(close(got, want), f"{one} against {two}: expected {want:g}, got {got:g}")
+    expect(
+        number(questions(30.0, 0.5, 1.0, 0.01)) == math.inf,
+        "dearer to build and dearer to ask: never (math.inf)",
     )
     print("ok")
