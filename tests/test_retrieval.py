@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from memlab import retrieval, runtime
@@ -153,6 +155,86 @@ def test_a_model_that_does_more_is_refused(
         open_encoder(folder)
 
 
+def without_special_tokens(checkpoint: Path) -> SentenceEncoder:
+    """An encoder whose tokenizer adds nothing to a text, so that an empty one has no tokens."""
+    opened = open_encoder(checkpoint)
+    bare = TemplateProcessing(single="$A", pair="$A $B")
+    opened.tokenizer.backend_tokenizer.post_processor = bare
+    return opened
+
+
+def test_a_text_without_tokens_has_a_key_of_zeros(checkpoint: Path) -> None:
+    encoder = without_special_tokens(checkpoint)
+    lines = [LINES[0], "", LINES[1], " "]
+    keys = encoder.encode(lines)
+    assert keys.norm(dim=1).tolist() == pytest.approx([1, 0, 1, 0])
+    assert torch.allclose(keys[0], by_hand(encoder, LINES[0]), atol=1e-5)
+    assert torch.equal(encoder.encode([""]), torch.zeros(1, WIDTH))
+    found = Dense(encoder, lines).search([LINES[1], "", LINES[0]], 4)
+    assert found.rows[0, 0] == 2 and found.rows[2, 0] == 0
+    assert not found.scores.isnan().any()
+    assert found.rows[:, 2:].tolist() == [[1, 3]] * 3
+
+
+def changed(checkpoint: Path, to: Path, name: str, value: float | None) -> Path:
+    """The checkpoint with one number of a weight set to `value`, or without the weight."""
+    copy(checkpoint, to, {})
+    held = safetensors.torch.load_file(checkpoint / "model.safetensors")
+    if value is None:
+        del held[name]
+    else:
+        held[name].view(-1)[3] = value
+    safetensors.torch.save_file(held, to / "model.safetensors", {"format": "pt"})
+    return to
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("encoder.layer.1.output.dense.weight", None, "expected all weights of a sentence encoder"),
+        ("embeddings.word_embeddings.weight", None, "got none for 1 of them (embeddings.word_emb"),
+        ("encoder.layer.0.output.dense.bias", math.nan, "expected finite weights, got NaN or"),
+        ("embeddings.LayerNorm.weight", -math.inf, "infinity in embeddings.LayerNorm.weight"),
+    ],
+)
+def test_a_folder_with_weights_missing_or_not_finite_is_refused(
+    checkpoint: Path, tmp_path: Path, name: str, value: float | None, message: str
+) -> None:
+    folder = changed(checkpoint, tmp_path / "bad", name, value)
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        open_encoder(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_with_weights_of_another_shape_or_cut_off_is_refused(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = copy(checkpoint, tmp_path / "other", {})
+    held = safetensors.torch.load_file(checkpoint / "model.safetensors")
+    held["embeddings.LayerNorm.weight"] = torch.ones(WIDTH + 1)
+    safetensors.torch.save_file(held, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"got none for 1 of them \(embeddings.LayerNorm.weight\)"):
+        open_encoder(folder)
+    whole = (checkpoint / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="other: expected weights of a sentence encoder, got"):
+        open_encoder(folder)
+
+
+def test_a_folder_without_a_pooler_is_complete(checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(checkpoint, tmp_path / "bare", "pooler.dense.weight", None)
+    keys = open_encoder(folder).encode(LINES[:2])
+    assert torch.equal(keys, open_encoder(checkpoint).encode(LINES[:2]))
+
+
+def test_keys_that_are_not_finite_are_refused(checkpoint: Path) -> None:
+    encoder = open_encoder(checkpoint)
+    with torch.no_grad():
+        encoder.model.embeddings.LayerNorm.weight[0] = math.nan
+    with pytest.raises(ValueError, match="expected finite keys, got NaN or infinity for 2 of 2"):
+        encoder.encode(LINES[:2])
+
+
 def test_the_network_is_used_for_the_hub_alone(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +268,53 @@ class Table:
         """The rows, made unit."""
         made = torch.tensor([list(self.rows[one]) for one in texts]).reshape(-1, self.width)
         return torch.nn.functional.normalize(made, dim=1)
+
+
+def test_a_text_that_says_nothing_is_never_nearest() -> None:
+    encoder = Table(
+        {
+            "red": (1.0, 0.0),
+            "": (0.0, 0.0),
+            " \n": (0.6, 0.8),
+            "\u200b\ufeff": (0.0, 1.0),
+            "blue": (0.0, -1.0),
+            "?": (0.0, 1.0),
+            "not red": (-1.0, 0.0),
+        }
+    )
+    texts = ["", "red", " \n", "\u200b\ufeff", "blue"]
+    index = Dense(encoder, texts)
+    assert best_rows(index, ["red", "?", "not red"]) == [1, 1, 4]
+    found = index.search(["?"], 5)
+    assert found.scores[0].tolist() == [0.0, -1.0, -math.inf, -math.inf, -math.inf]
+    assert found.rows[0].tolist() == [1, 4, 0, 2, 3]
+    shared = Dense(encoder, texts, [0, 1, 1, 2, 3])
+    assert shared.search(["?"], 4).rows[0].tolist() == [1, 3, 0, 2]
+    with pytest.raises(ValueError, match="expected at least 1 text with words, got 2 without"):
+        Dense(encoder, ["", " \n"])
+
+
+class Broken(Table):
+    """An encoder that fails for some texts, as one in float16 may."""
+
+    def encode(self, texts: Sequence[str], *, question: bool = False) -> Tensor:
+        """The rows as they are."""
+        return torch.tensor([list(self.rows[one]) for one in texts])
+
+
+def test_an_encoder_that_returns_no_numbers_is_refused() -> None:
+    encoder = Broken({"red": (1.0, 0.0), "blue": (math.nan, 0.0), "far": (0.0, math.inf)})
+    for texts, message in ((["red", "blue"], "1 of 2 texts, the first 'blue'"), (["far"], "'far'")):
+        with pytest.raises(ValueError, match=message):
+            Dense(encoder, texts)
+    with pytest.raises(ValueError, match="expected finite keys, got NaN or infinity for 1 of 2"):
+        Dense(encoder, ["red"]).search(["red", "blue"])
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    scores = torch.tensor([[0.5, math.nan, 0.1]])
+    with pytest.raises(ValueError, match="expected a number as score of every row, got NaN"):
+        retrieval.best_owners([scores], torch.arange(3), 1)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 5), st.booleans())
@@ -240,6 +369,65 @@ def test_bm25_is_the_formula() -> None:
         )
         assert scores.tolist() == sorted(scores.tolist(), reverse=True)
     assert best_rows(BM25(LINES), [LINES[7], "zzz", "?"]) == [7, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "question", "row"),
+    [
+        (["床前明月光", "疑是地上霜", "举头望明月"], "地上", 1),
+        (["床前明月光", "疑是地上霜", "举头望明月"], "头", 2),
+        (["上地 is a place", "地上 is on the ground"], "地上", 1),
+        (["犬が走る", "猫が眠る"], "猫", 1),
+        (["ラーメンを食べる", "すしを食べる"], "すし", 1),
+        (["ฉันชอบกาแฟ", "ฉันอยู่ที่กรุงเทพ"], "กรุงเทพ", 1),
+        (["저는 부산에 삽니다", "저는 서울에 삽니다"], "서울", 1),
+        (["मेरा दिल", "दिल्ली दूर है"], "दिल्ली", 1),
+        (["दिल्ली दूर है", "मेरा दिल"], "दिल", 1),
+        (["Room 8 is blue", "Room 7 is red"], "Which colour has room 7?", 1),
+        (["Plan A is cheap", "Plan B is dear"], "plan B", 1),
+        (["Plan B is dear", "Plan A is cheap"], "plan A", 1),
+        (["x = 3", "y = 3"], "What is y?", 1),
+        (["Zimmer Ä ist rot", "Zimmer Ö ist blau"], "ö", 1),
+        (["room 12", "room ７"], "room 7", 1),
+        (["room 8", "room ७"], "room 7", 1),
+        (["a bar", "a cafe\u0301"], "caf\u00e9", 1),
+        (["eat 🍕", "eat 🍣"], "🍣", 1),
+        (["the bar", "a\u0331rbol"], "a\u0331rbol", 1),
+        (["", "b"], "b", 1),
+        (["…", "!", "b"], "B?", 2),
+    ],
+)
+def test_words_of_every_script_and_length_are_found(
+    texts: list[str], question: str, row: int
+) -> None:
+    found = BM25(texts).search([question], len(texts))
+    assert found.rows[0, 0] == row and found.scores[0, 0] > found.scores[0, 1]
+
+
+@pytest.mark.parametrize("texts", [[""], ["", " "], ["…"], ["k b"], ["alone"], ["?", "red lamp"]])
+def test_texts_of_few_words_or_none_can_be_searched(texts: list[str]) -> None:
+    index = BM25(texts)
+    found = index.search(["zzz", "", "?", "地"], len(texts))
+    assert torch.equal(found.scores, torch.zeros(4, len(texts)))
+    assert found.rows.tolist() == [list(range(len(texts)))] * 4
+    assert index.nbytes >= 0
+    for row, text_of_row in enumerate(texts):
+        if re.search(r"\w", text_of_row):
+            assert best_rows(index, [text_of_row]) == [row]
+
+
+def test_articles_and_letters_that_are_not_asked_for_change_nothing() -> None:
+    texts = ["the lamp", "a lamp in Rome", "I saw lamp 7 in a room", "lamp b x y z 1 2 3 in Rome"]
+    bare = [re.sub(r"\b\w\b", "", line) for line in texts]
+    for question in ("A lamp in Rome?", "I want a lamp", "a", "Rome"):
+        found, same = BM25(texts).search([question], 4), BM25(bare).search([question], 4)
+        assert torch.equal(found.scores, same.scores) and torch.equal(found.rows, same.rows)
+
+
+def test_an_index_of_no_texts_has_no_best_row() -> None:
+    for index in (BM25([]), Dense(Table({"a": (1.0, 2.0)}), [])):
+        with pytest.raises(ValueError, match="expected k between 1 and 0"):
+            index.search(["a"])
 
 
 def test_rows_belong_to_segments(checkpoint: Path) -> None:

@@ -222,7 +222,15 @@ def test_a_file_in_another_encoding_is_named_with_the_byte(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "broken", ["静夜\n作者：甲\n一", "《静夜》\n一二三\n四", "《静夜》\n作者：甲"]
+    "broken",
+    [
+        "静夜\n作者：甲\n一",
+        "《静夜》\n一二三\n四",
+        "《静夜》\n作者：甲",
+        "《 》\n作者：甲\n一",
+        "《静夜》\n作者：甲\n一\x00二",
+        "《静夜》\n作者：甲\n\u200b",
+    ],
 )
 def test_an_entry_that_is_no_poem_is_named(tmp_path: Path, broken: str) -> None:
     (tmp_path / "tang300").write_text(f"{ENTRY}%\n{broken}\n", "utf-8")
@@ -253,6 +261,29 @@ def test_poems_from_json_lines(tmp_path: Path) -> None:
         ('{"author": "A", "title": 3, "text": "x"}', "in line 2"),
         ('{"author": "", "title": "T", "text": "x"}', "in line 2"),
         ('{"author": "A", "title": "T", "text": "x", "dynasty": null}', "in line 2"),
+        (r'{"author": "A", "title": "T", "text": "x \ud83d"}', "in line 2, each with something"),
+        (
+            r'{"author": "A", "title": "\udc00", "text": "x"}',
+            "control characters or lone surrogates",
+        ),
+        ('{"author": "A", "title": "T", "text": "  \\n "}', "author, title and text in line 2"),
+        ('{"author": "A", "title": " ", "text": "x"}', "author, title and text in line 2"),
+        ('{"author": "\\u3000", "title": "T", "text": "x"}', "author, title and text in line 2"),
+        (
+            r'{"author": "A", "title": "T", "text": "\u200b\ufeff"}',
+            "author, title and text in line 2",
+        ),
+        (r'{"author": "A", "title": "T", "text": "x\u0000y"}', "author, title and text in line 2"),
+        (
+            r'{"author": "A\u001b[1m", "title": "T", "text": "x"}',
+            "author, title and text in line 2",
+        ),
+        (
+            r'{"author": "A", "title": "T", "text": "x", "dynasty": "\b"}',
+            "title and text in line 2",
+        ),
+        ("[" * 100_000, "expected JSON in line 2"),
+        ('{"author": ' + "9" * 5000 + "}", "in line 2"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
@@ -260,6 +291,15 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     file.write_text('{"author": "A", "title": "T", "text": "x"}\n' + line + "\n", "utf-8")
     with pytest.raises(ValueError, match=message):
         corpus.jsonl(file)
+
+
+def test_what_verse_is_made_of_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text(
+        r'{"author": "\ud83d\ude00", "title": "\u00e9", "text": "\tone\r\ntwo", "dynasty": ""}',
+        "utf-8",
+    )
+    assert corpus.jsonl(file) == [corpus.Poem("😀", "é", "\tone\r\ntwo")]
 
 
 def test_json_lines_that_are_not_there_or_not_utf8(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from memlab.corpora import keys_and_values, needles, ruler, text
 from memlab.corpora.no_shared_words import PAIRS
 from memlab.corpora.ruler import Task, Trial
 from memlab.corpora.tokenization import encoder
-from memlab.evaluation import answers
+from memlab.evaluation import answers, words
 
 ENCODE = encoder(weights.tokenizer())
 SPLITS = ("dev", "test")
@@ -225,7 +225,9 @@ def test_a_fact_and_its_question_share_no_content_word(split: str) -> None:
             "never",
         }
         return (
-            {word[:5] for word in answers._words(line.replace("{A}", ""))} - answers._EMPTY - plain
+            {word[:5] for word in words.words(line.replace("{A}", "").casefold())}
+            - answers._EMPTY
+            - plain
         )
 
     for fact, question in PAIRS[split]:

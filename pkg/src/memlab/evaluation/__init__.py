@@ -1,16 +1,16 @@
 """What did it remember? Scorers for answers as text, measures of a model that was to learn poems,
 and thresholds.
 
-answers     is this answer that target? exactly, in its number, its value, its content words; or
-            does it abstain
-recitation  poems put before a model word by word, or asked for by their keys
+answers     is this answer that target? exactly, in its number, its value, its content words
+abstention  does it say that nothing was said?
+words       what is compared: one spelling for words and numbers of any script
+recitation  poems put before a model word by word, or asked for by their keys; greedy decoding
 thresholds  scores of what was told and of what was not: area under the curve, false answers
 """
 
+from memlab.evaluation.abstention import NO_ANSWER, abstains
 from memlab.evaluation.answers import (
-    NO_ANSWER,
     Answerer,
-    abstains,
     char_accuracy,
     contains_number,
     contains_value,
@@ -19,8 +19,17 @@ from memlab.evaluation.answers import (
     memory_ability,
     value_recall,
 )
-from memlab.evaluation.recitation import Reading, fingerprint, read, recite, reciter, stored_bits
+from memlab.evaluation.recitation import (
+    Reading,
+    fingerprint,
+    greedy,
+    read,
+    recite,
+    reciter,
+    stored_bits,
+)
 from memlab.evaluation.thresholds import auc, detector
+from memlab.evaluation.words import plain_numbers
 
 __all__ = [
     "NO_ANSWER",
@@ -35,7 +44,9 @@ __all__ = [
     "detector",
     "exact",
     "fingerprint",
+    "greedy",
     "memory_ability",
+    "plain_numbers",
     "read",
     "recite",
     "reciter",

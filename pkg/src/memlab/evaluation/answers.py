@@ -2,28 +2,25 @@
 
 An answerer is any function that takes questions and returns one answer each: a model, a search
 engine, a person. It is scored here without a look inside; nothing in this module knows how a memory
-is built.
+is built. Numbers, values and words are compared in any script as `words.readable` spells them.
 """
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Sequence
+
+import regex
+
+from memlab.evaluation import words
+from memlab.evaluation.abstention import abstains
 
 Answerer = Callable[[Sequence[str]], list[str]]
 _EMPTY = set(
     "a an and are as at be but by for from i in is it its my of on or our so that the their then"
     " there this to was we were what which who will with you your".split()
 )
-NO_ANSWER = (
-    "not in the text",
-    "the text does not say",
-    "i do not know",
-    "none",
-    "nothing",
-    "unknown",
-)
+_NUMBER = regex.compile(r"\d+(?:[.,]\d+)*")
 
 
 def _plain(text: str) -> str:
@@ -40,68 +37,57 @@ def contains_number(answer: str, target: str) -> bool:
     """Whether the answer names the number as a whole: 1234567 is not in 99123456799, A1234567 or
     1234567.5.
 
-    An answer that lists many numbers contains each of them. ValueError if the target is no number.
+    An answer that lists many numbers contains each of them, with or without blanks. Digits are
+    those of any script, and 1,234,567 is the number 1234567, see `words.plain_numbers`. ValueError
+    if the target is no number.
     """
-    number = _plain(target)
-    if not re.fullmatch(r"\d+(?:[.,]\d+)*", number):
+    number = words.readable(target)
+    if not _NUMBER.fullmatch(number):
         raise ValueError(f"expected digits as target, got {target!r}")
-    before = r"(?<![0-9A-Za-z_])(?<![0-9][.,])"
-    after = r"(?![0-9A-Za-z_]|[.,][0-9])"
-    return re.search(before + re.escape(number) + after, _plain(answer)) is not None
-
-
-def _words(text: str) -> list[str]:
-    """Words in lower case, a Chinese character being a word; no punctuation."""
-    return re.findall(
-        r"[\u3400-\u9fff]|[^\W_\u3400-\u9fff]+(?:['’][^\W_\u3400-\u9fff]+)*",
-        _plain(text).casefold(),
-    )
+    return words.holds_number(words.readable(answer), number)
 
 
 def content_words(answer: str, target: str) -> float:
     """The share of the target's content words that occur in the answer, as whole words, in any
     order.
 
-    Words such as "the" or "of" do not count unless the target has no others. ValueError for a
-    target without words.
+    Words such as "the" or "of" do not count unless the target has no others, symbols such as emoji
+    not unless it has no words. ValueError for a target without either.
     """
-    words = set(_words(target))
-    wanted = words - _EMPTY or words
+    text = words.readable(target).casefold()
+    said = words.readable(answer).casefold()
+    pieces = words.words if words.words(text) else words.symbols
+    named = set(pieces(text))
+    wanted = named - _EMPTY or named
     if not wanted:
         raise ValueError(f"expected a target with at least one word, got {target!r}")
-    return len(wanted & set(_words(answer))) / len(wanted)
+    found = set(pieces(said))
+    inside = {word for word in wanted - found if words.glued(word) and words.holds(said, word)}
+    return len(wanted & (found | inside)) / len(wanted)
 
 
 def contains_value(answer: str, target: str) -> bool:
     """Whether the answer names the value as a whole, in any case of letters: "karo" is not in
-    "karos" or "karo-2".
+    "karos" or "karo-2", but in "_karo_", and 北京 is in 我住在北京。
 
     Numbers are read as in `contains_number`. ValueError for an empty target.
     """
-    wanted = _plain(target).casefold()
+    wanted = words.readable(target).casefold()
     if not wanted:
         raise ValueError(f"expected a value as target, got {target!r}")
-    if re.fullmatch(r"\d+(?:[.,]\d+)*", wanted):
+    if _NUMBER.fullmatch(wanted):
         return contains_number(answer, wanted)
-    whole = rf"(?<![\w-]){re.escape(wanted)}(?![\w-])"
-    return re.search(whole, _plain(answer).casefold()) is not None
-
-
-def abstains(answer: str) -> bool:
-    """Whether the answer says nothing, is a phrase of `NO_ANSWER`, or begins with one of several
-    words."""
-    said = " ".join(_words(answer))
-    if not said or said in NO_ANSWER:
-        return True
-    phrases = (one for one in NO_ANSWER if " " in one)
-    return any(said.startswith(phrase + " ") for phrase in phrases)
+    said = words.readable(answer).casefold()
+    return words.holds(said, wanted) or words.holds(words.without_markdown(said), wanted)
 
 
 def value_recall(answer: str, targets: Sequence[str]) -> float:
     """The share of values that the answer names (RULER's score); 1 means all of them, which is the
     strict score.
 
-    Without targets nothing is the right answer: 1 if the answer abstains, or else 0.
+    Without targets nothing is the right answer: 1 if the answer `abstains`, or else 0. A hedged
+    answer counts as what it names: "I do not know, maybe 12345" scores 1 if 12345 is the target,
+    and 0 if there is none.
     """
     if not targets:
         return float(abstains(answer))

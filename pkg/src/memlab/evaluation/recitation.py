@@ -1,5 +1,5 @@
 """A model and its poems: read word by word with the true words given, or recited freely from the
-keys alone."""
+keys alone. And greedy decoding for a score, whatever model it is."""
 
 from __future__ import annotations
 
@@ -85,6 +85,47 @@ def stored_bits(nll: Float[Tensor, "poem word"], vocabulary: int) -> float:
 
 
 @torch.no_grad()
+def greedy(
+    model: Any,
+    ids: Int[Tensor, "batch seq"],
+    mask: Int[Tensor, "batch seq"] | None = None,
+    *,
+    new: int,
+    end: int | Sequence[int] | None = None,
+    pad: int | None = None,
+    **inputs: Any,
+) -> Int[Tensor, "batch longer"]:
+    """Prompts, and behind each at most `new` tokens, every one the model's first choice, up to an
+    `end` mark and filled up with `pad`. A prompt without `mask` is read whole; `inputs` go to the
+    model.
+
+    The model's own settings for decoding (a penalty for repetition, words it must not or has to
+    say, a temperature, a length) are set aside meanwhile: stock `generate` would take from them
+    whatever is left open here, and the score would be that of the settings. A refrain, for
+    instance, cannot be recited where a checkpoint forbids to repeat three words.
+    """
+    from transformers import GenerationConfig
+
+    own = getattr(model, "generation_config", None)  # a model that is no stock one may have none
+    if own is not None:
+        model.generation_config = GenerationConfig()
+    try:
+        found: Tensor = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids) if mask is None else mask,
+            do_sample=False,
+            max_new_tokens=new,
+            eos_token_id=end,
+            pad_token_id=pad,
+            **inputs,
+        )
+    finally:
+        if own is not None:
+            model.generation_config = own
+    return found
+
+
+@torch.no_grad()
 def recite(
     model: Any,
     keys: Int[Tensor, "poem key"],
@@ -93,14 +134,7 @@ def recite(
     """Free running: the model gets the keys alone and continues greedily, its own words being all
     it has."""
     keys = keys.to(model.device)
-    said = model.generate(
-        keys,
-        attention_mask=torch.ones_like(keys),
-        max_new_tokens=words,
-        min_new_tokens=words,
-        do_sample=False,
-        pad_token_id=0,
-    )
+    said = greedy(model, keys, new=words, pad=0)
     return said[:, keys.shape[1] :].cpu()
 
 

@@ -50,10 +50,10 @@ class Outcome:
 
 
 def correct(fact: needles.Fact, said: str) -> bool:
-    """Passkey: the first number in the output is the answer. Needle: all content words of the
-    answer are there."""
+    """Passkey: the first number in the output is the answer, 12,345 being one number. Needle: all
+    content words of the answer are there."""
     if fact.kind == "passkey":
-        numbers = re.findall(r"\d+", said)
+        numbers = re.findall(r"\d+", evaluation.plain_numbers(said))
         return bool(numbers) and numbers[0] == fact.answer
     return evaluation.content_words(said, fact.answer) == 1.0
 
