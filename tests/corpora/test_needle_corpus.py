@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import cycle
 
 import pytest
 
@@ -282,3 +283,18 @@ def test_a_trial_is_a_pure_function_of_its_parameters(lines: tuple[str, ...]) ->
     assert [make(trial=trial).depth for trial in range(11)] == pytest.approx(
         [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 0.05]
     )
+
+
+def test_segments_of_any_script_read_out_whole() -> None:
+    """A haystack, a needle and its haystack around it: no segment begins or ends inside a
+    character."""
+    lines = ["床前明月光，疑是地上霜。举头望明月，低头思故乡。" * 2, "मेरा दिल दिल्ली में है 🍣" * 2]
+    hay = needles.fill(cycle(lines), 600, ENCODE, limit=16)
+    hidden = needles.Fact(
+        "needle", ("最好的事是吃月饼 🥮。" * 3,), "最好的事是", "什么？", "吃月饼"
+    )
+    made = needles.hide(hay, hidden, 0.5, 500, ENCODE, limit=16)
+    assert len(made.rows) > 1, "otherwise the needle was not cut"
+    for segment in (*hay.segments, *made.segments):
+        assert len(segment) <= 16 and "\ufffd" not in said([segment])
+    assert hidden.sentences[0] in said(made.segments)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     BloomConfig,
     BloomForCausalLM,
+    GenerationConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -22,6 +24,7 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+from transformers.generation.streamers import BaseStreamer
 
 from memlab import training
 from memlab.decoder import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
@@ -232,8 +235,6 @@ def test_beams_and_several_returned_sequences(model: MemoryDecoder) -> None:
         ids, latents=latents, **{**FREE, "do_sample": True}, num_return_sequences=2
     )
     assert torch.equal(sampled[:, :4], ids.repeat_interleave(2, 0))
-    full = model.generate(ids, latents=latents, return_dict_in_generate=True, **FREE)
-    assert full.sequences.shape == (2, 6)
 
 
 def test_a_left_padded_batch_is_a_loop(model: MemoryDecoder) -> None:
@@ -244,6 +245,301 @@ def test_a_left_padded_batch_is_a_loop(model: MemoryDecoder) -> None:
     for row, latent, said in zip(rows, latents, together, strict=True):
         alone = model.generate(torch.tensor([row]), latents=latent[None], **FREE)[0, len(row) :]
         assert torch.equal(said, alone)
+
+
+# ---- generate, as stock models have it -----------------------------------------------------------
+
+KINDS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "beams": {"num_beams": 3},
+    "best of beams": {"num_beams": 4, "num_return_sequences": 2},
+    "sampled": {"do_sample": True, "num_return_sequences": 3},
+}
+
+
+def ragged(model: MemoryDecoder, *, left: bool) -> tuple[Tensor, Tensor, Tensor]:
+    rows = [drawn((length,), length).tolist() for length in (2, 6, 4)]
+    return *padded(rows, left=left), normal(3, LATENT)
+
+
+def seeded(model: MemoryDecoder, *args: Any, **kwargs: Any) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return model.generate(*args, **kwargs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_on_either_side_is_known_by_its_number(model: MemoryDecoder, kind: str) -> None:
+    more = {**FREE, **KINDS[kind]}
+    ids, mask, latents = ragged(model, left=True)
+    wanted = seeded(model, ids, latents=latents, attention_mask=mask, **more)
+    assert torch.equal(seeded(model, ids, latents=latents, **more), wanted)
+    assert torch.equal(
+        seeded(model, ids, latents=latents, attention_mask=mask.bool(), **more), wanted
+    )
+    right, right_mask, _ = ragged(model, left=False)
+    for known in ({}, {"attention_mask": right_mask}):
+        found = seeded(model, right, latents=latents, **known, **more)
+        assert torch.equal(found[:, 6:], wanted[:, 6:])
+        each = len(found) // 3
+        assert torch.equal(found[:, :6], right.repeat_interleave(each, 0)), "the prompts as given"
+
+
+def test_without_latents_padding_is_known_as_well(model: MemoryDecoder) -> None:
+    ids, mask, _ = ragged(model, left=True)
+    wanted = model.decoder.generate(input_ids=ids, attention_mask=mask, **FREE)
+    assert torch.equal(model.generate(ids, **FREE), wanted)
+    with torch.no_grad():
+        given = model(ids, attention_mask=mask).logits
+        assert torch.equal(model(ids).logits, given)
+
+
+def test_what_a_masked_place_holds_does_not_matter(model: MemoryDecoder) -> None:
+    model.config.separator = 3
+    ids, mask, latents = ragged(model, left=True)
+    wanted = model.generate(ids, latents=latents, attention_mask=mask, **FREE)[:, 6:]
+    for filling in (3, 2, 77):
+        other = ids.masked_fill(mask == 0, filling)
+        found = model.generate(other, latents=latents, attention_mask=mask, **FREE)
+        assert torch.equal(found[:, 6:], wanted) and torch.equal(found[:, :6], other)
+
+
+def test_an_end_mark_that_is_padding_too_is_text() -> None:
+    """As stock `generate` has it: the start mark of GPT-2 is its end mark and its padding."""
+    text_config = tiny_text_config(VOCABULARY, 32, 1, 2, 64)
+    text_config.pad_token_id = text_config.bos_token_id = text_config.eos_token_id = 2
+    sizes = config().to_dict()
+    kept = ("latent_width", "key_width", "slots", "segment_tokens", "encoder_layers")
+    more = {name: sizes[name] for name in (*kept, "encoder_heads", "separator")}
+    model = louder(new_decoder(MemoryDecoderConfig(text_config, **more)))
+    ids, latents = torch.cat([torch.full((2, 1), 2), drawn((2, 4))], 1), normal(2, LATENT)
+    asked = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
+    wanted = model.generate(ids, latents=latents, attention_mask=torch.ones_like(ids), **asked)
+    assert torch.equal(model.generate(ids, latents=latents, **asked), wanted)
+    blind = torch.ones_like(ids)
+    blind[:, 0] = 0
+    with torch.no_grad():
+        seen, hidden = (
+            model(ids, latents=latents, attention_mask=mask).logits[:, -1]
+            for mask in (torch.ones_like(ids), blind)
+        )
+    assert not torch.allclose(seen, hidden, atol=1e-2), "otherwise this test shows nothing"
+
+
+ASKED: list[tuple[dict[str, Any], int, int]] = [  # what is asked for: at least, at most so many
+    ({"max_length": 9}, 0, 4),
+    ({"max_new_tokens": 3}, 0, 3),
+    ({"max_length": 8, "min_length": 7}, 2, 3),
+    ({"max_length": 12, "min_new_tokens": 4}, 4, 7),
+    ({"max_new_tokens": 5, "min_length": 8}, 3, 5),
+    ({"max_new_tokens": 5, "min_new_tokens": 5}, 5, 5),
+    ({}, 0, 20),
+]
+
+
+@pytest.mark.parametrize(("asked", "least", "most"), ASKED, ids=str)
+@pytest.mark.parametrize("how", ["arguments", "given", "own"])
+@pytest.mark.filterwarnings("ignore:Using the model-agnostic default")
+def test_lengths_count_the_tokens_of_the_text(
+    gpt2: MemoryDecoder, asked: dict[str, Any], least: int, most: int, how: str
+) -> None:
+    """Where nearly every token is an end mark, an answer ends as soon as it may; without one it
+    goes on as long as it may."""
+    ids, latents = drawn((2, 5)), normal(2, LATENT)
+    nearly_all = [*range(3), *range(13, VOCABULARY)]
+    for ends, count in ((None, most), (nearly_all, min(least + 1, most))):
+        settings: dict[str, Any] = {"pad_token_id": 0, "do_sample": False, "eos_token_id": ends}
+        settings["no_repeat_ngram_size"] = 1  # small models like to say a token again and again
+        if how == "own":
+            gpt2.generation_config = GenerationConfig(**settings, **asked)
+            more = {}
+        elif how == "given":
+            gpt2.generation_config.eos_token_id = None
+            more = {"generation_config": GenerationConfig(**settings, **asked)}
+        else:
+            more = {**settings, **asked}
+        kept = [gpt2.generation_config, more.get("generation_config", gpt2.generation_config)]
+        before = [one.to_dict() for one in kept]
+        for known in ({}, {"latents": latents}):
+            found = gpt2.generate(ids, **known, **more)
+            assert found.shape == (2, 5 + count) and torch.equal(found[:, :5], ids)
+        assert [one.to_dict() for one in kept] == before, "settings that are given are left alone"
+
+
+def test_a_length_that_the_prompt_fills_is_refused_as_stock_does(gpt2: MemoryDecoder) -> None:
+    ids = drawn((2, 5))
+    for known in ({}, {"latents": normal(2, LATENT)}):
+        with pytest.raises(ValueError, match="Input length of input_ids is 5, but `max_length` is"):
+            gpt2.generate(ids, max_length=5, pad_token_id=0, **known)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_object_with_everything_holds_prompt_and_new_tokens(
+    model: MemoryDecoder, kind: str
+) -> None:
+    ids, latents = drawn((2, 4)), normal(2, LATENT)
+    more = {**FREE, **KINDS[kind]}
+    wanted = seeded(model, ids, latents=latents, **more)
+    full = seeded(
+        model,
+        ids,
+        latents=latents,
+        return_dict_in_generate=True,
+        output_scores=True,
+        output_logits=True,
+        **more,
+    )
+    assert torch.equal(full.sequences, wanted) and full.sequences.shape[1] == 10
+    assert torch.equal(full.sequences[:, :4], ids.repeat_interleave(len(wanted) // 2, 0))
+    assert len(full.scores) == len(full.logits) == 6
+    if kind == "greedy":
+        chosen = model.decoder.compute_transition_scores(full.sequences, full.scores)
+        assert chosen.shape == (2, 6) and torch.equal(torch.stack(full.scores, 1).amax(-1), chosen)
+
+
+def test_prompts_may_be_named_either_way(gpt2: MemoryDecoder) -> None:
+    ids, latents = drawn((2, 4)), normal(2, LATENT)
+    for known in ({}, {"latents": latents}):
+        wanted = gpt2.generate(ids, **known, **FREE)
+        assert torch.equal(gpt2.generate(inputs=ids, **known, **FREE), wanted)
+        assert torch.equal(gpt2.generate(input_ids=ids, **known, **FREE), wanted)
+        with pytest.raises(
+            ValueError, match="expected prompts as input_ids or as inputs, got both"
+        ):
+            gpt2.generate(ids, inputs=ids, **known, **FREE)
+    start = torch.ones(2, 1, dtype=torch.long)
+    wanted = gpt2.generate(start, latents=latents, **FREE)
+    assert torch.equal(gpt2.generate(latents=latents, **FREE), wanted)
+    assert torch.equal(gpt2.generate(**FREE), gpt2.generate(start[:1], **FREE))
+    with pytest.raises(ValueError, match=r"expected prompts or a start mark \(bos_token_id\)"):
+        gpt2.generate(latents=latents, bos_token_id=None, **FREE)
+
+
+class Heard(BaseStreamer):
+    """What a streamer is told."""
+
+    def __init__(self) -> None:
+        self.parts: list[list[int]] = []
+        self.ended = False
+
+    def put(self, value: Tensor) -> None:
+        self.parts.append(value.flatten().tolist())
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_a_streamer_hears_prompt_and_new_tokens(gpt2: MemoryDecoder) -> None:
+    ids, heard = drawn((1, 4)), Heard()
+    said = gpt2.generate(ids, latents=normal(1, LATENT), streamer=heard, **FREE)
+    assert heard.ended and [token for part in heard.parts for token in part] == said[0].tolist()
+
+
+def test_penalties_see_the_prompt_as_they_do_without_latents(gpt2: MemoryDecoder) -> None:
+    ids, latents = drawn((1, 4)), normal(1, LATENT)
+    said = gpt2.generate(ids, latents=latents, **FREE)
+    first = int(said[0, 4])
+    again = torch.cat([ids, torch.tensor([[first]]), ids[:, -1:]], 1)
+    free = gpt2.generate(again, latents=latents, **{**FREE, "max_new_tokens": 12})
+    kept = gpt2.generate(
+        again, latents=latents, no_repeat_ngram_size=2, **{**FREE, "max_new_tokens": 12}
+    )
+    pairs = list(zip(kept[0].tolist(), kept[0, 1:].tolist(), strict=False))
+    assert len(set(pairs)) == len(pairs)
+    pairs = list(zip(free[0].tolist(), free[0, 1:].tolist(), strict=False))
+    assert len(set(pairs)) < len(pairs), "otherwise this test shows nothing"
+
+
+def test_settings_of_the_model_are_those_of_its_decoder(gpt2: MemoryDecoder) -> None:
+    assert gpt2.generation_config is gpt2.decoder.generation_config
+    gpt2.generation_config.max_new_tokens = 3
+    ids, latents = drawn((1, 4)), normal(1, LATENT)
+    assert gpt2.generate(ids, latents=latents, eos_token_id=None).shape == (1, 7)
+    gpt2.generation_config = GenerationConfig(max_new_tokens=2, pad_token_id=0)
+    assert gpt2.generate(ids, latents=latents).shape == (1, 6)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"prompt_lookup_num_tokens": 2},
+        {"prefill_chunk_size": 2},
+        {"token_healing": True},
+        {"inputs_embeds": torch.zeros(2, 3, 32)},
+        {"position_ids": torch.zeros(2, 3, dtype=torch.long)},
+    ],
+    ids=lambda more: next(iter(more)),
+)
+def test_what_would_pass_by_the_prefix_is_refused(
+    gpt2: MemoryDecoder, more: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=f"expected latents or {next(iter(more))}, got both"):
+        gpt2.generate(drawn((2, 3)), latents=normal(2, LATENT), **more, **FREE)
+
+
+def test_a_mask_of_another_shape_and_a_latent_too_many(gpt2: MemoryDecoder) -> None:
+    ids, latents = drawn((2, 3)), normal(2, LATENT)
+    for call in (gpt2, gpt2.generate):
+        with pytest.raises(ValueError, match=r"mask of the ids' shape \(2, 3\), got \(2, 4\)"):
+            call(ids, latents=latents, attention_mask=torch.ones(2, 4))
+    with pytest.raises(ValueError, match="expected latents for each of 2 texts, got 3"):
+        gpt2._with_prefix(ids, normal(3, LATENT), None)
+
+
+# ---- the stock contract --------------------------------------------------------------------------
+
+
+def test_auto_model_reads_what_is_saved(model: MemoryDecoder, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path)
+    assert type(again) is MemoryDecoder
+    before, after = model.state_dict(), again.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    ids, latents = drawn((2, 4)), normal(2, LATENT)
+    wanted = model.generate(ids, latents=latents, **FREE)
+    assert torch.equal(again.generate(ids, latents=latents, **FREE), wanted)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [VOCABULARY + 7, VOCABULARY - 40])
+def test_the_token_table_grows_and_shrinks(model: MemoryDecoder, size: int, tmp_path: Path) -> None:
+    ids, latents = drawn((2, 5)) % (VOCABULARY - 60) + 3, normal(2, LATENT)
+    before, keys = model(ids, latents=latents).logits, model.encode(ids)[1]
+    table = model.resize_token_embeddings(size, mean_resizing=False)
+    assert table is model.get_input_embeddings() and table.weight.shape[0] == size
+    after = model(ids, latents=latents).logits
+    both = min(size, VOCABULARY)
+    assert after.shape[-1] == size
+    assert torch.allclose(after[..., :both], before[..., :both], atol=1e-5)
+    assert torch.allclose(model.encode(ids)[1], keys, atol=1e-6)
+    assert model.config.text_config.vocab_size == model.decoder.config.vocab_size == size
+    head = model.get_output_embeddings()
+    assert head.weight.shape[0] == size
+    assert (head.weight is table.weight) == model.config.tie_word_embeddings
+    model.save_pretrained(tmp_path)
+    again = MemoryDecoder.from_pretrained(tmp_path)
+    assert torch.equal(again(ids, latents=latents).logits, after)
+
+
+def test_tables_may_be_exchanged(gpt2: MemoryDecoder) -> None:
+    table, head = nn.Embedding(9, 32), nn.Linear(32, 9, bias=False)
+    gpt2.set_input_embeddings(table)
+    gpt2.set_output_embeddings(head)
+    assert gpt2.get_input_embeddings() is table and gpt2.get_output_embeddings() is head
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated")
+def test_gradients_are_the_same_with_less_memory(model: MemoryDecoder) -> None:
+    made = episode()
+    model.train()
+    model(**made).loss.backward()
+    wanted = {name: one.grad.clone() for name, one in model.named_parameters()}
+    model.zero_grad()
+    model.gradient_checkpointing_enable()
+    assert model.decoder.base_model.is_activation_checkpointing
+    model(**made).loss.backward()
+    for name, one in model.named_parameters():
+        assert torch.allclose(one.grad, wanted[name], atol=1e-6), name
 
 
 # ---- the encoder ---------------------------------------------------------------------------------
@@ -574,6 +870,20 @@ def test_the_stock_trainer_runs(gpt2: MemoryDecoder, tmp_path: Path) -> None:
     assert not torch.equal(
         gpt2.get_input_embeddings().weight, before["decoder.transformer.wte.weight"]
     )
+
+
+def test_what_the_trainer_predicts_is_the_logits(gpt2: MemoryDecoder, tmp_path: Path) -> None:
+    """And not the parts of the loss beside them."""
+    made = episode(rows=9)
+    made.pop("noise")
+    items = [{name: tensor[i] for name, tensor in made.items()} for i in range(9)]
+    args = arguments(tmp_path, per_device_eval_batch_size=4)
+    found = Trainer(model=gpt2, args=args).predict(items)
+    assert found.predictions.shape == (9, SEGMENT, VOCABULARY)
+    assert found.label_ids.shape == (9, SEGMENT) and found.metrics["test_loss"] > 0
+    with torch.no_grad():
+        wanted = gpt2(made["input_ids"][:4], latents=gpt2.encode(made["segment_ids"][:4])[0])
+    assert torch.allclose(torch.from_numpy(found.predictions[:4]), wanted.logits, atol=1e-4)
 
 
 def test_the_trainer_averages_over_its_accumulation_steps(tmp_path: Path) -> None:

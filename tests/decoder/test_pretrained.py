@@ -4,7 +4,9 @@ read when damaged."""
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,20 @@ def test_an_unknown_profile(trainings: list[tuple[str, int]]) -> None:
     assert trainings == [] and set(pretrained.RECIPES) == set(runtime.PROFILES)
 
 
+def test_a_cache_that_takes_nothing_is_named_before_the_training(
+    trainings: list[tuple[str, int]], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrained.remember(tiny(3), "quick", 3)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(
+        ValueError,
+        match=f"^expected in MEMLAB_CACHE a folder that can be written to, got {cache}$",
+    ):
+        pretrained.trained("quick", 4)
+    assert trainings == []
+    assert same(pretrained.trained("quick", 3), tiny(3)), "what is there can be read"
+
+
 # ---- remember ------------------------------------------------------------------------------------
 
 
@@ -190,6 +206,35 @@ def test_a_damaged_cache_is_named_in_one_sentence(
     assert trainings == [], "nothing is thrown away and trained anew without a word"
 
 
+def test_a_model_in_several_files_is_read_as_one(tmp_path: Path) -> None:
+    place = tmp_path / "shards"
+    tiny(3).save_pretrained(place, max_shard_size="40KB")
+    files = sorted(place.glob("*.safetensors"))
+    assert len(files) > 2 and not (place / "model.safetensors").exists()
+    assert same(pretrained.load(place), tiny(3))
+    cut(files[1])
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        pretrained.load(place)
+    files[1].unlink()
+    with pytest.raises(ValueError, match="found nothing") as problem:
+        pretrained.load(place)
+    assert files[1].name in str(problem.value)
+    for damage in ("{", "[]", "{}", '{"weight_map": 3}'):
+        (place / "model.safetensors.index.json").write_text(damage)
+        with pytest.raises(ValueError, match="expected JSON with a weight_map") as problem:
+            pretrained.load(place)
+        assert "\n" not in str(problem.value)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.rank[0, 0] = torch.nan
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="memory decoder as finite numbers, got others in rank"):
+        pretrained.load(tmp_path)
+
+
 # ---- train ---------------------------------------------------------------------------------------
 
 
@@ -221,6 +266,22 @@ def test_training_depends_on_the_seed_and_reports() -> None:
     assert same(one, two) and not same(one, other) and not same(one, tiny(0))
     assert reports == [2] and [row["step"] for row in log.rows] == [2] and log.seconds > 0
     assert not one.training and one.dtype == torch.float32
+
+
+@pytest.mark.usefixtures("small")
+def test_a_training_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = replace(pretrained.RECIPES["quick"], steps=2)
+    monkeypatch.setitem(pretrained.RECIPES, "quick", short)
+    pretrained.trained("quick")
+    out, err = capsys.readouterr()
+    assert out == "" and [line.split(",")[0] for line in err.splitlines()] == [
+        f"memory-decoder: {done} of 2 steps" for done in range(3)
+    ]
+    assert "left, loss " in err.splitlines()[-1]
+    pretrained.trained("quick")
+    assert capsys.readouterr().err == "", "what is found is not trained"
 
 
 def test_a_gpu_gets_a_model_of_its_own_size() -> None:

@@ -4,6 +4,7 @@ read."""
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -215,6 +216,21 @@ def test_the_end_mark_ends_what_is_written(
     monkeypatch.setattr(MemoryDecoder, "generate", generate)
     written = reading.write_out(model, torch.zeros(2, 24), [(), (5, 6)], weights.tokenizer())
     assert written == [" The lamp."] * 2
+
+
+def test_settings_for_decoding_do_not_change_what_is_written(model: MemoryDecoder) -> None:
+    latents, _ = reading.encode(model, segments(9))
+    wanted = reading.write_out(model, latents, [()] * 9, weights.tokenizer())
+    assert max(map(len, wanted)) > 12, "otherwise nothing could be repeated"
+    kept = model.generation_config
+    spoilt = deepcopy(kept)
+    spoilt.update(no_repeat_ngram_size=1, repetition_penalty=5.0, min_new_tokens=9, num_beams=3)
+    model.generation_config = spoilt
+    try:
+        assert reading.write_out(model, latents, [()] * 9, weights.tokenizer()) == wanted
+        assert model.decoder.generation_config is spoilt
+    finally:
+        model.generation_config = kept
 
 
 def test_one_cue_a_latent(model: MemoryDecoder) -> None:

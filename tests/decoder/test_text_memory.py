@@ -4,6 +4,7 @@ sentences, forgetting."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from memlab.decoder import (
     documentation,
     new_decoder,
     pack,
+    pretrained,
     reading,
     tiny_text_config,
     token_ids,
@@ -176,6 +178,51 @@ def test_owners_are_counted_without_a_gap(model: MemoryDecoder, owner: list[int]
         ValueError, match="expected one segment number a text, 3, from 0 without a gap"
     ):
         memory.write(memory.empty(), LINES[:3], owner)
+
+
+MARKED = [
+    "The parser stops at <eos> and the rest is lost.",
+    "A <pad> tag stands between the words.",
+    "Two parts <sep> of one line.",
+    "<bos> begins it.",
+]
+
+
+def test_a_mark_in_a_text_is_letters_to_the_decoder() -> None:
+    shipped = pretrained.shipped()
+    memory = TextMemory(shipped, OwnKeys(shipped))
+    state = memory.write(memory.empty(), MARKED)
+    assert memory.say(state, torch.arange(4)) == MARKED
+    assert memory.answer(state, MARKED) == MARKED
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\u3000", "\u200b\ufeff"])
+def test_a_text_without_anything_to_read_is_refused(model: MemoryDecoder, text: str) -> None:
+    memory = TextMemory(model, Counted())
+    state = memory.write(memory.empty(), LINES[:2])
+    for act in (
+        lambda: memory.write(state, [LINES[2], text]),
+        lambda: memory.write(state, [LINES[2], text], [0, 0]),
+        lambda: memory.address(state, [LINES[0], text]),
+        lambda: memory.answer(state, [LINES[0], text]),
+        lambda: OwnKeys(model).encode([LINES[0], text]),
+        lambda: pack([LINES[0], text], 48),
+    ):
+        with pytest.raises(ValueError, match="expected texts with something to read, .* text 1"):
+            act()
+    assert len(state) == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["half \ud83d"], "expected text that UTF-8 can write"),
+        ("one text", "expected a sequence of texts, got one text"),
+    ],
+)
+def test_what_is_no_text_is_refused(texts: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        token_ids(texts)
 
 
 def test_documentation_is_whole_sentences(model: MemoryDecoder) -> None:

@@ -272,6 +272,17 @@ def test_a_sliding_window_loses_what_full_attention_finds(shipped: Qwen2ForCausa
     assert correct(prompt.fact, full) and not correct(prompt.fact, limited)
 
 
+def test_what_the_model_would_rather_say_does_not_matter() -> None:
+    encode = encoder(weights.tokenizer())
+    prompt = needles.tasks_for("passkey", 128, 0, 1, "test", encode)
+    model = causal_baseline.load_causal()
+    wanted = causal_baseline.answer(model, prompt, weights.tokenizer())
+    assert correct(prompt.fact, wanted)
+    model.generation_config.no_repeat_ngram_size = 2
+    model.generation_config.suppress_tokens = [ids[0] for ids in encode(list("0123456789"))]
+    assert causal_baseline.answer(model, prompt, weights.tokenizer()) == wanted
+
+
 def test_the_record_passes_the_gate_and_names_its_weights(root: Path) -> None:
     path = root / "book" / "results" / "causal-training.jsonl"
     data = results.load(path)

@@ -110,6 +110,53 @@ def test_rows_need_poems_and_an_end_mark(tokenizer: Any) -> None:
         poems_as_text.rows(bare, POEMS)
 
 
+MARKED = [
+    Poem("Ann <pad> Other", "</s>", "the end </s> is not the end"),
+    Poem("Li", "<end>", "<end>"),
+    Poem("Dee", "Sea", "no <unk>, no [SEP] and\n<|endoftext|>"),
+]
+
+
+@pytest.mark.parametrize(
+    "marks", [("<pad>", "<end>"), ("[SEP]", "</s>"), ("<pad>", "<|endoftext|>")]
+)
+def test_a_mark_in_a_poem_is_letters_and_ends_nothing(marks: tuple[str, str]) -> None:
+    letters = poems_as_text.characters(MARKED)
+    letters.add_special_tokens({"pad_token": marks[0], "eos_token": marks[1]})
+    rows = poems_as_text.rows(letters, MARKED)
+    for row, poem in zip(rows, MARKED, strict=True):
+        assert (
+            row.answer.count(letters.eos_token_id) == 1 and row.answer[-1] == letters.eos_token_id
+        )
+        assert not set(row.question + row.answer[:-1]) & set(letters.all_special_ids)
+        assert letters.decode(row.answer[:-1], skip_special_tokens=True) == poem.text
+        assert letters.decode(row.question, skip_special_tokens=True) == poems_as_text.prompt(poem)
+
+
+def test_a_poem_with_an_end_mark_in_it_can_be_recited() -> None:
+    letters = poems_as_text.characters(MARKED)
+    model = stock.build("llama", len(letters), 80, dim=32, layers=1, num_key_value_heads=2)
+    poems_as_text.teach(model, letters, MARKED, Recipe(70, lr=1e-2), batch=3)
+    assert poems_as_text.recite(model, letters, MARKED) == [poem.text for poem in MARKED]
+
+
+@pytest.mark.parametrize("text", ["", "  \n ", "\u3000", "\u200b"])
+def test_a_poem_without_text_is_refused(tokenizer: Any, text: str) -> None:
+    blank = [POEMS[0], Poem("Li", "Blank", text)]
+    for ask in (poems_as_text.rows, poems_as_text.places):
+        with pytest.raises(ValueError, match="expected a text .* for every poem, got .* 'Blank'"):
+            ask(poems_as_text.characters(blank), blank)
+    with pytest.raises(ValueError, match="for every poem"):
+        poems_as_text.score(stock.build("gpt2", 9, 9, dim=8), tokenizer, blank)
+
+
+def test_a_poem_with_half_a_character_is_refused(tokenizer: Any) -> None:
+    half = [POEMS[0], Poem("Li", "Half", "moon \ud83d")]
+    for ask in (poems_as_text.characters, lambda poems: poems_as_text.rows(tokenizer, poems)):
+        with pytest.raises(ValueError, match=r"text that UTF-8 can write, got '\\ud83d' in text 1"):
+            ask(half)
+
+
 def test_a_model_with_so_many_places_recites_without_complaint(
     tokenizer: Any, caplog: Any, capfd: Any
 ) -> None:
@@ -197,6 +244,22 @@ def test_conventions_from_strict_to_lenient(
 ) -> None:
     found = [same(said, POEMS[0].text) for same in poems_as_text.CONVENTIONS.values()]
     assert found == [strict, spaces, letters]
+
+
+@pytest.mark.parametrize(
+    ("said", "text", "same"),
+    [
+        ("", "… — !", False),
+        ("…  — !", "… — !", True),
+        ("दल", "दिल", False),
+        ("दिल!", "दिल", True),
+        ("n\u0303", "n", False),
+        ("cafe\u0301", "café", True),
+        ("", "a", False),
+    ],
+)
+def test_letters_alone_are_letters_with_their_vowels(said: str, text: str, same: bool) -> None:
+    assert poems_as_text.CONVENTIONS["letters alone"](said, text) == same
 
 
 def test_what_is_taught_is_recited_word_for_word_and_ends(taught: Any, tokenizer: Any) -> None:
@@ -377,9 +440,17 @@ def test_the_hub_is_asked_only_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path
 
     class Fake(torch.nn.Linear):
         @classmethod
-        def from_pretrained(cls, name: str, *, local_files_only: bool, **_options: Any) -> Fake:
+        def from_pretrained(
+            cls,
+            name: str,
+            *,
+            local_files_only: bool,
+            output_loading_info: bool = False,
+            **_options: Any,
+        ) -> Any:
             asked.append((name, local_files_only))
-            return cls(1, 1)
+            found: dict[str, set[str]] = {"missing_keys": set(), "mismatched_keys": set()}
+            return (cls(1, 1), found) if output_loading_info else cls(1, 1)
 
     monkeypatch.setattr(transformers, "AutoTokenizer", Fake)
     monkeypatch.setattr(transformers, "AutoModelForCausalLM", Fake)

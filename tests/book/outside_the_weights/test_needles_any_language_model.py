@@ -3,19 +3,23 @@ prompt as plain text."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import processors
 
 from memlab import weights
 from memlab.book.outside_the_weights.needles import any_language_model, measure
 from memlab.book.outside_the_weights.needles.any_language_model import TextReader
 from memlab.book.outside_the_weights.needles.measure import Outcome
-from memlab.corpora import needles
-from memlab.models import stock
+from memlab.corpora import needles, tokenization
+from memlab.models import causal_baseline, stock
 
 LENGTH = 128
 
@@ -83,6 +87,11 @@ def test_only_a_name_in_the_environment_loads_a_model(
     monkeypatch.setenv("MEMLAB_LLM", str(folder))
     found = any_language_model.named()
     assert found is not None and found.window == 512
+    monkeypatch.setenv("HOME", str(folder.parent))
+    monkeypatch.setenv("MEMLAB_LLM", f"~/{folder.name}")
+    assert any_language_model.named() is not None
+    monkeypatch.setenv("MEMLAB_LLM", " ")
+    assert any_language_model.named() is None
     monkeypatch.setenv("MEMLAB_LLM", "someone/small")
     with pytest.raises(ValueError, match="hub:owner/name"):
         any_language_model.named()
@@ -95,3 +104,156 @@ def test_a_cell_scores_whole_answers_or_none(prompt: needles.Prompt) -> None:
     assert said == [Outcome(True, None, f" {prompt.fact.answer}."), Outcome(False, None, "41")]
     assert measure.Cell.said_by(cell, lambda p: None if p is other else "41", 2) == []
     assert len(measure.Cell.said_by(cell, lambda p: None if p is other else "41", 1)) == 1
+
+
+# ---- a fair judge --------------------------------------------------------------------------------
+
+
+def test_a_text_is_decoded_as_a_whole() -> None:
+    """Not segment by segment: where one ends inside a character, half of it would be read."""
+    encode = tokenization.encoder(weights.tokenizer())
+    line = "床前明月光，疑是地上霜。举头望明月，低头思故乡。"
+    hidden = needles.passkey(0)
+    ids = encode([" " + line])[0]
+    torn = tuple(tuple(ids[at : at + 5]) for at in range(0, len(ids), 5))
+    cue = tuple(encode([" " + hidden.cue])[0])
+    made = needles.Prompt(torn, (), cue, hidden, 0.5)
+    assert any("\ufffd" in weights.tokenizer().decode(list(one)) for one in torn)
+    assert any_language_model.as_text(made) == f"{line}\n\n{hidden.cue}"
+    hay = needles.fill(cycle([line]), 300, encode, limit=64)
+    whole = needles.hide(hay, hidden, 0.5, 300, encode, limit=64)
+    assert "\ufffd" not in any_language_model.as_text(whole)
+
+
+@pytest.fixture(scope="module")
+def copier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book's causal model as a checkpoint of a user."""
+    place = tmp_path_factory.mktemp("copier")
+    causal_baseline.load_causal().save_pretrained(place)
+    weights.tokenizer().save_pretrained(place)
+    return place
+
+
+DIGITS = tokenization.encoder(weights.tokenizer())(list("0123456789"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"no_repeat_ngram_size": 2},
+        {"repetition_penalty": 4.0},
+        {"bad_words_ids": DIGITS},
+        {"suppress_tokens": [ids[0] for ids in DIGITS]},
+        {"begin_suppress_tokens": [ids[0] for ids in DIGITS]},
+        {"forced_bos_token_id": 7, "forced_eos_token_id": 9},
+        {"do_sample": True, "temperature": 9.0, "top_k": 0},
+        {"num_beams": 4, "num_return_sequences": 2},
+        {"max_length": 5, "max_new_tokens": 1},
+        {"min_length": 900, "min_new_tokens": 32},
+        {"sequence_bias": [[ids, -50.0] for ids in DIGITS]},
+        {"return_dict_in_generate": True, "output_scores": True},
+        {"use_cache": False, "renormalize_logits": True},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_how_a_checkpoint_would_rather_decode_does_not_matter(
+    copier: Path, prompt: needles.Prompt, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    plain = any_language_model.load(str(copier))
+    wanted = plain.answer(prompt)
+    assert wanted is not None and measure.correct(prompt.fact, wanted)
+    for file in copier.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "generation_config.json").unlink()
+    own = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, **settings}
+    (tmp_path / "generation_config.json").write_text(json.dumps(own))
+    reader = any_language_model.load(str(tmp_path))
+    kept = reader.model.generation_config
+    assert reader.answer(prompt) == wanted
+    assert reader.model.generation_config is kept and kept.eos_token_id == 2
+
+
+@pytest.mark.parametrize(
+    ("template", "first"),
+    [("$A <eos>", []), ("<bos> $A <eos>", [1]), ("<bos> $A", [1]), ("$A", [])],
+)
+def test_a_prompt_carries_no_end_mark(
+    copier: Path, prompt: needles.Prompt, template: str, first: list[int], tmp_path: Path
+) -> None:
+    for file in copier.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    core = weights.tokenizer().backend_tokenizer.to_str()
+    (tmp_path / "tokenizer.json").unlink()
+    changed = json.loads(core)
+    template_of = processors.TemplateProcessing(
+        single=template, special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    changed["post_processor"] = json.loads(template_of.__getstate__())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(changed))
+    reader = any_language_model.load(str(tmp_path))
+    text = any_language_model.as_text(prompt)
+    (bare,) = tokenization.encoder(weights.tokenizer())([text])
+    assert len(reader.tokenizer(text).input_ids) == len(bare) + len(template.split()) - 1
+    assert reader.ids(text) == [*first, *bare]
+    plain = any_language_model.load(str(copier))
+    if not first:
+        assert reader.answer(prompt) == plain.answer(prompt)
+
+
+def test_a_mark_in_the_prompt_is_letters(folder: Path) -> None:
+    reader = any_language_model.load(str(folder))
+    text = "He types <eos> and <pad>.\n\nHe types"
+    ids = reader.ids(text)
+    assert not {0, 1, 2, 3} & set(ids) and reader.tokenizer.decode(ids) == text
+
+
+def no_pad(tokenizer: Any) -> None:
+    tokenizer.pad_token = None
+
+
+def no_marks(tokenizer: Any) -> None:
+    tokenizer.pad_token = tokenizer.eos_token = tokenizer.bos_token = None
+
+
+def cut_and_filled(tokenizer: Any) -> None:
+    tokenizer.backend_tokenizer.enable_truncation(9)
+    tokenizer.backend_tokenizer.enable_padding(length=900)
+    tokenizer.model_max_length = 9
+
+
+def a_chat(tokenizer: Any) -> None:
+    tokenizer.chat_template = "{% for one in messages %}<bos>{{ one.content }}<eos>{% endfor %}"
+
+
+@pytest.mark.parametrize("change", [no_pad, no_marks, cut_and_filled, a_chat])
+def test_what_else_a_tokenizer_says_does_not_matter(
+    folder: Path, prompt: needles.Prompt, change: Callable[[Any], None], tmp_path: Path, capfd: Any
+) -> None:
+    wanted = any_language_model.load(str(folder)).answer(prompt)
+    for file in folder.iterdir():
+        if not file.name.startswith("tokenizer"):
+            (tmp_path / file.name).symlink_to(file)
+    tokenizer = type(weights.tokenizer()).from_pretrained(folder)
+    change(tokenizer)
+    tokenizer.save_pretrained(tmp_path)
+    capfd.readouterr()
+    assert any_language_model.load(str(tmp_path)).answer(prompt) == wanted
+    assert "generation" not in capfd.readouterr().err
+
+
+def test_a_checkpoint_without_its_tokenizer_is_named(
+    copier: Path, prompt: needles.Prompt, tmp_path: Path
+) -> None:
+    for file in copier.iterdir():
+        if not file.name.startswith("tokenizer"):
+            (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(ValueError, match="expected a tokenizer that knows words|as a tokenizer"):
+        any_language_model.load(str(tmp_path)).answer(prompt)
+
+
+def test_either_end_mark_of_a_checkpoint_ends_an_answer(folder: Path) -> None:
+    reader = any_language_model.load(str(folder))
+    reader.model.generation_config.eos_token_id = [5, 2]
+    assert reader._ends() == [2, 5]
+    reader.model.generation_config.eos_token_id = None
+    assert reader._ends() == [2]

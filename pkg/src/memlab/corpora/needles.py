@@ -9,7 +9,7 @@ trial.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 
@@ -144,11 +144,42 @@ class Haystack:
         return len(self.segments)
 
 
-def cut(ids: Sequence[Sequence[int]], limit: int) -> Segments:
-    """Sentences as segments of at most `limit` tokens, in order."""
+def cut(
+    ids: Sequence[Sequence[int]],
+    limit: int,
+    inside: Container[int] = (),
+) -> Segments:
+    """Sentences as segments of at most `limit` tokens, in order.
+
+    No segment begins with a token of `inside` (those that begin inside a character, see
+    `tokenization.TextEncoder`), but where a single character has more tokens than the limit.
+    """
     if limit < 1:
         raise ValueError(f"a segment must hold at least 1 token, got a limit of {limit}")
-    return tuple(tuple(one[i : i + limit]) for one in ids for i in range(0, len(one), limit))
+    return tuple(piece for one in ids for piece in _pieces(one, limit, inside))
+
+
+def _pieces(
+    ids: Sequence[int],
+    limit: int,
+    inside: Container[int],
+) -> Iterator[tuple[int, ...]]:
+    start = 0
+    while start < len(ids):
+        end = min(start + limit, len(ids))
+        whole = end
+        while start < whole < len(ids) and ids[whole] in inside:
+            whole -= 1
+        end = whole if whole > start else end
+        yield tuple(ids[start:end])
+        start = end
+
+
+def inside_characters(encode: Encode) -> Container[int]:
+    """What an encoder says of its tokens that begin inside a character; nothing, if it is a bare
+    function."""
+    found: Container[int] = getattr(encode, "inside", ())
+    return found
 
 
 def fill(
@@ -166,6 +197,7 @@ def fill(
         raise ValueError(f"expected a haystack of at least 1 token, got {tokens}")
     segments: list[tuple[int, ...]] = []
     starts = []
+    inside = inside_characters(encode)
     have = 0
     while have < tokens:
         some = [" " + line for line in islice(lines, min(1000, 10 + tokens // 16))]
@@ -175,7 +207,7 @@ def fill(
             )
         for sentence in filter(None, encode(some)):
             starts.append(len(segments))
-            segments += cut([sentence], limit)
+            segments += cut([sentence], limit, inside)
             have += len(sentence)
     size = Haystack(tuple(segments)).fitting(tokens) + 1
     return Haystack(tuple(segments[:size]), tuple(starts[: bisect_left(starts, size)]))
@@ -264,7 +296,7 @@ def hide(
     if not 0 <= depth <= 1:
         raise ValueError(f"expected a depth between 0 and 1, got {depth}")
     cue, *own = encode([" " + s for s in (hidden.cue, *hidden.sentences)])
-    pieces = cut(own, limit)
+    pieces = cut(own, limit, inside_characters(encode))
     room = tokens - reserve - len(cue) - sum(map(len, pieces))
     if room < 0:
         raise ValueError(

@@ -289,7 +289,8 @@ def trial(
     made = puzzle(task, seed, split=split, avoid=avoid)
     question, *cues = encode([" " + one for one in (made.question, *made.cues)])
     facts = encode([" " + one for chain in made.chains for one in chain])
-    own = [cut([ids], limit) for ids in facts]
+    inside = needles.inside_characters(encode)
+    own = [cut([ids], limit, inside) for ids in facts]
     room = _room(tokens, reserve, [question, *facts])
     if hay is None:
         hay = haystack(

@@ -1,10 +1,16 @@
 """The book's small tokenizer: byte-level BPE in which every digit is a token of its own, so that
 numbers can be copied one digit at a time. It is trained on the same text as the models and travels
-with their weights."""
+with their weights. And texts in tokens of any tokenizer, where every text is text: `<eos>` in a
+sentence is letters and not the mark."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -48,14 +54,123 @@ def train_tokenizer(sentences: Iterable[str], vocabulary: int = 2048) -> PreTrai
     )
 
 
-def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[Sequence[str]], list[list[int]]]:
-    """A function from texts to lists of token ids without special tokens: what `corpora.needles`
-    takes."""
+@dataclass(frozen=True, eq=False)
+class TextEncoder:
+    """Texts → lists of token ids without special tokens: what `corpora.needles` takes.
 
-    def encode(texts: Sequence[str]) -> list[list[int]]:
-        return tokenizer(list(texts), add_special_tokens=False).input_ids if texts else []
+    Marks of the tokenizer that stand in a text, such as `</s>`, are letters. ValueError for what is
+    no text.
+    """
 
-    return encode
+    tokenizer: Any
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, in order."""
+        check(texts)
+        if not texts:
+            return []
+        found: list[list[int]] = self.tokenizer(
+            list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+        ).input_ids
+        for row, text in enumerate(texts):
+            if self._read_as_mark(text, found[row]):
+                found[row] = self._spelt(text)
+        return found
+
+    def _read_as_mark(self, text: str, ids: Sequence[int]) -> bool:
+        return any(mark in text and number in ids for mark, number in self._marks.items())
+
+    def _spelt(self, text: str) -> list[int]:
+        """The ids of a text whose marks the tokenizer itself does not take for letters."""
+        fast = getattr(self.tokenizer, "is_fast", False)
+        ids = self._without_marks.encode(text, add_special_tokens=False).ids if fast else []
+        if not ids or self._read_as_mark(text, ids):
+            raise ValueError(
+                f"expected a tokenizer that spells {', '.join(sorted(self._marks))} in letters, got"
+                f" {type(self.tokenizer).__name__}, which takes them for its marks in {text[:40]!r}"
+            )
+        return ids
+
+    @cached_property
+    def _marks(self) -> dict[str, int]:
+        """The marks and their ids. A mark such as "!" or an empty line is text as well, and the one
+        for what is unknown may stand for anything."""
+        names = set(self.tokenizer.all_special_tokens) - {self.tokenizer.unk_token}
+        own = [name for name in names if len(name) > 2 and name[0] in "<[" and name[-1] in ">]"]
+        return {name: int(self.tokenizer.convert_tokens_to_ids(name)) for name in own}
+
+    @cached_property
+    def _without_marks(self) -> Tokenizer:
+        """The same tokenizer with marks that no text holds.
+
+        Some models (Unigram, whole words) find a mark among their words even where it is not looked
+        for as a mark; renamed, it keeps its number and is not found.
+        """
+        core = json.loads(self.tokenizer.backend_tokenizer.to_str())
+
+        def renamed(entry: str) -> str:
+            return "\ufffe" + entry if entry in self._marks else entry
+
+        vocabulary = core["model"]["vocab"]
+        if isinstance(vocabulary, dict):
+            core["model"]["vocab"] = {renamed(entry): i for entry, i in vocabulary.items()}
+        else:
+            core["model"]["vocab"] = [[renamed(entry), score] for entry, score in vocabulary]
+        for added in core["added_tokens"]:
+            added["content"] = renamed(added["content"])
+        unlimited = {"post_processor": None, "truncation": None, "padding": None}
+        return Tokenizer.from_str(json.dumps(core | unlimited))
+
+    @cached_property
+    def inside(self) -> frozenset[int]:
+        """The tokens of a byte-level tokenizer that begin inside a character: no text may be cut
+        before one."""
+        core = getattr(self.tokenizer, "backend_tokenizer", None)
+        if core is None or not isinstance(core.decoder, decoders.ByteLevel):
+            return frozenset()
+        spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str
+        # U+0080 to U+00BF are two bytes each, of which the second takes all values that go on with
+        # a character.
+        continuing = {spell(chr(code))[0][0][1] for code in range(0x80, 0xC0)}
+        vocabulary = self.tokenizer.get_vocab()
+        return frozenset(i for entry, i in vocabulary.items() if entry[:1] in continuing)
+
+
+def encoder(tokenizer: Any) -> TextEncoder:
+    """A function from texts to lists of token ids without special tokens, for any tokenizer."""
+    return TextEncoder(tokenizer)
+
+
+def check(texts: Sequence[str]) -> None:
+    """ValueError if these are not several texts, or one of them is none: not a string, or with half
+    a character in it (a lone surrogate, which UTF-8 cannot write)."""
+    if isinstance(texts, str):
+        raise ValueError(f"expected a sequence of texts, got one text, {texts[:40]!r}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"expected texts, got {type(text).__name__} as text {number}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise ValueError(
+                f"expected text that UTF-8 can write, got {text[problem.start]!r} in text {number}"
+            ) from problem
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing in a text can be seen: it is empty, or all white space and invisible
+    signs."""
+    kinds = map(unicodedata.category, text)
+    return all(kind[0] == "Z" or kind in ("Cc", "Cf") for kind in kinds)
+
+
+def opening(tokenizer: Any) -> list[int]:
+    """The special tokens that a tokenizer puts in front of a text, such as its start mark; not
+    those that it puts behind."""
+    alone = tokenizer("a", add_special_tokens=False).input_ids
+    marked = tokenizer("a").input_ids
+    starts = range(len(marked) - len(alone) + 1)
+    return next((marked[:at] for at in starts if marked[at : at + len(alone)] == alone), [])
 
 
 def until(ids: Sequence[int], marks: Sequence[int]) -> list[int]:

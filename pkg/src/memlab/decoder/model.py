@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +29,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
+    GenerationConfig,
     GPT2Config,
     PreTrainedConfig,
     PreTrainedModel,
@@ -37,6 +41,17 @@ from transformers.utils import ModelOutput
 from memlab.decoder.encoder import SegmentEncoder
 
 ADDRESS_WEIGHT = 0.4  # of the loss of addressing beside that of reading
+# What stock `generate` takes from the ids of the prompt alone, without what lies in front of them.
+_BLIND = (
+    "assistant_model",
+    "inputs_embeds",
+    "past_key_values",
+    "position_ids",
+    "prefill_chunk_size",
+    "prompt_lookup_num_tokens",
+    "token_healing",
+)
+_LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}  # the second wins
 _SIZES = (
     "latent_width",
     "key_width",
@@ -61,6 +76,8 @@ class MemoryDecoderConfig(PreTrainedConfig):
 
     model_type = "memory-decoder"
     sub_configs = {"text_config": AutoConfig}
+    # parts of the loss, a number each: no predictions that Trainer could join
+    keys_to_ignore_at_inference = ["reading_loss", "address_loss"]
 
     @property
     def stretch(self) -> int:
@@ -183,6 +200,7 @@ class MemoryDecoder(PreTrainedModel):
         self.prefix_positions = nn.Parameter(torch.randn(config.slots, width) * 0.02)
         self.rank = nn.Parameter(torch.randn(config.reads, width) * 0.02)
         self._takes_positions = "position_ids" in inspect.signature(self.decoder.forward).parameters
+        self.supports_gradient_checkpointing = self.decoder.supports_gradient_checkpointing
         self.post_init()
 
     @classmethod
@@ -203,15 +221,47 @@ class MemoryDecoder(PreTrainedModel):
         it."""
         return self.decoder.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Another token table, for encoder and decoder."""
+        self.decoder.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> Any:
+        """The decoder's output layer."""
+        return self.decoder.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
+        """Another output layer of the decoder."""
+        self.decoder.set_output_embeddings(new_embeddings)
+
+    def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> Any:
+        """Stock `resize_token_embeddings` of the decoder, whose token table is the only one;
+        returns that table."""
+        table = self.decoder.resize_token_embeddings(*args, **kwargs)
+        self.config.text_config.vocab_size = self.decoder.config.get_text_config().vocab_size
+        return table
+
+    @property
+    def generation_config(self) -> Any:
+        """The settings of `generate`, which are the decoder's."""
+        return self.decoder.generation_config
+
+    @generation_config.setter
+    def generation_config(self, settings: Any) -> None:
+        """Other settings for the decoder."""
+        self.decoder.generation_config = settings
+
     def _embed(self, ids: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.get_input_embeddings()(ids), self._kept(ids, mask)
+
+    def _kept(self, ids: Tensor, mask: Tensor | None) -> Bool[Tensor, "batch seq"]:
+        """Where no padding is; without a mask it is known by its number."""
         padding = self.config.text_config.pad_token_id
         if mask is not None:
-            keep = mask.bool()
-        elif padding is not None:
-            keep = ids != padding
-        else:
-            keep = torch.ones_like(ids, dtype=torch.bool)
-        return self.get_input_embeddings()(ids), keep
+            _check_mask(ids, mask)
+            return mask.bool()
+        if padding is not None:
+            return ids != padding
+        return torch.ones_like(ids, dtype=torch.bool)
 
     def encode(
         self,
@@ -270,6 +320,8 @@ class MemoryDecoder(PreTrainedModel):
         latents: Tensor,
         mask: Tensor | None,
     ) -> dict[str, Tensor]:
+        if len(latents) != len(ids):
+            raise ValueError(f"expected latents for each of {len(ids)} texts, got {len(latents)}")
         embeds, keep = self._embed(ids, mask)
         mask = keep.to(ids.dtype)
         prefix, holds = self.prefix(latents)
@@ -292,7 +344,7 @@ class MemoryDecoder(PreTrainedModel):
         token lies as far behind the slot that it is copied from in the second segment as in the
         first. Padding is not counted."""
         count = (mask.cumsum(1) - 1).clamp(min=0)
-        separators = ids == self.config.separator
+        separators = (ids == self.config.separator) & mask.bool()
         number = separators.cumsum(1).clamp(max=self.config.reads - 1)
         last_separator = torch.where(separators, count, 0).cummax(1).values
         within = count - last_separator
@@ -344,6 +396,9 @@ class MemoryDecoder(PreTrainedModel):
         mask: Tensor | None,
     ) -> Tensor:
         if latents is None:
+            keep = self._kept(ids, mask)
+            if mask is None and not keep.all():
+                mask = keep.to(ids.dtype)
             return self.decoder(input_ids=ids, attention_mask=mask, use_cache=False).logits
         inputs = self._with_prefix(ids, latents, mask)
         return self.decoder(**inputs, use_cache=False).logits[:, -ids.shape[1] :]
@@ -368,27 +423,124 @@ class MemoryDecoder(PreTrainedModel):
     @torch.no_grad()
     def generate(
         self,
-        input_ids: Int[Tensor, "batch seq"],
+        input_ids: Int[Tensor, "batch seq"] | None = None,
         latents: Float[Tensor, "batch *read latent"] | None = None,
         attention_mask: Tensor | None = None,
+        *,
+        inputs: Int[Tensor, "batch seq"] | None = None,
+        generation_config: GenerationConfig | None = None,
         **kwargs: Any,
     ) -> Any:
         """The decoder's stock `generate`, with read-outs in front of the prompt; returns prompt and
-        new tokens.
+        new tokens, or an object that holds them (`return_dict_in_generate`).
 
-        Prompts of unequal length are padded on the left, as for every causal model. Beams and
-        several returned sequences work because the prefix travels as plain input embeddings. Only a
-        separator in the prompt opens the next stretch of positions: let it stop at `separator`, and
-        ask for the next segment behind it.
+        Everything is counted in tokens of the text, the prompt's and the new ones, and what is
+        padding in the prompt, on either side, is known by its number unless `attention_mask` says
+        it. Without a prompt (`input_ids`, or `inputs`) each answer begins with the start mark. Only
+        a separator in the prompt opens the next stretch of positions: let it stop at `separator`,
+        and ask for the next segment behind it. ValueError for what goes around the embeddings that
+        a prefix consists of, such as an assistant model.
         """
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        if inputs is not None and input_ids is not None:
+            raise ValueError("expected prompts as input_ids or as inputs, got both")
+        ids = inputs if input_ids is None else input_ids
         if latents is None:
-            return self.decoder.generate(input_ids=input_ids, attention_mask=mask, **kwargs)
-        new = self.decoder.generate(**self._with_prefix(input_ids, latents, mask), **kwargs)
-        if not isinstance(new, Tensor):
-            return new
-        prompts = input_ids.repeat_interleave(len(new) // len(input_ids), 0)
-        return torch.cat([prompts, new], 1)
+            kwargs["generation_config"] = generation_config
+            return self.decoder.generate(inputs=ids, attention_mask=attention_mask, **kwargs)
+        asked = _Asked(kwargs, generation_config, self.generation_config)
+        asked.refuse(_BLIND)
+        ids = (asked.start(len(latents)) if ids is None else ids).to(self.device)
+        if attention_mask is None:
+            attention_mask = asked.mask(ids, self.config.text_config)
+        return self._behind_prefix(ids, latents.to(self.device), attention_mask, asked)
+
+    def _behind_prefix(
+        self,
+        ids: Tensor,
+        latents: Tensor,
+        mask: Tensor,
+        asked: _Asked,
+    ) -> Any:
+        _check_mask(ids, mask)
+        mask = mask.to(self.device).bool().long()
+        # New tokens go behind the last column: a row that is filled up on the right moves there.
+        order = mask.argsort(dim=1, stable=True)
+        prompts = ids.gather(1, order)
+        made = self._with_prefix(prompts, latents, mask.gather(1, order))
+        settled = asked.settled(made["inputs_embeds"].shape[1])
+        found = self.decoder.generate(input_ids=prompts, **made, **settled)
+        rows = found if isinstance(found, Tensor) else found.sequences
+        rows[:, : ids.shape[1]] = ids.repeat_interleave(len(rows) // len(ids), 0)
+        return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a call of `generate` asks for: its own arguments come first, then the config that it was
+    given, then the model's."""
+
+    arguments: dict[str, Any]
+    given: GenerationConfig | None
+    own: GenerationConfig
+
+    def of(self, name: str) -> Any:
+        """One setting, None where nobody asks for anything."""
+        if name in self.arguments:
+            return self.arguments[name]
+        given = getattr(self.given, name, None)
+        return given if given is not None else getattr(self.own, name, None)
+
+    def refuse(self, names: Sequence[str]) -> None:
+        """ValueError if one of these is asked for."""
+        for name in names:
+            if self.of(name) is not None and self.of(name) is not False:
+                raise ValueError(f"expected latents or {name}, got both")
+
+    def start(self, count: int) -> Int[Tensor, "batch 1"]:
+        """As many prompts that hold the start mark alone."""
+        mark = self.of("bos_token_id")
+        if mark is None:
+            raise ValueError("expected prompts or a start mark (bos_token_id), got neither")
+        return torch.full((count, 1), int(mark))
+
+    def mask(self, ids: Tensor, config: Any) -> Int[Tensor, "batch seq"]:
+        """What is no padding, as stock `generate` tells it: an end mark that is padding as well
+        cannot be told apart, and counts as text."""
+        ends = _numbers(self.of("eos_token_id"), getattr(config, "eos_token_id", None))
+        padding = _numbers(self.of("pad_token_id"), getattr(config, "pad_token_id", None)) - ends
+        return (~torch.isin(ids, ids.new_tensor(sorted(padding)))).long()
+
+    def settled(self, embedded: int) -> dict[str, Any]:
+        """The arguments of stock `generate` with which lengths count the text alone: it takes
+        `embedded` off them when it gets ids and embeddings."""
+        moved = {
+            name: self.of(name) + embedded
+            for name, stronger in _LENGTHS.items()
+            if self.of(name) is not None and self.of(stronger) is None
+        }
+        if self.given is None:
+            return self.arguments | moved
+        settings = deepcopy(self.given)
+        for name, length in moved.items():
+            setattr(settings, name, length)
+        others = {name: one for name, one in self.arguments.items() if name not in moved}
+        return others | {"generation_config": settings}
+
+
+def _check_mask(ids: Tensor, mask: Tensor) -> None:
+    if mask.shape != ids.shape:
+        raise ValueError(
+            f"expected a mask of the ids' shape {tuple(ids.shape)}, got {tuple(mask.shape)}"
+        )
+
+
+def _numbers(*marks: Any) -> set[int]:
+    """The token ids among marks, each of which is one id, several, or none."""
+    found: set[int] = set()
+    for mark in marks:
+        if mark is not None:
+            found |= set(torch.as_tensor(mark).flatten().tolist())
+    return found
 
 
 def align_positions(model: MemoryDecoder) -> None:
@@ -442,3 +594,4 @@ def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> Mem
 
 
 AutoConfig.register(MemoryDecoderConfig.model_type, MemoryDecoderConfig, exist_ok=True)
+AutoModel.register(MemoryDecoderConfig, MemoryDecoder, exist_ok=True)

@@ -4,8 +4,9 @@ that are shipped."""
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -16,12 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, logging
 
 from memlab import runtime, training, weights
 from memlab.corpora import memory_episodes, text, tokenization
 from memlab.decoder.encoder import SegmentEncoder
 from memlab.decoder.model import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
+from memlab.models import checkpoints
 
 # Chosen on the "dev" wordings; "gpu" is for the larger model of `sizes` and has not been run.
 # "quick" has to fit into three minutes on two old cores.
@@ -70,9 +72,10 @@ def train(
     *,
     steps: int | None = None,
     report: Report | None = None,
+    watch: training.Watch | None = None,
 ) -> tuple[MemoryDecoder, training.Log]:
     """A memory decoder trained from scratch on episodes of at most 384 tokens, and the log of the
-    training."""
+    training. `report` and `watch` are those of a `training.Progress`, or alike."""
     recipe = RECIPES[runtime.profile(profile)]
     recipe = replace(recipe, steps=steps or recipe.steps, bfloat16=runtime.fast_bfloat16())
     encode = tokenization.encoder(weights.tokenizer())
@@ -88,7 +91,8 @@ def train(
     def batches(step: int) -> dict[str, Tensor]:
         return {name: tensor.to(device) for name, tensor in made(step).items()}
 
-    log = training.fit(model.to(device), batches, recipe, every=50, report=report)
+    watched = watch(batches) if watch else batches
+    log = training.fit(model.to(device), watched, recipe, every=50, report=report)
     return model, log
 
 
@@ -126,31 +130,46 @@ def _place(profile: str, seed: int) -> Path:
 def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
     """A saved model of a kind in float32, to read with. ValueError if weights are missing, damaged
     or not all there."""
-    weights.check(place / "model.safetensors")
+    for file in _files(Path(place)):
+        weights.check(file)
     logging.disable_progress_bar()
-    model, info = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True)
-    missing = sorted(info["missing_keys"])
-    if missing:  # transformers would draw them at random
+    return checkpoints.whole(kind, place, "a memory decoder", dtype=torch.float32).eval()
+
+
+def _files(place: Path) -> list[Path]:
+    """The files that hold the weights of a saved model: one, or those that an index names."""
+    index = place / SAFE_WEIGHTS_INDEX_NAME
+    if not index.exists():
+        return [place / SAFE_WEIGHTS_NAME]
+    try:
+        parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, AttributeError, TypeError) as problem:
         raise ValueError(
-            f"{place} is damaged: expected all weights of a memory decoder, "
-            f"{len(missing)} are missing ({missing[0]})"
-        )
-    return model.eval()
+            f"{index} is damaged: expected JSON with a weight_map, got {problem!r}"
+        ) from problem
+    return [place / part for part in sorted(parts)]
 
 
 def trained(profile: str, seed: int = 0) -> MemoryDecoder:
     """The model that this machine trained with this profile and seed: from the cache, or trained
-    now (minutes)."""
+    now (minutes). ValueError if the cache cannot be written to: it says so before the training."""
     place = _place(runtime.profile(profile), seed)
     if place.exists():
         return load(place)  # type: ignore[no-any-return]
-
-    def report(step: int, row: dict[str, float]) -> None:
-        print(step, f"{row['loss']:.2f}", file=sys.stderr)
-
-    model, _ = train(profile, seed, report=report)
+    if not os.access(place.parent, os.W_OK):
+        raise ValueError(
+            f"expected in MEMLAB_CACHE a folder that can be written to, got {place.parent}"
+        )
+    model, _ = _shown(profile, seed)
     remember(model, profile, seed)
     return model
+
+
+def _shown(profile: str, seed: int) -> tuple[MemoryDecoder, training.Log]:
+    """`train`, and how far it is on stderr."""
+    steps = RECIPES[runtime.profile(profile)].steps
+    with training.Progress("memory-decoder", steps) as progress:
+        return train(profile, seed, report=progress.report, watch=progress.watch)
 
 
 def shipped() -> MemoryDecoder:
@@ -178,13 +197,6 @@ def make(
     folder: str | Path,
 ) -> training.Log:
     """Train a memory decoder from scratch and save it: the command behind the shipped weights."""
-
-    def report(step: int, row: dict[str, float]) -> None:
-        print(
-            f"memory-decoder: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s",
-            file=sys.stderr,
-        )
-
-    model, log = train(profile, seed, report=report)
+    model, log = _shown(profile, seed)
     save(model, folder)
     return log

@@ -16,6 +16,7 @@ from memlab import runtime
 from memlab.corpora import tokenization
 from memlab.decoder.encoder import unit_slots
 from memlab.decoder.model import MemoryDecoder
+from memlab.evaluation import greedy
 from memlab.memories import KeyValue
 
 Segments = Sequence[Sequence[int]]
@@ -178,14 +179,14 @@ def _continued(
     parts: list[list[int]] = []
     for start in range(0, len(prompts), 256):
         ids, mask = _padded(prompts[start : start + 256], model.device, left=True)
-        out = model.generate(
+        out = greedy(
+            model,
             ids,
+            mask,
+            new=most,
+            end=[tokenization.EOS, tokenization.SEP],
+            pad=tokenization.EOS,
             latents=latents[start : start + 256].to(model.device),
-            attention_mask=mask,
-            max_new_tokens=most,
-            do_sample=False,
-            pad_token_id=tokenization.EOS,
-            eos_token_id=[tokenization.EOS, tokenization.SEP],
         )
         parts += [
             tokenization.until(row, (tokenization.EOS, tokenization.SEP))

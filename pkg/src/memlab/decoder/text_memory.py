@@ -32,8 +32,20 @@ from memlab.retrieval import Encoder
 
 def token_ids(texts: Sequence[str]) -> list[list[int]]:
     """Token ids of texts in the book's own tokenizer, each with the space in front that the decoder
-    was trained with."""
+    was trained with. ValueError for a text that is blank, or none."""
+    _check(texts)
     return tokenization.encoder(weights.tokenizer())([" " + text for text in texts])
+
+
+def _check(texts: Sequence[str]) -> None:
+    """ValueError if there is nothing to read in one of the texts: a latent of nothing would be read
+    out as words, and a key of nothing could be the nearest one."""
+    tokenization.check(texts)
+    for number, text in enumerate(texts):
+        if tokenization.is_blank(text):
+            raise ValueError(
+                f"expected texts with something to read, got {text!r} as text {number}"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,7 @@ class TextMemory:
 
         `owner[i]` is the number of the segment that text i goes to, counted from 0 without a gap
         (default: one segment a text); texts of one segment are joined in order. ValueError if a
-        segment is longer than the decoder takes.
+        segment is longer than the decoder takes, or a text is blank.
         """
         owner = range(len(texts)) if owner is None else owner
         numbers = sorted(set(owner))
@@ -158,7 +170,9 @@ class TextMemory:
         state: KeyValueState,
         questions: Sequence[str],
     ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
-        """Scores (cosines) and rows of the best keys of each question, best first."""
+        """Scores (cosines) and rows of the best keys of each question, best first. ValueError for a
+        blank question."""
+        _check(questions)
         queries = self.encoder.encode(questions, question=True)
         return self.rule.address(state, queries)
 

@@ -9,7 +9,6 @@ its time was up. That favours the baseline.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -25,7 +24,8 @@ from memlab import runtime, weights
 from memlab.corpora import needles
 from memlab.corpora.copying_episodes import Mixture, batch, training_pool
 from memlab.corpora.tokenization import BOS, EOS, PAD, SEP, encoder
-from memlab.training import Log, Recipe, fit
+from memlab.evaluation import greedy
+from memlab.training import Log, Progress, Recipe, Watch, fit
 
 WINDOW = 384  # the longest context of the training, in tokens
 # (tokens, episodes, steps): short contexts first, because copying is learned there much faster
@@ -190,13 +190,11 @@ def train_causal(
     report: Callable[[int, dict[str, float]], None] | None = None,
     *,
     hand_set: bool = True,
+    watch: Watch | None = None,
 ) -> tuple[Qwen2ForCausalLM, Log]:
     """Train the baseline from scratch; return it (float32, eval mode) with its log, a row every 50
-    steps."""
-    stages = STAGES[runtime.profile(profile)]
-    schedule: list[tuple[int, int]] = []
-    for tokens, size, steps in stages:
-        schedule += [(tokens, size)] * steps
+    steps. `report` and `watch` are those of a `training.Progress`, or alike."""
+    schedule = _schedule(profile)
     pool = training_pool(encoder(weights.tokenizer()), seed)
     model: Any = causal_model(seed, hand_set=hand_set)
     model.to(runtime.device())
@@ -215,8 +213,17 @@ def train_causal(
         floor=0.03,
         betas=(0.9, 0.95),
     )
-    log = fit(model, batches, recipe, every=50, report=report)
+    watched = watch(batches) if watch else batches
+    log = fit(model, watched, recipe, every=50, report=report)
     return model, log
+
+
+def _schedule(profile: str) -> list[tuple[int, int]]:
+    """Tokens and episodes of every step."""
+    schedule: list[tuple[int, int]] = []
+    for tokens, size, steps in STAGES[runtime.profile(profile)]:
+        schedule += [(tokens, size)] * steps
+    return schedule
 
 
 def variant(
@@ -271,14 +278,7 @@ def answer(
     used: Any = model if window is None else variant(model, window=window)
     ids = [BOS, *(token for segment in prompt.segments for token in segment), SEP, *prompt.cue]
     inputs = torch.tensor([ids], device=model.device)
-    out = used.generate(
-        input_ids=inputs,
-        attention_mask=torch.ones_like(inputs),
-        do_sample=False,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=EOS,
-        pad_token_id=PAD,
-    )
+    out = greedy(used, inputs, new=max_new_tokens, end=EOS, pad=PAD)
     return str(tokenizer.decode(out[0, len(ids) :].tolist(), skip_special_tokens=True))
 
 
@@ -317,12 +317,7 @@ def make(
     folder: str | Path,
 ) -> Log:
     """Train the baseline from scratch and save it: the command behind the shipped weights."""
-
-    def report(step: int, row: dict[str, float]) -> None:
-        print(
-            f"causal: step {step}, loss {row['loss']:.2f}, {row['seconds']:.0f} s", file=sys.stderr
-        )
-
-    model, log = train_causal(profile, seed, report)
+    with Progress("causal", len(_schedule(profile))) as progress:
+        model, log = train_causal(profile, seed, progress.report, watch=progress.watch)
     save(model, folder)
     return log

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from memlab import evaluation, runtime
+from memlab.corpora import tokenization
 from memlab.corpora.poems import Poem
 from memlab.training import Batch, Log, Recipe, fit
 
@@ -71,10 +72,12 @@ def swapped(poems: Sequence[Poem], seed: int = 0) -> list[Poem]:
 
 def characters(poems: Iterable[Poem]) -> Any:
     """A tokenizer in which every character of these poems and their prompts is one token (others
-    become <unk>)."""
+    become <unk>). ValueError for half a character (a lone surrogate)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
+    poems = list(poems)
+    tokenization.check([prompt(poem) + poem.text for poem in poems])
     letters = sorted({letter for poem in poems for letter in prompt(poem) + poem.text})
     vocabulary = {token: i for i, token in enumerate((*SPECIAL, *letters))}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -102,15 +105,26 @@ class Row:
 
 
 def rows(tokenizer: Any, poems: Sequence[Poem]) -> list[Row]:
-    """The poems in tokens of any tokenizer, in order. ValueError if it has no end mark, or there
-    are no poems."""
+    """The poems in tokens of any tokenizer, in order; its marks, where they stand in a poem, are
+    letters.
+
+    ValueError if it has no end mark, if there are no poems, or for a poem without text: a model
+    that says nothing would know it.
+    """
     if tokenizer.eos_token_id is None or not poems:
         raise ValueError(
             f"expected poems and a tokenizer with an end mark (eos_token), got {len(poems)} poems"
             f" and {tokenizer.eos_token!r}"
         )
-    questions = tokenizer([prompt(poem) for poem in poems], add_special_tokens=False).input_ids
-    answers = tokenizer([poem.text for poem in poems], add_special_tokens=False).input_ids
+    encode = tokenization.encoder(tokenizer)
+    questions = encode([prompt(poem) for poem in poems])
+    answers = encode([poem.text for poem in poems])
+    for poem, answer in zip(poems, answers, strict=True):
+        if tokenization.is_blank(poem.text) or not answer:
+            raise ValueError(
+                f"expected a text in the tokenizer's tokens for every poem, got {poem.text!r} for"
+                f" {poem.title!r}"
+            )
     end = tokenizer.eos_token_id
     return [
         Row(question, [*answer, end]) for question, answer in zip(questions, answers, strict=True)
@@ -206,11 +220,16 @@ def teach(
 
 
 def _letters(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFKC", text) if c.isalnum())
+    """Letters and digits, with the marks above, below and beside them, which in Hindi are
+    vowels."""
+    normal = unicodedata.normalize("NFKC", text)
+    return "".join(c for c in normal if c.isalnum() or unicodedata.category(c)[0] == "M")
 
 
 def _same_letters(said: str, text: str) -> bool:
-    return _letters(said) == _letters(text)
+    letters = _letters(text)
+    # Silence is no recitation of a poem without letters.
+    return _letters(said) == letters if letters else evaluation.exact(said, text)
 
 
 # When is a recitation the poem? The paper does not say; from strict to lenient.
@@ -240,7 +259,8 @@ def recite(
     for part in _of_one_length(encoded, batch):
         asked = torch.tensor([encoded[i].question for i in part], device=model.device)
         longest = max(len(encoded[i].answer) for i in part) + 2
-        out = _greedy(model, asked, longest, tokenizer.eos_token_id)
+        end = tokenizer.eos_token_id
+        out = evaluation.greedy(model, asked, new=longest, end=end, pad=end)
         answers = out[:, asked.shape[1] :].cpu()
         for i, answer in zip(part, answers, strict=True):
             said[i] = tokenizer.decode(
@@ -260,28 +280,6 @@ def _of_one_length(encoded: Sequence[Row], batch: int) -> Iterator[list[int]]:
         together = list(same)
         for start in range(0, len(together), batch):
             yield together[start : start + batch]
-
-
-def _greedy(
-    model: Any,
-    asked: torch.Tensor,
-    longest: int,
-    end: int,
-) -> torch.Tensor:
-    from transformers import GenerationConfig
-
-    # generate() would fill from the model's own settings whatever the greedy ones leave open.
-    own = model.generation_config
-    model.generation_config = GenerationConfig(
-        do_sample=False,
-        max_new_tokens=longest,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    try:
-        return model.generate(asked, attention_mask=torch.ones_like(asked))
-    finally:
-        model.generation_config = own
 
 
 @dataclass(frozen=True)
