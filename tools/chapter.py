@@ -21,7 +21,8 @@ if importlib.util.find_spec("memlab") is None:
     url = os.environ.get("MEMLAB_URL", "git+{url}@{branch}#subdirectory=pkg")
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "--no-deps", url])
     subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", "jaxtyping", "einops", "bm25s"])
-    importlib.invalidate_caches()"""  # noqa: E501
+    importlib.invalidate_caches()
+import memlab  # says what is needed if torch or transformers is too old"""  # noqa: E501
 
 
 @dataclass(frozen=True)
