@@ -4,6 +4,7 @@ comes later."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -120,3 +121,42 @@ def float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runtime, "fast_bfloat16", lambda: False)
         yield
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[None]:
+    """Fails a test that waits for what never comes."""
+
+    def late(*_: object) -> None:
+        raise AssertionError("expected an answer at once, got none for 20 seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def told_in_a_fork() -> Callable[[Callable[[], object]], str]:
+    """A function that does some work in a fork of this process, and returns what that raised:
+    "done" if nothing."""
+    return _told_in_a_fork
+
+
+def _told_in_a_fork(work: Callable[[], object]) -> str:
+    """What is raised when a fork of this process does that work; "done" if nothing is."""
+    into, out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+            said = "done"
+        except BaseException as problem:
+            said = f"{type(problem).__name__}: {problem}"
+        os.write(out, said.encode())
+        os._exit(0)
+    os.close(out)
+    os.waitpid(child, 0)
+    with open(into, "rb") as file:
+        return file.read().decode()

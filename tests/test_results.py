@@ -7,12 +7,11 @@ import dataclasses
 import json
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -314,25 +313,9 @@ def test_a_file_has_one_writer_at_a_time(write: Callable[[Path], object], file: 
     ], "no lock lies beside the file"
 
 
-def told_in_a_fork(work: Callable[[], object]) -> str:
-    """What is raised when a fork of this process does that work; "done" if nothing is."""
-    into, out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            said = "done"
-        except BaseException as problem:
-            said = f"{type(problem).__name__}: {problem}"
-        os.write(out, said.encode())
-        os._exit(0)
-    os.close(out)
-    os.waitpid(child, 0)
-    with open(into, "rb") as told:
-        return told.read().decode()
-
-
-def test_other_processes_are_refused_and_so_are_forks_of_the_writer(file: Path) -> None:
+def test_other_processes_are_refused_and_so_are_forks_of_the_writer(
+    file: Path, told_in_a_fork: Callable[[Callable[[], object]], str]
+) -> None:
     with results.Writer(file) as writer:
         before = file.read_bytes()
         said = told_in_a_fork(lambda: results.append(file, some(1)))
@@ -376,20 +359,6 @@ def test_a_writer_writes_to_the_file_that_it_opened_or_not_at_all(
 # ---- streams -------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_waiting() -> Iterator[None]:
-    """Fails a test that waits for what never comes."""
-
-    def late(*_: object) -> None:
-        raise AssertionError("expected an answer at once, got none for 20 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
 def test_a_pipe_takes_the_records_and_nothing_is_read_back(
     tmp_path: Path, no_waiting: None
 ) -> None:
@@ -421,7 +390,9 @@ def test_a_named_pipe_needs_a_reader_and_nobody_waits_for_one(
     os.close(reader)
 
 
-def test_what_goes_to_a_file_by_way_of_stdout_is_not_written_over(tmp_path: Path) -> None:
+def test_what_goes_to_a_file_by_way_of_stdout_is_not_written_over(
+    tmp_path: Path, told_in_a_fork: Callable[[Callable[[], object]], str]
+) -> None:
     """As in `run … --out /dev/stdout > all.txt`, where the table follows the records."""
 
     def program() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,20 +110,6 @@ def test_a_run_writes_where_it_began_wherever_the_process_goes(
     assert len(data) == 9 == len(results.load(tmp_path / "here" / "tiny.jsonl"))
     assert list((tmp_path / "there").iterdir()) == []
     assert f"6 records appended to {tmp_path / 'here' / 'tiny.jsonl'}\n" in capsys.readouterr().err
-
-
-@pytest.fixture
-def no_waiting() -> Iterator[None]:
-    """Fails a test that waits for what never comes."""
-
-    def late(*_: object) -> None:
-        raise AssertionError("expected an answer at once, got none for 20 seconds")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def test_records_go_into_a_pipe(

@@ -150,6 +150,14 @@ def test_what_is_written_and_forgotten_was_never_written(model: MemoryDecoder) -
     assert all(torch.equal(a, b) for a, b in zip(before.parts, after.parts, strict=True))
 
 
+@pytest.mark.parametrize("row", [-1, 3])
+def test_a_row_that_is_not_there_is_not_said(model: MemoryDecoder, row: int) -> None:
+    memory = TextMemory(model, OwnKeys(model))
+    state = memory.write(memory.empty(), LINES[:3])
+    with pytest.raises(ValueError, match="expected rows from 0 to 2, got numbers from"):
+        memory.say(state, torch.tensor([0, row]))
+
+
 def test_it_says_what_the_decoder_writes_and_reads_a_row_once(
     model: MemoryDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

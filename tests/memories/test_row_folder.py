@@ -264,24 +264,6 @@ def test_a_kill_at_any_moment_leaves_the_last_complete_state(root: Path, tmp_pat
 # ---- one writer ----------------------------------------------------------------------------------
 
 
-def told_in_a_fork(work: Callable[[], object]) -> str:
-    """What is raised when a fork of this process does that work; "done" if nothing is."""
-    into, out = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-            said = "done"
-        except BaseException as problem:
-            said = f"{type(problem).__name__}: {problem}"
-        os.write(out, said.encode())
-        os._exit(0)
-    os.close(out)
-    os.waitpid(child, 0)
-    with open(into, "rb") as file:
-        return file.read().decode()
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -334,7 +316,9 @@ def test_rows_go_to_the_folder_that_was_opened_wherever_the_process_went(
 
 @pytest.mark.parametrize("use", [USES["write"], USES["forget"]], ids=["write", "forget"])
 def test_a_fork_does_not_write_beside_its_parent(
-    use: Callable[[RowFolder], object], tmp_path: Path
+    use: Callable[[RowFolder], object],
+    tmp_path: Path,
+    told_in_a_fork: Callable[[Callable[[], object]], str],
 ) -> None:
     with RowFolder.create(tmp_path, 4, 3) as folder:
         folder.write(*block(0))

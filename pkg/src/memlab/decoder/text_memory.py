@@ -183,12 +183,14 @@ class TextMemory:
 
     def say(self, state: KeyValueState, rows: Int[Tensor, " row"]) -> list[str]:
         """What the decoder writes when it reads the segment of each key, whole; each segment is
-        read once."""
-        slots, which = state.slot[rows].unique(return_inverse=True)
-        row_of = dict(zip(state.slot[rows].tolist(), rows.tolist(), strict=True))
-        chosen = [row_of[slot] for slot in slots.tolist()]
-        latents = self.rule.take(state, torch.tensor(chosen, dtype=torch.long))
-        said = reading.write_out(self.model, latents, [()] * len(slots), weights.tokenizer())
+        read once. ValueError for a row that is not there."""
+        latents = self.rule.take(state, rows)
+        slots, which = state.slot[rows.long()].unique(return_inverse=True)
+        place_of = {number: place for place, number in enumerate(which.tolist())}
+        chosen = [place_of[number] for number in range(len(slots))]
+        said = reading.write_out(
+            self.model, latents[chosen], [()] * len(slots), weights.tokenizer()
+        )
         return [said[place].strip() for place in which.tolist()]
 
     def answer(self, state: KeyValueState, questions: Sequence[str]) -> list[str]:
