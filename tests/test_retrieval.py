@@ -192,9 +192,9 @@ def changed(checkpoint: Path, to: Path, name: str, value: float | None) -> Path:
     ("name", "value", "message"),
     [
         ("encoder.layer.1.output.dense.weight", None, "expected all weights of a sentence encoder"),
-        ("embeddings.word_embeddings.weight", None, "got none for 1 of them (embeddings.word_emb"),
-        ("encoder.layer.0.output.dense.bias", math.nan, "expected finite weights, got NaN or"),
-        ("embeddings.LayerNorm.weight", -math.inf, "infinity in embeddings.LayerNorm.weight"),
+        ("embeddings.word_embeddings.weight", None, "1 are missing (embeddings.word_embeddings"),
+        ("encoder.layer.0.output.dense.bias", math.nan, "finite numbers, got others in encoder"),
+        ("embeddings.LayerNorm.weight", -math.inf, "others in embeddings.LayerNorm.weight"),
     ],
 )
 def test_a_folder_with_weights_missing_or_not_finite_is_refused(
@@ -213,11 +213,11 @@ def test_a_folder_with_weights_of_another_shape_or_cut_off_is_refused(
     held = safetensors.torch.load_file(checkpoint / "model.safetensors")
     held["embeddings.LayerNorm.weight"] = torch.ones(WIDTH + 1)
     safetensors.torch.save_file(held, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"got none for 1 of them \(embeddings.LayerNorm.weight\)"):
+    with pytest.raises(ValueError, match=r"embeddings.LayerNorm.weight of shape \(\d+,\), got"):
         open_encoder(folder)
     whole = (checkpoint / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="other: expected weights of a sentence encoder, got"):
+    with pytest.raises(ValueError, match="other cannot be read as a sentence encoder: "):
         open_encoder(folder)
 
 

@@ -14,13 +14,15 @@ import pandas as pd
 import pytest
 
 from memlab import __main__, results, runtime
-from memlab.book.outside_the_weights.needles import experiment
+from memlab.book.outside_the_weights.needles import experiment, measure
+from memlab.memories import KeyValue
 
 PLAN = {"lengths": (1500,), "trials": 2, "causal": 0, "causal_trials": 0}
 PROGRAM = f"""
 import sys
 from memlab import __main__
-from memlab.book.outside_the_weights.needles import experiment
+from memlab.book.outside_the_weights.needles import experiment, measure
+from memlab.memories import KeyValue
 from memlab.decoder import pretrained
 experiment.PLANS["quick"] = {PLAN!r}
 experiment.model_for = lambda profile, seed: pretrained.shipped()
@@ -85,6 +87,12 @@ def test_without_the_linear_read_out_there_is_no_verdict_on_it() -> None:
         for metric in ("write_seconds", "read_ms", "bytes_per_token")
     ]
     assert [v.claim for v in experiment.verdicts(pd.DataFrame(rows))] == ["N1", "N2"]
+
+
+def test_a_process_that_joined_no_group_looks_up_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not runtime.joined()
+    assert isinstance(measure._rule(1), KeyValue)
 
 
 @pytest.mark.parametrize("asked", [["dynamic-sum"], ["needles", "--resume", "--out", "x.jsonl"]])

@@ -118,7 +118,7 @@ def decode(model: MemoryDecoder, counts: Sequence[int], new: int, rounds: int) -
         def loop(latents: Tensor = latents, start: Tensor = start) -> Tensor:
             return without_cache(model, start, latents, new)
 
-        assert torch.equal(generate(), loop())
+        measure.agree("decoding without a cache", generate(), loop())
         found[f"decode {count}"] = measure.compare(
             f"{count} answers at a time", generate, loop, rounds=rounds
         )

@@ -92,7 +92,7 @@ def against_torch(state: KeyValueState, keys: Tensor, asked: Tensor, rounds: int
     def scan() -> Tensor:
         return (asked @ keys.T).argmax(1)
 
-    assert torch.equal(found_rows(state, asked, 1)[:, 0], scan())
+    measure.agree("torch", found_rows(state, asked, 1)[:, 0], scan())
     ratio = measure.compare(
         f"{name}, best: float32 matmul + argmax",
         lambda: found_rows(state, asked, 1),
@@ -111,7 +111,7 @@ def against_torch(state: KeyValueState, keys: Tensor, asked: Tensor, rounds: int
 def against_faiss(state: KeyValueState, index: Any, asked: Tensor, rounds: int) -> None:
     """The same against faiss's exact index."""
     _, theirs = index.search(asked.numpy(), 1)
-    assert theirs[:, 0].tolist() == found_rows(state, asked, 1)[:, 0].tolist()
+    measure.agree("faiss", found_rows(state, asked, 1)[:, 0], torch.from_numpy(theirs[:, 0]))
     for top_k, best in ((1, "best"), (4, "best 4")):
         measure.compare(
             f"{len(asked)} queries, {best}: faiss IndexFlatIP",
@@ -185,7 +185,7 @@ def mapped(count: int, width: int, queries: int, rounds: int) -> None:
             with RowFolder.create(place, width, 1, key_dtype=dtype) as folder:
                 folder.write(keys, keys[:, :1])
             there = RowFolder.read(place)
-            assert torch.equal(memory.address(there, asked)[1], memory.address(state, asked)[1])
+            measure.agree("files", memory.address(there, asked)[1], memory.address(state, asked)[1])
             measure.compare(
                 name,
                 lambda t=there: memory.address(t, asked),

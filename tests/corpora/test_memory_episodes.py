@@ -142,12 +142,20 @@ def test_the_pool_holds_every_segment_once_in_classes_of_like_length(
     monkeypatch.setattr(text, "documentation", lambda split: {"train": library}[split])
     made = memory_episodes.pool(ENCODE, VOCABULARY, generic=300, seed=3)
     lines = [*text.generic_sentences(300, 3), *library]
-    expected = [s for s in needles.cut(ENCODE([" " + line for line in lines]), 64) if len(s) >= 4]
+    segments = needles.cut(ENCODE([" " + line for line in lines]), 64, ())
+    expected = [segment for segment in segments if len(segment) >= 4]
     assert Counter(made.segments) == Counter(expected) and made.limit == 64
     spans = [(min(map(len, group)), max(map(len, group))) for group in made.classes]
     assert len(spans) == 4 and spans[0][0] == 4 and spans[-1][1] == 64
     assert all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
     assert not {PAD, BOS, EOS} & {token for segment in made.segments for token in segment}
+
+
+def test_no_segment_of_the_pool_begins_inside_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["在记忆里寻找一根针，" * 9, "чтобы помнить, " * 9]
+    monkeypatch.setattr(text, "documentation", lambda split: {"train": lines}[split])
+    made = memory_episodes.pool(ENCODE, VOCABULARY, generic=10, limit=16)
+    assert "�" not in "".join(decoded(made.segments))
 
 
 # ---- batches -------------------------------------------------------------------------------------

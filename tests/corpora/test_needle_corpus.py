@@ -84,9 +84,9 @@ def test_facts_are_a_pure_function_of_kind_seed_and_split() -> None:
 
 def test_cut_keeps_every_token_in_order() -> None:
     ids = [[1, 2, 3], [], [4, 5, 6, 7, 8, 9, 10]]
-    assert needles.cut(ids, 3) == ((1, 2, 3), (4, 5, 6), (7, 8, 9), (10,))
+    assert needles.cut(ids, 3, ()) == ((1, 2, 3), (4, 5, 6), (7, 8, 9), (10,))
     with pytest.raises(ValueError, match="at least 1 token, got a limit of 0"):
-        needles.cut(ids, 0)
+        needles.cut(ids, 0, ())
 
 
 @pytest.mark.parametrize("length", [1, 30, 384, 5000])

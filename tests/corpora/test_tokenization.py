@@ -288,7 +288,7 @@ def test_no_segment_is_cut_inside_a_character(limit: int) -> None:
     assert min(map(len, cut)) > 0 and max(map(len, cut)) <= limit
     assert not any("\ufffd" in weights.tokenizer().decode(list(piece)) for piece in cut)
     plain = encode([line for line in text.generic_sentences(50) if line.isascii()])
-    assert needles.cut(plain, limit, encode.inside) == needles.cut(plain, limit)
+    assert needles.cut(plain, limit, encode.inside) == needles.cut(plain, limit, ())
 
 
 def test_a_character_longer_than_a_segment_is_cut_all_the_same() -> None:

@@ -4,6 +4,7 @@ by name."""
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -529,6 +530,28 @@ def test_the_format_is_plain(tmp_path: Path) -> None:
     assert np.array_equal(keys, state.keys.numpy())
     assert np.array_equal(np.fromfile(tmp_path / "slot-0.bin", "<i8"), state.slot.numpy())
     assert manifest["format"] == "memlab rows 1" and manifest["generation"] == 0
+
+
+@pytest.mark.parametrize("written", [0.0, 1e-20])
+def test_a_length_too_small_for_float32_is_measured_again(tmp_path: Path, written: float) -> None:
+    """Folders of earlier versions say 0, or too little, of keys whose squares float32 has not."""
+    keys = 1e-24 * (1 + normal(400, 4) / 1000)
+    values = normal(400, 3)
+    with RowFolder.create(tmp_path, 4, 3) as made:
+        made.write(keys, values)
+    earlier = dataclasses.replace(row_files.manifest(tmp_path), longest=written)
+    (tmp_path / "manifest.json").write_text(earlier.text())
+    memory = KeyValue(top_k=4)
+    state = memory.write(memory.empty(4, 3), keys, values)
+    queries = normal(20, 4, seed=1)
+    assert RowFolder.read(tmp_path).longest == state.longest
+    _, wanted = memory.address(state, queries)
+    assert torch.equal(memory.address(RowFolder.read(tmp_path), queries)[1], wanted)
+    with RowFolder.open(tmp_path) as again:
+        again.write(keys / 10, values)
+        assert row_files.manifest(tmp_path).longest == state.longest
+        again.forget(torch.arange(10))
+        assert again.state.longest == state.longest
 
 
 def test_mistakes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

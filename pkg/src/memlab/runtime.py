@@ -164,6 +164,12 @@ def _check_torchrun(count: int) -> None:
             )
 
 
+def joined() -> bool:
+    """Whether this process is in a group with others now; torchrun alone does not make it join."""
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized()
+
+
 @contextlib.contextmanager
 def process_group(timeout: timedelta | None = None) -> Iterator[int]:
     """Join the processes that torchrun started for the length of the block; the number of this one,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from memlab import runtime
 from memlab.corpora import text, tokenization
-from memlab.corpora.needles import Encode, cut
+from memlab.corpora.needles import Encode, cut, inside_characters
 
 CONTEXT_TOKENS = 384
 CUE_TOKENS = 16
@@ -61,7 +61,8 @@ def pool(
     """Generic sentences and the documentation of the standard library, cut to segments of at least
     four tokens."""
     lines = text.generic_sentences(generic, seed) + list(text.documentation("train"))
-    segments = cut(encode([" " + line for line in lines]), limit)
+    sentences = encode([" " + line for line in lines])
+    segments = cut(sentences, limit, inside_characters(encode))
     bounds = [4, *(limit * part // 8 for part in LENGTHS), limit + 1]
     classes = []
     for low, high in pairwise(bounds):

@@ -147,12 +147,12 @@ class Haystack:
 def cut(
     ids: Sequence[Sequence[int]],
     limit: int,
-    inside: Container[int] = (),
+    inside: Container[int],
 ) -> Segments:
     """Sentences as segments of at most `limit` tokens, in order.
 
     No segment begins with a token of `inside` (those that begin inside a character, see
-    `tokenization.TextEncoder`), but where a single character has more tokens than the limit.
+    `inside_characters`), but where a single character has more tokens than the limit.
     """
     if limit < 1:
         raise ValueError(f"a segment must hold at least 1 token, got a limit of {limit}")

@@ -23,7 +23,6 @@ from memlab import runtime, training, weights
 from memlab.corpora import memory_episodes, text, tokenization
 from memlab.decoder.encoder import SegmentEncoder
 from memlab.decoder.model import MemoryDecoder, MemoryDecoderConfig, new_decoder, tiny_text_config
-from memlab.models import checkpoints
 
 # Chosen on the "dev" wordings; "gpu" is for the larger model of `sizes` and has not been run.
 # "quick" has to fit into three minutes on two old cores.
@@ -133,7 +132,7 @@ def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
     for file in _files(Path(place)):
         weights.check(file)
     logging.disable_progress_bar()
-    return checkpoints.whole(kind, place, "a memory decoder", dtype=torch.float32).eval()
+    return weights.whole(kind, place, "a memory decoder", dtype=torch.float32).eval()
 
 
 def _files(place: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from memlab.memories import rows as storage
 from memlab.memories.key_value import KeyValueState, state_of
 
 NAMES = ("keys", "values", "slot", "key_scale", "value_scale")  # the order of KeyValueState.parts
@@ -59,6 +60,12 @@ class Manifest:
     def sizes(self) -> list[int]:
         """Bytes that count of each file."""
         return [rows * width * dtype.itemsize for _, rows, width, dtype in self.layout()]
+
+    def known_longest(self) -> float | None:
+        """The length that no key exceeds; None where the one that is written is too small to be
+        trusted, since it may have been measured in float32, which has no squares of such
+        numbers."""
+        return self.longest if self.longest > storage.FLOAT32_SQUARES[0] else None
 
     def text(self) -> str:
         """JSON, with a CRC-32 of itself as the last line but one."""
@@ -153,4 +160,5 @@ def load(folder: Path, *, check: bool = True) -> tuple[Manifest, KeyValueState]:
                 ) from None
             continue  # a writer has just put others in their place
         parts = (keys, values, slot[:, 0], *scales)
-        return found, state_of(parts, found.longest)  # type: ignore[arg-type]
+        state = state_of(parts, found.known_longest())  # type: ignore[arg-type]
+        return found, state

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from memlab import locks
@@ -129,8 +129,8 @@ class RowFolder(locks.OneWriter):
     @torch.no_grad()
     def write(
         self,
-        keys: Float[Tensor, "new key"],
-        values: Float[Tensor, "val value"],
+        keys: Shaped[Tensor, "new key"],
+        values: Shaped[Tensor, "val value"],
         slots: Int[Tensor, " new"] | None = None,
     ) -> None:
         """Append what `KeyValue.write` would, durably: after it returns, a kill or a power cut
@@ -164,10 +164,15 @@ class RowFolder(locks.OneWriter):
             m,
             keys=m.keys + len(new_keys),
             values=m.values + len(new_values),
-            longest=max(m.longest, longest),
+            longest=max(self._longest(m), longest),
             crc=crc,
         )
         self._commit(larger)
+
+    def _longest(self, m: Manifest) -> float:
+        """The length that no key of the folder exceeds."""
+        known = m.known_longest()
+        return (self.state.longest or 0.0) if known is None else known
 
     def forget(self, rows: Int[Tensor, " row"]) -> None:
         """Make the folder what `KeyValue.forget` would: a copy of all that stays, then the old

@@ -21,6 +21,7 @@ from memlab.memories.checks import as_count, as_device, as_rows
 
 Stored = Float[Tensor, "_ _"] | Int8[Tensor, "_ _"]
 Scale = Float32[Tensor, "_ _"]  # one column beside int8 rows, none beside the others
+FLOAT32_SQUARES = (2.0**-60, 2.0**60)  # lengths whose squares float32 holds
 NUMBERS_AT_ONCE = 2**20  # of rows, widened at a time to be measured
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int8)
 
@@ -99,8 +100,7 @@ def _longest(rows: Stored, scale: Scale) -> float:
     length = 0.0
     for dtype in (torch.promote_types(rows.dtype, torch.float32), torch.float64):
         length = float(torch.linalg.vector_norm(unpack(rows, scale, dtype), dim=1).max())
-        # Of smaller and larger numbers float32 has no squares.
-        if 2.0**-60 < length < 2.0**60:
+        if FLOAT32_SQUARES[0] < length < FLOAT32_SQUARES[1]:
             return length
     if not math.isfinite(length):
         raise ValueError(f"expected rows of finite length, got a length of {length}")

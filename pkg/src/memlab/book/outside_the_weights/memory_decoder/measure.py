@@ -63,7 +63,7 @@ def _segments(lines: list[str], limit: int) -> list[tuple[int, ...]]:
     """Lines of documentation as segments of 10 to `limit` tokens."""
     encode = tokenization.encoder(weights.tokenizer())
     sentences = encode([" " + line for line in lines])
-    cut = needles.cut(sentences, limit)
+    cut = needles.cut(sentences, limit, encode.inside)
     return [segment for segment in cut if len(segment) >= 10]
 
 

@@ -96,8 +96,9 @@ def _haystack_number(length: int, trial: int) -> int:
 
 
 def _rule(top_k: int) -> Any:
+    """Shared out over the processes that this one has joined, if it has."""
     rule = KeyValue(top_k)
-    return Sharded(rule) if runtime.processes() > 1 else rule
+    return Sharded(rule) if runtime.joined() else rule
 
 
 class Cell:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -54,7 +55,7 @@ def streamed(
             if place == start
         ]
         sentences = [encode([" " + one for one in fact.sentences]) for fact in hidden]
-        own = [needles.cut(tokens, limit) for tokens in sentences]
+        own = [needles.cut(tokens, limit, encode.inside) for tokens in sentences]
         middle = len(segments) // 2
         whole_block, _ = needles.insert(segments, own, [middle] * len(own))
         yield whole_block, hidden
@@ -248,7 +249,10 @@ def _shard(
     down."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    # The other fails by then, if this one does.
+    patience = timedelta(minutes=5)
+    store = f"file://{folder}/store"
+    dist.init_process_group("gloo", store, patience, world_size=2, rank=rank)
     keys = _rows(count, width)
     one = KeyValue()
     two = Sharded()
@@ -268,11 +272,7 @@ def _shard(
         spent[f"{name} one wall"] = _least_wall(alone, rounds) / len(some)
         spent[f"{name} two wall"] = _least_wall(together, rounds) / len(some)
     if rank == 0:
-        found = {
-            **spent,
-            "same": same,
-            "rows": count,
-        }
+        found = {**spent, "same": same, "rows": count}
         Path(folder, "spent.json").write_text(json.dumps(found))
     dist.destroy_process_group()
 
