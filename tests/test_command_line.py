@@ -21,7 +21,7 @@ import torch
 from memlab import __main__, results
 from memlab.book import experiments, units
 from memlab.results import Record, Verdict
-from memlab.training import Log
+from memlab.training import Log, Progress
 
 
 def tiny_run(profile: str, seed: int) -> Iterator[Record]:
@@ -130,7 +130,7 @@ def test_bad_requests_are_one_sentence_and_status_2(
             "fast",
         ): "unknown profile 'fast': expected one of quick, full, gpu",
         ("run", "nothing"): "unknown experiment 'nothing': expected one of ",
-        ("run", "tiny", "--threads", "0"): "expected a number of threads of at least 1, got '0'",
+        ("run", "tiny", "--threads", "0"): "expected a number of threads from 1 to 1024, got '0'",
         ("run", "tiny", "--out", str(tmp_path)): "directory",
     }
     for request, sentence in requests.items():
@@ -358,6 +358,72 @@ def test_what_cannot_be_written_is_said_before_the_training(
     assert trainings == [] and (tmp_path / "file").read_text() == "kept"
 
 
+def test_an_empty_name_of_the_log_is_none(trainings: list[Any], tmp_path: Path, capsys) -> None:
+    """As a script gives it whose variable is not set."""
+    assert __main__.main(["train", "causal", "--folder", str(tmp_path), "--out", ""]) == 2
+    assert "which is a directory" in capsys.readouterr().err and trainings == []
+
+
+ODD = os.fsdecode(b"caf\xe9")  # a name in Latin-1, which no UTF-8 text can hold
+
+
+def test_names_that_are_no_text_lose_no_training(
+    trainings: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ["train", "causal", "--folder", str(tmp_path / ODD), "--out", str(tmp_path / "log")]
+    monkeypatch.setattr(sys, "argv", ["memlab", *request])
+    assert __main__.main(request) == 0
+    assert len(results.load(tmp_path / "log")) == 2
+    assert "caf\\xe9" in results.provenances(tmp_path / "log")[0]["command"]
+
+
+def test_a_run_may_be_kept_under_a_name_that_is_no_text(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ["run", "tiny", "--out", str(tmp_path / ODD)]
+    monkeypatch.setattr(sys, "argv", ["memlab", *request])
+    assert __main__.main(request) == 0
+    assert len(results.load(tmp_path / ODD)) == 3
+
+
+def test_where_a_training_was_killed_its_file_says_who_made_it(
+    trainings: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(model: str) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "_trainer", killed)
+    request = ["train", "causal", "--folder", str(tmp_path), "--out", str(tmp_path / "log")]
+    assert __main__.main(request) == 130
+    assert results.provenances(tmp_path / "log")[0]["profile"] == "quick"
+
+
+class Bare:
+    """A stream that can write, and nothing else."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def test_progress_needs_a_stream_that_writes_and_no_more(
+    tiny: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Bare()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert __main__.main(["run", "tiny"]) == 0
+    assert "tiny: 0 s" in stream.text
+    with Progress("causal", 2) as progress:
+        progress.watch(lambda step: {})(0)
+    assert "causal: 1 of 2 steps" in stream.text
+
+
 def test_global_random_state_is_left_alone(
     tiny: ModuleType, untouched_global_random_state: None
 ) -> None:
@@ -511,3 +577,11 @@ def test_a_recorded_run_says_who_made_it_and_a_missing_one_how_to_make_it(
     interrupted("live", "--out", str(tmp_path / "tiny.jsonl"), "--profile", "full")
     assert len(experiments.recorded("tiny", tmp_path)) == 12
     assert capsys.readouterr().out.startswith("recorded 20") and not list(tmp_path.glob("*.cut"))
+
+
+def test_a_recorded_run_that_was_killed_does_not_say_that_it_took_no_time(
+    tmp_path: Path, capsys
+) -> None:
+    interrupted("kill", "--out", str(tmp_path / "tiny.jsonl"))
+    experiments.recorded("tiny", tmp_path)
+    assert ": profile quick, not finished, " in capsys.readouterr().out

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -58,6 +60,52 @@ def test_a_file_system_without_locks_is_refused_or_warned_about(
     with writer.turn():
         os.write(writer.handle, b"a")
     writer.close()
+
+
+def test_a_fork_does_not_hold_what_its_dead_parent_had(tmp_path: Path) -> None:
+    """The owner forks and is killed; its child lives on."""
+    path = tmp_path / "file"
+    until, over = os.pipe()
+    told, tell = os.pipe()
+    owner = os.fork()
+    if owner == 0:
+        os.close(over)
+        writer = opened(path)
+        if os.fork():
+            os.write(tell, str(writer.handle).encode())
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.read(until, 1)  # the child waits for the end of the test
+        os._exit(0)
+    os.waitpid(owner, 0)
+    assert int(os.read(told, 9)) > 2
+    opened(path).close()
+    for handle in (until, over, told, tell):
+        os.close(handle)
+
+
+def test_the_file_never_stands_where_a_standard_stream_was(tmp_path: Path) -> None:
+    """In a process that was started without any; what others print must not go into the file."""
+    path = tmp_path / "file"
+    path.touch()
+    program = (
+        "import os\n"
+        "from memlab import locks\n"
+        f"path = locks.Path({str(path)!r})\n"
+        "writer = locks.OneWriter(path, os.open(path, os.O_RDWR))\n"
+        "with writer.turn():\n"
+        "    os.write(writer.handle, b'%d' % writer.handle)\n"
+        "for handle in (0, 1, 2):\n"
+        "    try:\n"
+        "        os.write(handle, b'printed')\n"
+        "    except OSError:\n"
+        "        pass\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program, "utf-8")
+    command = f"{sys.executable} {script} <&- >&- 2>&-"
+    source = Path(locks.__file__).parents[1]
+    subprocess.run(["sh", "-c", command], env={**os.environ, "PYTHONPATH": str(source)}, check=True)
+    assert int(path.read_bytes()) > 2
 
 
 def test_windows_locks_a_byte_far_behind_the_end(

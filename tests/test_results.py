@@ -3,7 +3,9 @@ against an oracle."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import json
 import math
 import os
@@ -13,6 +15,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,6 +53,16 @@ def file(tmp_path: Path) -> Path:
     assert results.append(path, some(3), {"commit": "abc", "note": "Schrödinger"}) == 3
     assert results.append(path, some(3, 3), {"commit": "def"}) == 3
     return path
+
+
+@pytest.fixture
+def in_units(file: Path) -> Path:
+    """The same records as two sessions of a unit each."""
+    file.unlink()
+    for name, first in (("a", 0), ("b", 3)):
+        results.append(file, some(3, first), {"commit": name, "note": "Schrödinger"})
+        results.close_unit(file, name)
+    return file
 
 
 def test_records_come_back_as_they_went(file: Path) -> None:
@@ -161,14 +174,14 @@ def test_a_line_that_is_no_record_is_named(file: Path, line: bytes, last: bool) 
 
 @pytest.mark.parametrize("tail", [b"", b"\n", b"\r\n", b"   ", b"\n\n  \n", b"\t\r\n\r\n"])
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\n\n", b"\r\n \r\n"])
-def test_blank_lines_are_passed_over(file: Path, ending: bytes, tail: bytes) -> None:
-    results.close_unit(file, "a")
+def test_blank_lines_are_passed_over(in_units: Path, ending: bytes, tail: bytes) -> None:
+    file = in_units
     wanted = results.load(file)
     sessions = results.provenances(file)
     file.write_bytes(file.read_bytes().replace(b"\n", ending) + tail)
     pd.testing.assert_frame_equal(results.load(file), wanted)
     assert results.provenances(file) == sessions
-    assert results.repair(file) is None and results.resume(file) == {"a"}
+    assert results.repair(file) is None and results.resume(file) == {"a", "b"}
     assert not file.with_name(file.name + ".cut").exists()
     results.append(file, some(1, 6))
     assert list(results.load(file)["index"]) == [0, 1, 2, 3, 4, 5, 6]
@@ -273,6 +286,102 @@ def test_a_missing_file_says_how_to_make_it(tmp_path: Path) -> None:
         results.load(tmp_path / "needles.jsonl")
 
 
+# ---- what resume must not count twice ------------------------------------------------------------
+
+
+def parts(path: Path, *units: tuple[str, bool]) -> bytes:
+    """The lines of a session that measured these units of two records each, whole or not."""
+    results.append(path, (), {"experiment": "tiny"})
+    for name, whole in units:
+        results.append(path, some(2))
+        if whole:
+            results.close_unit(path, name)
+    lines = path.read_bytes()
+    path.unlink()
+    return lines
+
+
+JOINED = {
+    "a part that was killed": (
+        [(("a", True), ("b", False)), (("b", True), ("c", True))],
+        "expected whole units to go on with, got records of none from line 5 to line 6",
+    ),
+    "parts that overlap": (
+        [(("b", True),), (("a", True), ("b", True))],
+        "expected each unit once, got 'b' again in line 11",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sessions", "message"), JOINED.values(), ids=JOINED)
+def test_parts_that_do_not_fit_together_are_refused(
+    tmp_path: Path, sessions: list[tuple[tuple[str, bool], ...]], message: str
+) -> None:
+    file = tmp_path / "all.jsonl"
+    file.write_bytes(b"".join(parts(tmp_path / "part", *units) for units in sessions))
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        results.resume(file)
+    assert file.read_bytes() == before
+
+
+def test_a_file_of_a_time_before_there_were_units_is_not_measured_anew(file: Path) -> None:
+    results.finish(file, records=6)
+    with pytest.raises(ValueError, match="got records of none from line 2 to line 4"):
+        results.resume(file)
+
+
+def test_parts_that_fit_together_are_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    sessions = [(("a", True), ("b", True)), (("c", True), ("d", False))]
+    file.write_bytes(b"".join(parts(tmp_path / "part", *units) for units in sessions))
+    assert results.resume(file) == {"a", "b", "c"} and len(results.load(file)) == 6
+
+
+# ---- lines behind one that was cut ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lost", [1, 5])
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: results.finish(path, records=3),
+        lambda path: results.close_unit(path, "c"),
+        lambda path: results.append(path, some(1)),
+    ],
+    ids=["finish", "close_unit", "append"],
+)
+def test_no_line_becomes_part_of_one_that_was_cut(
+    file: Path, write: Callable[[Path], object], lost: int
+) -> None:
+    file.write_bytes(file.read_bytes()[:-lost])
+    with contextlib.ExitStack() as stack:
+        if lost > 1:
+            stack.enter_context(pytest.warns(UserWarning, match="ended in the middle of a line"))
+        write(file)
+    assert len(results.load(file)) >= 5
+
+
+def test_a_session_is_closed_after_a_disk_that_was_full(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with results.Writer(file) as writer:
+        with monkeypatch.context() as patch:
+            real = os.write
+
+            def full(handle: int, data: Any) -> int:
+                if len(data) > 7:
+                    return real(handle, data[:7])
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            patch.setattr(results.os, "write", full)
+            with pytest.raises(OSError, match="No space left"):
+                writer.append(some(1))
+        with pytest.warns(UserWarning, match="ended in the middle of a line"):
+            writer.finish(records=6)
+    assert len(results.load(file)) == 6 and results.provenances(file)[-1]["records"] == 6
+
+
 # ---- one writer ----------------------------------------------------------------------------------
 
 
@@ -281,14 +390,15 @@ WRITES: dict[str, Callable[[Path], object]] = {
     "append": lambda path: results.append(path, some(1)),
     "append nothing": lambda path: results.append(path, ()),
     "finish": lambda path: results.finish(path, records=1),
-    "close_unit": lambda path: results.close_unit(path, "b"),
+    "close_unit": lambda path: results.close_unit(path, "c"),
     "resume": lambda path: results.resume(path),
     "repair": lambda path: results.repair(path),
 }
 
 
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-def test_a_file_has_one_writer_at_a_time(write: Callable[[Path], object], file: Path) -> None:
+def test_a_file_has_one_writer_at_a_time(write: Callable[[Path], object], in_units: Path) -> None:
+    file = in_units
     results.append(file, some(1))  # of a unit that is not closed: resume would set it aside
     by_link, by_name = file.with_name("link"), file.with_name("name")
     os.link(file, by_link)

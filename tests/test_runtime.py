@@ -111,10 +111,10 @@ def test_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         for wrong in ("0", "-1", "many", "1.5"):
             monkeypatch.setenv("MEMLAB_THREADS", wrong)
             with pytest.raises(
-                ValueError, match=f"^expected a number of threads of at least 1, got '{wrong}'$"
+                ValueError, match=f"^expected a number of threads from 1 to 1024, got '{wrong}'$"
             ):
                 runtime.use_threads()
-        with pytest.raises(ValueError, match="at least 1, got '0'"):
+        with pytest.raises(ValueError, match="from 1 to 1024, got '0'"):
             runtime.use_threads(0)
     finally:
         torch.set_num_threads(before)

@@ -425,3 +425,77 @@ def test_larimar_in_float32_may_be_asked_in_float64() -> None:
         assert found.dtype == torch.float32 and close(found, patterns)
         other = memory.write(memory.start(torch.eye(4, 6)), patterns)
         assert memory.read(other, patterns).dtype == torch.float64
+
+
+@pytest.mark.parametrize("short", [1e-6, 1e-8, 1e-12, 1e-20])
+def test_a_short_pattern_is_written_as_well_as_a_long_one(short: float) -> None:
+    patterns = normal(3, 8)
+    patterns[1] *= short
+    memory = Larimar()
+    state = memory.write(memory.start(torch.eye(8)), patterns)
+    off = (memory.read(state, patterns) - patterns).norm(dim=1) / patterns.norm(dim=1)
+    assert float(off.max()) < 1e-5
+    assert torch.equal(memory.novelty(state, patterns), torch.zeros(3))
+    assert float(memory.novelty(state, normal(5, 8, seed=1)).min()) > 0.1
+    linear = PseudoInverse()
+    pairs = linear.write(linear.empty(8, 1), patterns, patterns[:, :1])
+    assert torch.equal(linear.novelty(pairs, patterns), torch.zeros(3))
+
+
+def test_dividing_by_powers_of_two_changes_no_digit() -> None:
+    """What is read of patterns of like length is what it was when rows were not made even."""
+    patterns = normal(5, 16).double() * torch.tensor([[1.0], [3.0], [0.1], [7.0], [1e-3]])
+    memory = Larimar()
+    start = memory.start(normal(8, 16, seed=1).double())
+    state = memory.write(start, patterns)
+    addresses = patterns.double() @ start.inverse.double()
+    factor = torch.linalg.cholesky(addresses @ addresses.T)
+    plain = addresses.T @ torch.cholesky_solve(patterns.double(), factor)
+    assert torch.equal(state.memory, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_dense_network_weighs_half_precision_in_float32(dtype: torch.dtype) -> None:
+    one = normal(3, 256)
+    near = torch.cat([one, one + 0.05 * normal(3, 256, seed=1)]).to(dtype)
+    memory = DenseHopfield(steps=3)
+    half = memory.write(memory.empty(256, dtype=dtype), near)
+    wide = memory.write(memory.empty(256), near.float())
+    assert torch.equal(memory.weights(half, near), memory.weights(wide, near.float()))
+    assert torch.equal(memory.energy(half, near), memory.energy(wide, near.float()))
+    read = memory.read(half, near)
+    assert read.dtype == dtype and torch.equal(read, memory.read(wide, near.float()).to(dtype))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_no_energy_of_a_dense_network_is_below_zero(scale: float) -> None:
+    memory = DenseHopfield()
+    patterns = scale * normal(1, 64)
+    state = memory.write(memory.empty(64), patterns)
+    lowest = float(memory.energy(state, patterns))
+    assert 0 <= lowest < 1e-13 * scale**2 * 64
+    assert float(memory.energy(state, 1.01 * patterns)) > 0
+
+
+def test_whole_numbers_that_would_be_rounded_are_refused() -> None:
+    memory = KeyValue()
+    for number, dtype in (
+        (2**24 + 1, torch.int64),
+        (2**24 + 1, torch.int32),
+        (2**62 + 1, torch.long),
+    ):
+        values = torch.tensor([[number]], dtype=dtype)
+        with pytest.raises(ValueError, match="values must be whole numbers that torch.float32 can"):
+            memory.write(memory.empty(1, 1), torch.ones(1, 1), values)
+    values = torch.tensor([[2**24], [-(2**24)], [2**30]])
+    state = memory.write(memory.empty(1, 1), torch.tensor([[1.0], [2.0], [3.0]]), values)
+    assert torch.equal(state.values, values.float())
+    wide = memory.empty(1, 1, dtype=torch.float64)
+    state = memory.write(wide, torch.ones(1, 1), torch.tensor([[2**24 + 1]]))
+    assert state.values.item() == 2**24 + 1
+
+
+def test_pairs_that_were_summed_up_do_not_stay_in_memory() -> None:
+    memory = PseudoInverse()
+    state = memory.write(memory.empty(4, 4), normal(2000, 4), normal(2000, 4))
+    assert state.keys.untyped_storage().nbytes() == state.values.untyped_storage().nbytes() == 0

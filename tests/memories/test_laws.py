@@ -184,3 +184,15 @@ def test_what_no_law_is_about_is_refused(call: Callable[[], float], said: str) -
 
 def test_a_cue_that_says_nothing_projects_on_nothing() -> None:
     assert laws.projected_cosine(0.0, 0.0) == laws.projected_cosine(0.0, 0.5) == 0.0
+
+
+def test_a_cosine_that_rounding_made_greater_than_one_is_one() -> None:
+    for sign in (1.0, -1.0):
+        measured = sign * (1 + 5e-7)
+        assert laws.read_error(0.5, measured) == laws.read_error(0.5, sign)
+        assert laws.best_ridge(0.5, measured) == 0
+        assert laws.novelty_auc(measured, 10) == laws.novelty_auc(sign, 10)
+        assert laws.projected_cosine(measured, 0.5) == sign
+        assert laws.dense_capacity(20, 2.0, measured) == laws.dense_capacity(20, 2.0, sign)
+    with pytest.raises(ValueError, match="expected a cosine from -1 to 1, got 1.001"):
+        laws.read_error(0.5, 1.001)

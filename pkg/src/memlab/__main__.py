@@ -191,15 +191,18 @@ def _train(args: argparse.Namespace) -> None:
     made_by = runtime.provenance(profile=profile, seed=args.seed)
     with contextlib.ExitStack() as stack:
         # opened first: that a file cannot be written to is no news for the end of a training
-        writer = stack.enter_context(results.Writer(args.out)) if args.out else None
+        writer = None
+        if args.out is not None:
+            writer = stack.enter_context(results.Writer(args.out))
+            writer.append((), made_by)
         log = _trainer(args.model)(profile, args.seed, args.folder)
         if writer is not None:
             rows = _loss_by_step(args.model, args.seed, log)
-            writer.append(rows, made_by)
+            writer.append(rows)
             writer.finish(records=len(rows), wall_seconds=round(log.seconds, 1))
     _say(f"{args.model}: {log.rows[-1]['step']} steps in {log.seconds:.0f} s")
     _say(f"config and weights: {Path(args.folder).absolute()}")
-    if args.out:
+    if args.out is not None:
         _say(f"loss by step: {Path(args.out).absolute()}")
 
 

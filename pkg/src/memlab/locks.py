@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -50,6 +51,34 @@ def _give_back(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)
 
 
+def _not_a_standard_one(handle: int) -> int:
+    """The handle, or another one of the same where it is 0, 1 or 2: a process that was started with
+    its standard output closed would print into the file."""
+    taken = []
+    while 0 <= handle <= 2:
+        taken.append(handle)
+        handle = os.dup(handle)
+    for one in taken:
+        os.close(one)
+    return handle
+
+
+# Those of this process: a fork of it lets go of its copies at once, or the lock would outlive the
+# process that took it.
+_OPEN: weakref.WeakSet[OneWriter] = weakref.WeakSet()
+
+
+def _let_go() -> None:
+    for writer in list(_OPEN):
+        if writer.handle >= 0:
+            os.close(writer.handle)
+            writer.handle = -1
+
+
+if hasattr(os, "register_at_fork"):  # where there are forks
+    os.register_at_fork(after_in_child=_let_go)
+
+
 class OneWriter:
     """The only writer of a file or folder, from its making to its `close`, for the threads of one
     process."""
@@ -70,12 +99,13 @@ class OneWriter:
         else writes; and, unless `insist` is off, which warns, on file systems that cannot lock.
         """
         self.path = path
-        self.handle = handle
+        self.handle = _not_a_standard_one(handle)
         self._process = os.getpid()
         self._shared = shared
         self._turn = threading.RLock()
         if shared:
             return
+        _OPEN.add(self)
         try:
             self._lock(insist)
             self.check()  # what was opened may have been replaced before it was locked
@@ -129,10 +159,6 @@ class OneWriter:
     def close(self) -> None:
         """Let others write; a second time it does nothing."""
         if self.handle < 0:
-            return
-        if os.getpid() != self._process:  # the lock is the parent's: drop this copy of the handle
-            os.close(self.handle)
-            self.handle = -1
             return
         with self._turn:
             handle, self.handle = self.handle, -1

@@ -235,11 +235,7 @@ class Writer(locks.OneWriter):
         Each line is written on its own, so a killed run keeps everything it had measured.
         ValueError for a record that `load` would not take.
         """
-        if aside := self.repair():
-            warnings.warn(
-                f"{self.path} ended in the middle of a line; the piece is kept in {aside}",
-                stacklevel=3,
-            )
+        self._begin_line()
         if provenance is not None:
             self._put(_json({"provenance": dict(provenance)}))
         count = 0
@@ -250,12 +246,22 @@ class Writer(locks.OneWriter):
 
     def close_unit(self, name: str, **facts: Any) -> None:
         """Say that all records of a unit are in the file: what `resume` looks for."""
+        self._begin_line()
         self._put(_json({"unit": name, **facts}))
 
     def finish(self, **facts: Any) -> None:
         """Close a session with what is known only at its end: wall seconds, memory, number of
         records."""
+        self._begin_line()
         self._put(_json({"finished": facts}))
+
+    def _begin_line(self) -> None:
+        """Set a line aside that was cut off; what is written next would become a part of it."""
+        if aside := self.repair():
+            warnings.warn(
+                f"{self.path} ended in the middle of a line; the piece is kept in {aside}",
+                stacklevel=4,
+            )
 
     def repair(self) -> Path | None:
         """Move an incomplete last line to `<path>.cut` and return that path; None if nothing had to
@@ -280,7 +286,8 @@ class Writer(locks.OneWriter):
 
         What follows the last whole unit is moved to `<path>.cut`, so that the run can go on as if
         it had never begun the next one. ValueError if a session of the file was made with other
-        values of `asked`, such as the profile, and for a stream.
+        values of `asked`, such as the profile, if a session before the last one was killed within a
+        unit or two of them measured the same one (as in parts joined by hand), and for a stream.
         """
         if self.stream:
             raise ValueError(
@@ -333,17 +340,32 @@ def _check_sessions(path: Path, asked: Mapping[str, Any]) -> None:
 
 def _whole_units(path: Path) -> tuple[set[str], int]:
     """Names of the units of a file that are whole, and how many bytes belong to them: up to the end
-    of the last line that is no record, and the blank lines behind it."""
-    names = set()
+    of the last line that is no record, and the blank lines behind it. ValueError for records that
+    no unit claims, or that two do."""
+    names: set[str] = set()
     whole = 0
     position = 0
-    for line in path.read_bytes().splitlines(keepends=True):
+    unclaimed = 0  # the first line of records that no unit claims yet
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), 1):
         before, position = position, position + len(line)
         blank = not line.strip()
         row = {} if blank else json.loads(line)
-        if "unit" in row:
+        header = _is_header(row)
+        if not blank and not header:
+            unclaimed = unclaimed or number
+        elif header and "unit" not in row and unclaimed:
+            raise ValueError(
+                f"{path}: expected whole units to go on with, got records of none from line"
+                f" {unclaimed} to line {number - 1}"
+            )
+        elif "unit" in row:
+            unclaimed = 0
+            if row["unit"] in names:
+                raise ValueError(
+                    f"{path}: expected each unit once, got {row['unit']!r} again in line {number}"
+                )
             names.add(row["unit"])
-        if _is_header(row) or (blank and whole == before):
+        if header or (blank and whole == before):
             whole = position
     return names, whole
 

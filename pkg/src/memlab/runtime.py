@@ -24,6 +24,7 @@ import torch
 PROFILES = ("quick", "full", "gpu")
 HERE_IN_OUR_REPOSITORY = "pkg/src/memlab/runtime.py"
 UNLIMITED = 2**62  # bytes
+MOST_THREADS = 1024
 # Of a control group, version 2 and version 1: its limit, what it uses, and in memory.stat the
 # cache of files, which gives way.
 GROUP_2 = ("memory.max", "memory.current", ("active_file", "inactive_file"))
@@ -129,8 +130,8 @@ def use_threads(count: int | None = None) -> int:
     digits.
     """
     wanted = str(count) if count is not None else setting("MEMLAB_THREADS") or "1"
-    if not wanted.isdecimal() or int(wanted) < 1:
-        raise ValueError(f"expected a number of threads of at least 1, got {wanted!r}")
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= MOST_THREADS:
+        raise ValueError(f"expected a number of threads from 1 to {MOST_THREADS}, got {wanted!r}")
     torch.set_num_threads(int(wanted))
     return int(wanted)
 
@@ -294,7 +295,9 @@ def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
     import transformers
 
     on_gpu = torch.cuda.is_available()
-    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    # A name of a file may be bytes that are no text.
+    command = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in words]
     if command[0] == "__main__.py":
         command = ["python", "-m", "memlab", *command[1:]]
     return {

@@ -191,9 +191,10 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
         )
         return pd.DataFrame()
     for made in results.provenances(path):
-        minutes = made.get("wall_seconds", 0) / 60
+        seconds = made.get("wall_seconds")
+        took = "not finished" if seconds is None else f"{seconds / 60:.0f} min"
         print(
-            f"recorded {made['date'][:10]}: profile {made['profile']}, {minutes:.0f} min,"
+            f"recorded {made['date'][:10]}: profile {made['profile']}, {took},"
             f" {made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}, torch"
             f" {made['torch']}"
         )

@@ -83,7 +83,7 @@ class Progress:
         self._start = time.monotonic()
         if self._before:
             self._say("done before")
-        watched = sys.stderr is not None and sys.stderr.isatty()
+        watched = getattr(sys.stderr, "isatty", bool)()
         if watched and not self._silent and self._done < self._total:
             self._open_bar()
         return self

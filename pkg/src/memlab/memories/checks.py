@@ -120,6 +120,17 @@ def _check_magnitude(
         )
 
 
+def _check_whole(name: str, whole: Tensor, taken: Tensor) -> None:
+    """Raise ValueError if a whole number is another one in the dtype that it was taken to."""
+    if whole.dtype == torch.bool or not whole.numel():
+        return
+    lost = int((taken.double().to(torch.long) != whole.to(taken.device, torch.long)).sum())
+    if lost:
+        raise ValueError(
+            f"{name} must be whole numbers that {taken.dtype} can hold, got {lost} that it rounds"
+        )
+
+
 def as_rows(
     name: str,
     rows: Tensor,
@@ -138,6 +149,8 @@ def as_rows(
     dtype = dtype or working_dtype(rows.dtype)
     taken = rows.to(device or rows.device, dtype, copy=copy)
     check_rows(name, taken, width)
+    if not rows.is_floating_point():
+        _check_whole(name, rows, taken)
     held = torch.finfo(dtype)
     if rows.dtype in FLOATING and torch.finfo(rows.dtype).tiny < held.tiny:
         _check_magnitude(name, rows, held.tiny, held.max)

@@ -22,6 +22,7 @@ from memlab.memories.checks import (
     check_floating,
     check_forgettable,
     check_written,
+    working_dtype,
 )
 from memlab.memories.states import plain
 
@@ -144,6 +145,11 @@ class DenseState:
 
     patterns: Float[Tensor, "pat dim"]
 
+    @property
+    def wide(self) -> Float[Tensor, "pat dim"]:
+        """The patterns in what they are reckoned with: float32, or float64 where they are."""
+        return self.patterns.to(working_dtype(self.patterns.dtype))
+
 
 @dataclass(frozen=True)
 class DenseHopfield:
@@ -177,31 +183,37 @@ class DenseHopfield:
         self, state: DenseState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry dim"]:
         """Where each query is after `steps` steps, in the state's dtype."""
+        patterns = state.wide
         x = queries
         for _ in range(self.steps):
-            x = self.weights(state, x) @ state.patterns
-        return x
+            x = self.weights(state, x) @ patterns
+        return x.to(state.patterns.dtype)
 
     @plain
     def weights(
         self, state: DenseState, queries: Shaped[Tensor, "qry dim"]
     ) -> Float[Tensor, "qry pat"]:
-        """softmax(beta · x Xᵀ): how much of each pattern one step takes; attention's weights."""
+        """softmax(beta · x Xᵀ): how much of each pattern one step takes; attention's weights. In
+        float32, or float64 where the patterns are."""
         check_written(len(state.patterns))
-        queries = as_like("queries", queries, state.patterns)
-        scores = self.beta * queries @ state.patterns.T
+        patterns = state.wide
+        queries = as_like("queries", queries, patterns)
+        scores = self.beta * queries @ patterns.T
         check_finite("beta times the scores", scores)
         return torch.softmax(scores, dim=1)
 
     @plain
     def energy(self, state: DenseState, x: Shaped[Tensor, "qry dim"]) -> Float[Tensor, " qry"]:
         """−lse(beta, Xx) + ½ xᵀx + log(pat)/beta + ½ max|pattern|²: never below 0; no step raises
-        it."""
+        it. The terms nearly cancel, so they are added up in float64."""
         check_written(len(state.patterns))
-        x = as_like("x", x, state.patterns)
-        longest = state.patterns.norm(dim=1).max()
-        lse = torch.logsumexp(self.beta * x @ state.patterns.T, dim=1) / self.beta
-        most = math.log(len(state.patterns)) / self.beta
+        dtype = state.wide.dtype
+        patterns = state.patterns.double()
+        x = as_like("x", x, patterns)
+        longest = patterns.norm(dim=1).max()
+        lse = torch.logsumexp(self.beta * x @ patterns.T, dim=1) / self.beta
+        most = math.log(len(patterns)) / self.beta
         energy = -lse + 0.5 * (x * x).sum(1) + most + 0.5 * longest**2
+        energy = energy.clamp(min=0).to(dtype)  # below 0 is rounding
         check_finite("energies", energy)
         return energy

@@ -24,9 +24,11 @@ def _check_load(load: float) -> None:
         raise ValueError(f"expected a finite load >= 0, got {load}")
 
 
-def _check_cosine(cosine: float) -> None:
-    if not abs(cosine) <= 1 + ROUNDING:
-        raise ValueError(f"expected a cosine from -1 to 1, got {cosine}")
+def _cosine(measured: float) -> float:
+    """The cosine that rounding has made of a measured one."""
+    if not abs(measured) <= 1 + ROUNDING:
+        raise ValueError(f"expected a cosine from -1 to 1, got {measured}")
+    return max(-1.0, min(float(measured), 1.0))
 
 
 def _check_beta(beta: float) -> None:
@@ -94,7 +96,7 @@ def dense_capacity(
     """Patterns at which all others together weigh as much as the right one, e^(βc) / E e^(β u·v) of
     them."""
     _check_beta(beta)
-    _check_cosine(cosine)
+    cosine = _cosine(cosine)
     return 1 + math.exp(beta * cosine) / mean_weight(dim, beta)
 
 
@@ -123,7 +125,7 @@ def read_error(
     err² = (1 − c m/(1 + m))² + (c²/(1 + m)² + 1 − c²) (m + ridge m′). As ridge → 0 it is √((1−c)² +
     (1−c²) g/(1−g)) below load 1 and, for exact cues, √(1 − 1/g) above.
     """
-    _check_cosine(cosine)
+    cosine = _cosine(cosine)
     m, gain = resolvent(load, ridge)
     missing = 1 - cosine * m / (1 + m)
     noise = cosine**2 / (1 + m) ** 2 + 1 - cosine**2
@@ -134,7 +136,7 @@ def best_ridge(load: float, cosine: float) -> float:
     """g (1 − c²) / c²: the cues' own noise, seen over all pairs, is the ridge of the best linear
     read (times 1/c)."""
     _check_load(load)
-    _check_cosine(cosine)
+    cosine = _cosine(cosine)
     if cosine**2 == 0:
         raise ValueError(f"expected a cosine other than 0, got {cosine}: no ridge is large enough")
     return load * (1 - cosine**2) / cosine**2
@@ -143,7 +145,7 @@ def best_ridge(load: float, cosine: float) -> float:
 def projected_cosine(cosine: float, share: float) -> float:
     """Cosine of a cue's projection with what it stands for, where random patterns span a `share` of
     all dimensions."""
-    _check_cosine(cosine)
+    cosine = _cosine(cosine)
     if not 0 <= share <= 1:
         raise ValueError(f"expected a share from 0 to 1, got {share}")
     if cosine == 0:
@@ -159,7 +161,7 @@ def novelty_auc(cosine: float, free: int) -> float:
     Both residuals are lengths of Gaussian vectors of `free` components, one shrunk by √(1 − c²):
     their ratio squared has Fisher's F distribution. 0.5 for free = 0, where nothing is outside.
     """
-    _check_cosine(cosine)
+    cosine = _cosine(cosine)
     if free < 1 or cosine == 0:
         return 0.5
     # The incomplete beta function, by x = sin².

@@ -120,7 +120,8 @@ class PseudoInverse:
         if state.gram is not None and state.cross is not None:
             gram = state.gram + gram
             cross = state.cross + cross
-        return LinearState(keys[:0], values[:0], gram, cross, count)
+        # No views: they would keep all pairs in memory.
+        return LinearState(keys[:0].clone(), values[:0].clone(), gram, cross, count)
 
     @plain
     def forget(
@@ -227,7 +228,8 @@ class LarimarState:
         else:
             # W₀⁺ has independent columns, so M⁺ = Z⁺ W₀ if Z has independent rows, as W₀ = Z M₀⁺
             # then implies.
-            inverse = pseudo_inverse(self.patterns) @ self.addresses
+            patterns, addresses = _even(self.patterns, self.addresses)
+            inverse = pseudo_inverse(patterns) @ addresses
         return narrowed("the inverse", inverse, self.memory.dtype)
 
     @computed_once
@@ -262,12 +264,13 @@ class Larimar:
         wide = patterns.double()
         addresses = wide @ state.inverse.double()
         factor = None
+        even, even_addresses = _even(wide, addresses)
         if len(patterns) <= len(state.memory):
-            factor = _cholesky(addresses @ addresses.T)
+            factor = _cholesky(even_addresses @ even_addresses.T)
         if factor is None:
             memory = narrowed("the memory", pseudo_inverse(addresses) @ wide, patterns.dtype)
             return LarimarState(memory)
-        memory = addresses.T @ torch.cholesky_solve(wide, factor)
+        memory = even_addresses.T @ torch.cholesky_solve(even, factor)
         return LarimarState(narrowed("the memory", memory, patterns.dtype), patterns, addresses)
 
     @plain
@@ -333,12 +336,23 @@ def _cholesky(gram: Tensor) -> Tensor | None:
     return factor if good else None
 
 
+def _even(rows: Tensor, *beside: Tensor) -> list[Tensor]:
+    """`rows`, and what stands beside each, in float64, over a power of two that makes the row about
+    as long as the others: a short row is not rounding, and such a division loses no digit."""
+    wide = rows.double()
+    length = wide.detach().norm(dim=1, keepdim=True)
+    mantissa = torch.frexp(length).mantissa
+    # Exactly the power of two by which they differ.
+    even = torch.where(length > 0, mantissa / length, 1.0)
+    return [part.double() * even for part in (wide, *beside)]
+
+
 def _span(rows: Tensor) -> Tensor:
     """Orthonormal rows with the span of `rows`: by QR, or by singular values where rows depend on
     each other."""
-    wide = rows.double()
-    if not len(wide):
-        return wide
+    if not len(rows):
+        return rows.double()
+    (wide,) = _even(rows)
     if len(wide) <= wide.shape[1]:
         basis, factor = torch.linalg.qr(wide.T)
         pivots = factor.diagonal().abs()  # how far each row is from the span of those before it

@@ -76,13 +76,15 @@ class Manifest:
 def manifest(folder: Path) -> Manifest:
     """The manifest of a folder; ValueError if there is none, or it is damaged or not ours."""
     path = folder / "manifest.json"
-    if not path.exists():
-        raise ValueError(f"expected the manifest of a folder of rows, got no file {path}")
     try:
-        fields: dict[str, Any] = json.loads(path.read_bytes())
+        data = path.read_bytes()  # once: a writer may put another one in its place at any time
+    except FileNotFoundError:
+        raise ValueError(f"expected the manifest of a folder of rows, got no file {path}") from None
+    try:
+        fields: dict[str, Any] = json.loads(data)
         del fields["manifest_crc"]
         found = Manifest(**{**fields, "crc": tuple(fields["crc"])})
-        if found.format == FORMAT and found.text().encode() == path.read_bytes():
+        if found.format == FORMAT and found.text().encode() == data:
             return found
     except (ValueError, KeyError, TypeError):
         pass

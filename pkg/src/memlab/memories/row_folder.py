@@ -36,8 +36,11 @@ from torch import Tensor
 
 from memlab import locks
 from memlab.memories import rows as storage
+from memlab.memories.checks import as_count
 from memlab.memories.key_value import KeyValue, KeyValueState, kept, packed
 from memlab.memories.row_files import BLOCK, NAMES, Manifest, load, manifest
+
+WIDEST = 2**31 - 1  # numbers in a row
 
 
 def _sync(path: Path) -> None:
@@ -93,7 +96,9 @@ class RowFolder(locks.OneWriter):
         key_dtype: torch.dtype = torch.float32,
     ) -> RowFolder:
         """A folder without rows, made with its parents, to write to. ValueError if it holds rows
-        already."""
+        already, before anything is made for a wrong width or dtype."""
+        key_dim = as_count("key_dim", key_dim, 0, WIDEST)
+        value_dim = as_count("value_dim", value_dim, 0, WIDEST)
         for one in (dtype, key_dtype):
             storage.check_dtype(one)
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -179,14 +184,16 @@ class RowFolder(locks.OneWriter):
         files are deleted.
 
         States that were read before still see the old rows while they live. Needs disk space for
-        the copy, and RAM for about 20 bytes a row. ValueError for a row that is not there, or if
-        the folder is no longer this writer's.
+        the copy, and RAM for about 20 bytes a row. ValueError for a row that is not there, for a
+        damaged file, or if the folder is no longer this writer's.
         """
         with self._unchanged() as m:
             self._forget(m, rows)
 
     def _forget(self, m: Manifest, rows: Tensor) -> None:
-        state = self.state
+        # What is copied gets a CRC-32 of its own: nothing damaged may.
+        _, state = load(self.folder, check=True)
+        self.check()
         kept_keys, kept_values, slot = kept(state, rows)
         which_keys = kept_keys.nonzero()[:, 0]
         which_values = kept_values.nonzero()[:, 0]

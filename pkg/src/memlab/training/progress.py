@@ -30,7 +30,7 @@ class Progress:
         whose = type(sys.stderr).__module__
         silent = sys.stderr is None or whose.startswith("ipykernel")
         below_a_bar = whose == "tqdm.contrib"  # what is printed goes above the bar of a whole run
-        on_terminal = not silent and not below_a_bar and sys.stderr.isatty()
+        on_terminal = not silent and not below_a_bar and getattr(sys.stderr, "isatty", bool)()
         self._name = name
         self._steps = steps
         self._begun = 0
