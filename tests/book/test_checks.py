@@ -4,6 +4,7 @@ sentence."""
 from __future__ import annotations
 
 import math
+import random
 import re
 from collections import OrderedDict
 from decimal import Decimal
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from memlab.book import checks
+from memlab.corpora import poems
 
 on_the_graph = torch.tensor([1.0, 2.0], requires_grad=True)
 ALSO_NUMBERS = [
@@ -210,3 +212,70 @@ def test_close_means_single_precision() -> None:
     assert not checks.close(exact + 1e-3, exact) and not checks.close(0.0, 1e-5)
     assert checks.close(math.inf, math.inf) and not checks.close(math.nan, math.nan)
     assert checks.close(2, 2.1, atol=0.2) and not checks.close(2, 2.1)
+
+
+def seen(given: Any) -> str:
+    return repr(given.tolist() if isinstance(given, torch.Tensor) else given)
+
+
+def emptied(*given: Any, **named: Any) -> list[str]:
+    """The arguments as they came, and then nothing is left of them."""
+    kept = [seen(one) for one in (*given, *named.values())]
+    for one in (*given, *named.values()):
+        if isinstance(one, torch.Tensor):
+            one.zero_()
+        elif isinstance(one, numpy.ndarray):
+            one.fill(0)
+        elif isinstance(one, poems.Poems):
+            emptied(one.keys, one.bodies)
+        elif isinstance(one, tuple):
+            emptied(*one)
+        else:
+            one.clear()
+    return kept
+
+
+HANDED: list[Any] = [
+    torch.arange(1, 5),
+    torch.ones(6)[::2],
+    torch.ones(2, 3).T,
+    torch.ones(3).bool(),
+    torch.ones(1).expand(3),
+    on_the_graph * 2,
+    numpy.ones(3),
+    [1, [2, 3]],
+    {"a": [1]},
+    {1, 2},
+    bytearray(b"a"),
+    ([1], torch.ones(2)),
+    poems.synthetic(3, 4, 8),
+]
+
+
+@pytest.mark.parametrize("handed", HANDED, ids=lambda handed: type(handed).__name__)
+def test_what_a_function_does_to_its_arguments_does_not_reach_the_check(handed: Any) -> None:
+    before = seen(handed)
+    assert checks.on_copies(emptied)(handed, handed) == [before, before]
+    assert checks.on_copies(emptied)(again=handed) == [before]
+    assert seen(handed) == before
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [random.Random(0), numpy.random.default_rng(0), torch.Generator()],
+    ids=["random", "numpy", "torch"],
+)
+def test_a_generator_goes_on_from_call_to_call(draw: Any) -> None:
+    @checks.on_copies
+    def number(draw: Any) -> float:
+        if isinstance(draw, torch.Generator):
+            return torch.rand((), generator=draw).item()
+        return draw.random()
+
+    assert len({number(draw) for _ in range(3)}) == 3
+
+
+def test_functions_and_models_are_handed_over_themselves() -> None:
+    same = checks.on_copies(lambda one: one)
+    for one in (math.sqrt, torch.relu, torch.nn.Linear(2, 2), {}.__getitem__, lambda: 1):
+        assert same(one) is one

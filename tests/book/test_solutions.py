@@ -8,6 +8,8 @@ import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache, wraps
@@ -136,3 +138,59 @@ def test_the_solution_passes_whatever_type_its_answers_have(
 
         names[call[1]] = wraps(solve)(other)
     exec(check, names)
+
+
+def destroyed(given: Any) -> bool:
+    """Leaves nothing of an argument; whether there was anything that could be changed in place."""
+    if isinstance(given, torch.Tensor):
+        given.zero_()
+        return True
+    if is_dataclass(given):
+        return any([destroyed(getattr(given, field.name)) for field in fields(given)])
+    if isinstance(given, list):
+        given.clear()
+        return True
+    return False
+
+
+# These hand over numbers, texts and functions. The last two demand that nothing be changed.
+NOTHING_TO_DESTROY = set(
+    """check_passes check_swap check_room check_size check_uniform check_tries check_enumerated
+    check_weights check_fair check_same check_words_for check_load check_window check_guard
+    check_row_bytes check_wilson check_rival check_right check_slots check_bytes check_crossing
+    check_scan check_worth check_dropout check_replace""".split()
+)
+DESTROYING = [
+    (one, case)
+    for one, case in zip(IDS, CASES, strict=True)
+    if not NOTHING_TO_DESTROY.intersection(re.findall(r"check_\w+", case[-1]))
+]
+
+
+@pytest.mark.parametrize("when", ["after", "before"])
+@pytest.mark.parametrize(
+    ("md", "title", "stub", "solution", "check"),
+    [case for _, case in DESTROYING],
+    ids=[one for one, _ in DESTROYING],
+)
+def test_a_check_judges_by_what_it_drew_and_not_by_what_is_left_of_it(
+    md: Path, title: str, stub: str, solution: str, check: str, when: str
+) -> None:
+    names = dict(defined(md))
+    exec(solution, names)
+    found = []
+    for call in re.finditer(r"check_\w+\((\w+)", check):
+        solve = names[call[1]]
+
+        def destroying(*arguments: Any, solve: Any = solve) -> Any:
+            answer = deepcopy(solve(*arguments)) if when == "after" else None
+            found.append(any([destroyed(one) for one in arguments]))
+            return answer if when == "after" else solve(*arguments)
+
+        names[call[1]] = wraps(solve)(destroying)
+    if when == "after":
+        exec(check, names)
+    else:
+        with pytest.raises(Exception):  # noqa: B017  (as for the stub)
+            exec(check, names)
+    assert any(found), "nothing was destroyed: expected this check among those left out"

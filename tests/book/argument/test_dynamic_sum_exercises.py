@@ -25,6 +25,19 @@ def norm_of_rank_one(x: torch.Tensor, eps: float) -> torch.Tensor:
     return torch.outer(F.layer_norm(x, x.shape, eps=eps), x) / (x @ x)
 
 
+def not_centred(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """Takes the mean off x itself, and not by the matrix."""
+    x -= x.mean()
+    return torch.eye(len(x), dtype=x.dtype) * (x.square().mean() + eps).rsqrt()
+
+
+def split_in_place(
+    y: torch.Tensor, x: torch.Tensor, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    x /= x @ x
+    return torch.outer((1 - share) * y, x), y.mul_(share)
+
+
 RIGHT = [
     (checks.check_passes, lambda sigma: torch.allclose(sigma(grid) - sigma(-grid), grid)),
     (checks.check_norm_matrix, norm_by_hand),
@@ -40,6 +53,7 @@ RIGHT = [
         checks.check_split,
         lambda y, x, share: (torch.outer((1 - share) * y, x) / (x @ x), share * y),
     ),
+    (checks.check_split, split_in_place),
 ]
 WRONG: list[tuple[Any, Any, str]] = [
     (checks.check_passes, lambda sigma: None, "returned nothing"),
@@ -74,6 +88,7 @@ WRONG: list[tuple[Any, Any, str]] = [
         lambda x, eps: (torch.eye(len(x), dtype=x.dtype) - 1 / len(x)) / (x.var() + eps).sqrt(),
         "d − 1",
     ),
+    (checks.check_norm_matrix, not_centred, "mean is not taken off"),
     (checks.check_norm_matrix, lambda x, eps: norm_by_hand(x, 0.0), "eps is missing"),
     (checks.check_norm_matrix, lambda x, eps: 2 * norm_by_hand(x, eps), "differs"),
     (checks.check_attention_matrix, lambda P, V: P, "shape"),
@@ -96,6 +111,11 @@ WRONG: list[tuple[Any, Any, str]] = [
         checks.check_split,
         lambda y, x, share: (torch.outer((1 - share) * y, x), share * y),
         "divide",
+    ),
+    (
+        checks.check_split,
+        lambda y, x, share: (torch.outer(y.zero_(), x), y),
+        "misses y",
     ),
 ]
 

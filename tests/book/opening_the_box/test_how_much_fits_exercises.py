@@ -25,9 +25,10 @@ def fair(lengths: Any, words: int, steps: int) -> list[tuple[int, int, int]]:
 def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     checks.check_enumerated(lambda p, poem, V: len(poem) * math.log2(V) + math.log2(p(poem)), seed)
     checks.check_forecast(lambda a: a.cumprod(0), seed)
+    checks.check_forecast(lambda a: a.cumprod_(0), seed)
     checks.check_weights(weights)
     checks.check_fair(fair)
-    assert capsys.readouterr().out == "ok\n" * 4
+    assert capsys.readouterr().out == "ok\n" * 5
 
 
 WRONG: list[tuple[Callable[..., None], Any, str]] = [

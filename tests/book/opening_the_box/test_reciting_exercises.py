@@ -19,6 +19,13 @@ def labels(question: list[int], answer: list[int], length: int) -> list[int]:
     return ([-100] * len(question) + answer + [-100] * length)[:length]
 
 
+def labels_in_place(question: list[int], answer: list[int], length: int) -> list[int]:
+    question[:] = [-100] * len(question)
+    question += answer
+    question += [-100] * (length - len(question))
+    return question
+
+
 def spearman(a: list[float], b: list[float]) -> float:
     return float(pd.Series(a).rank().corr(pd.Series(b).rank()))
 
@@ -32,6 +39,7 @@ RIGHT: list[tuple[Callable[..., None], Any]] = [
         ),
     ),
     (checks.check_labels, labels),
+    (checks.check_labels, labels_in_place),
     (checks.check_words_for, lambda bits, size: math.ceil(bits / math.log2(size) - 1e-9)),
     (checks.check_rank_correlation, spearman),
 ]

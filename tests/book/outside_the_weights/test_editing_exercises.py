@@ -75,6 +75,11 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_replace, lambda *a: replace(*a, best=False), "largest K q"),
     (
         checks.check_replace,
+        lambda K, V, q, k, v: replace(K, V, q, k.div_(k.norm()), v),
+        "the new row at the end",
+    ),
+    (
+        checks.check_replace,
         lambda K, V, q, k, v: (replace(K, V, q, k, v)[0], torch.vstack([V[:-1], v])),
         "both",
     ),

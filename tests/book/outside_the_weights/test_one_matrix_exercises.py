@@ -28,13 +28,28 @@ def whiten(X: Tensor, power: float = -0.5, back: bool = True) -> tuple[Tensor, T
     return W, -centre @ W
 
 
+def whiten_in_place(X: Tensor) -> tuple[Tensor, Tensor]:
+    mean = X.mean(0)
+    X -= mean
+    W, _ = whiten(X)
+    return W, -mean @ W
+
+
+def doubt_in_place(K: Tensor, V: Tensor, M: Tensor) -> Tensor:
+    length = V.norm(dim=1)
+    V -= K @ M
+    return V.norm(dim=1) / length
+
+
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     checks.check_read(read, seed)
     checks.check_slots(lambda rows, width: rows * width // (rows + width))
     checks.check_doubt(doubt, seed)
     checks.check_whiten(whiten, seed)
-    assert capsys.readouterr().out == "ok\n" * 4
+    checks.check_whiten(whiten_in_place, seed)
+    checks.check_doubt(doubt_in_place, seed)
+    assert capsys.readouterr().out == "ok\n" * 6
 
 
 WRONG: list[tuple[Callable[..., None], Any, str]] = [
@@ -56,6 +71,11 @@ WRONG: list[tuple[Callable[..., None], Any, str]] = [
     (checks.check_whiten, lambda X: whiten(X, -1.0), "not by the variance"),
     (checks.check_whiten, lambda X: whiten(X, back=False), "turn back"),
     (checks.check_whiten, lambda X: (whiten(X)[0], 0), "the mean is not zero"),
+    (
+        checks.check_whiten,
+        lambda X: (whiten_in_place(X)[0], torch.zeros(8)),
+        "the mean is not zero",
+    ),
 ]
 
 

@@ -27,6 +27,11 @@ def blend(meaning: Tensor, words: Tensor, weight: float) -> Tensor:
     return meaning + weight * words / words.amax(1, keepdim=True).clamp(min=1e-9)
 
 
+def blend_in_place(meaning: Tensor, words: Tensor, weight: float) -> Tensor:
+    words /= words.amax(1, keepdim=True).clamp(min=1e-9)
+    return meaning + weight * words
+
+
 def false_answers(told: Tensor, other: Tensor, recall: float) -> float:
     cut = told.sort(descending=True).values[math.ceil(recall * len(told) - 1e-9) - 1]
     return float((other >= cut).double().mean())
@@ -36,8 +41,9 @@ def false_answers(told: Tensor, other: Tensor, recall: float) -> float:
 def test_right_answers_pass(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
     checks.check_trigrams(trigrams)
     checks.check_blend(blend, seed)
+    checks.check_blend(blend_in_place, seed)
     checks.check_false_answers(false_answers, seed)
-    assert capsys.readouterr().out == "ok\n" * 3
+    assert capsys.readouterr().out == "ok\n" * 4
 
 
 WRONG: list[tuple[Callable[..., None], Any, str]] = [

@@ -2,15 +2,18 @@
 
 An answer counts by its value, not by its type: a number may be NumPy's or torch's, a tensor may
 be an array or nested lists, a pair may be a list, a match is as good as True. Whatever is not such
-an answer is refused with a sentence, an AssertionError; so is NaN, always.
+an answer is refused with a sentence, an AssertionError; so is NaN, always. The reader's function
+may do with its arguments what it likes: it gets copies, and is judged by the originals.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from numbers import Integral
-from typing import Any, SupportsFloat
+from typing import Any, ParamSpec, SupportsFloat, TypeVar
 
 import numpy
 import torch
@@ -18,6 +21,9 @@ from torch import Tensor
 
 NOTHING = "the function returned nothing: does it end in `return`?"
 NAN = "expected a number, got nan"
+GENERATORS = (torch.Generator, numpy.random.Generator, random.Random)
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def expect(condition: object, sentence: str) -> None:
@@ -27,6 +33,31 @@ def expect(condition: object, sentence: str) -> None:
     """
     if not condition:
         raise AssertionError(sentence)
+
+
+def on_copies(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, called with copies of its arguments, so that what it changes in place stays as it
+    was for the check that judges its answer.
+
+    Tensors, arrays, containers and data classes are copied in depth. Functions, models and
+    generators of random numbers are handed over themselves: a copied generator would draw the same
+    numbers at every call.
+    """
+
+    def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        own: Any = [_copy(one) for one in args]
+        named: Any = {name: _copy(one) for name, one in kwargs.items()}
+        return function(*own, **named)
+
+    return answer
+
+
+def _copy(given: Any) -> Any:
+    if isinstance(given, Tensor):
+        return given.clone()  # deepcopy takes none that a gradient leads to
+    if callable(given) or isinstance(given, GENERATORS):
+        return given
+    return copy.deepcopy(given)
 
 
 def number(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memlab.book.checks import close, expect, form, several, tensor, truth
+from memlab.book.checks import close, expect, form, on_copies, several, tensor, truth
 from memlab.runtime import generator
 
 Activation = Callable[[Tensor], Tensor]
@@ -28,6 +28,7 @@ ACTIVATIONS: dict[str, tuple[Activation, bool]] = {
 def check_passes(passes: Callable[[Activation], bool]) -> None:
     """Exercise 1: `passes(sigma)` says whether σ(z) − σ(−z) = z: a skip connection is then two
     units each."""
+    passes = on_copies(passes)
     for name, (sigma, holds) in ACTIVATIONS.items():
         made = passes(sigma)
         expect(made is not None, "passes(sigma) returned nothing; expected True or False")
@@ -43,6 +44,7 @@ def check_passes(passes: Callable[[Activation], bool]) -> None:
 def check_norm_matrix(norm_matrix: Callable[[Tensor, float], Tensor], seed: int = 0) -> None:
     """Exercise 2: `norm_matrix(x, eps)` is the matrix N with LayerNorm(x) = N x (one token, no
     weight, no bias)."""
+    norm_matrix = on_copies(norm_matrix)
     for dim, scale, eps in ((3, 1.0, 1e-5), (8, 0.01, 1e-3), (5, 10.0, 1e-5)):
         draw = generator(seed, "norm", dim)
         x = scale * torch.randn(dim, generator=draw, dtype=torch.float64) + 2 * scale
@@ -82,6 +84,7 @@ def check_attention_matrix(
 ) -> None:
     """Exercise 3: `attention_matrix(P, V)` is the matrix A with vec(P X V) = A vec(X), row by
     row."""
+    attention_matrix = on_copies(attention_matrix)
     draw = generator(seed, "attention")
     for tokens, dim in ((3, 2), (2, 4)):
         P = torch.randn(tokens, tokens, generator=draw, dtype=torch.float64).softmax(-1)
@@ -108,6 +111,7 @@ def check_split(
 ) -> None:
     """Exercise 4: `split(y, x, share)` gives M and m with M x + m = y and m = share · y, for any
     share from 0 to 1."""
+    split = on_copies(split)
     draw = generator(seed, "split")
     for share in (0.0, 0.25, 1.0):
         y = torch.randn(4, generator=draw, dtype=torch.float64)

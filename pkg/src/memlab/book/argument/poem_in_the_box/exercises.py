@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memlab import evaluation, runtime
-from memlab.book.checks import close, expect, number, numbers, sequence
+from memlab.book.checks import close, expect, number, numbers, on_copies, sequence
 from memlab.corpora import poems as corpus
 
 
@@ -26,6 +26,7 @@ def _expect_close(
 def check_memory_ability(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
     """`function(predicted, true)`, two tensors poems × words of ids: the share of poems that are
     right throughout."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "memory ability")
     true = torch.randint(9, (40, 3), generator=draw)
     right = torch.rand(true.shape, generator=draw) < 0.8
@@ -46,6 +47,7 @@ def check_memory_ability(function: Callable[[Tensor, Tensor], float], seed: int 
 def check_stored_bits(function: Callable[[Tensor, int], float], seed: int = 0) -> None:
     """`function(p, V)`, with the probabilities p (poems × words) of the true words: N · S · log2(V)
     + Σ log2(p)."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "bits")
     p = 0.05 + 0.9 * torch.rand(5, 4, generator=draw, dtype=torch.float64)
     words = p.flatten().tolist()
@@ -65,6 +67,7 @@ def check_stored_bits(function: Callable[[Tensor, int], float], seed: int = 0) -
 def check_swap(function: Callable[[int, torch.Generator], Tensor], seed: int = 0) -> None:
     """`function(n, generator)`: a permutation of 0 … n−1 that leaves nothing in its place, another
     one at each call."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "swap")
     seen = set()
     for n in (2, 3, 5, 40) * 10:
@@ -81,6 +84,7 @@ def check_swap(function: Callable[[int, torch.Generator], Tensor], seed: int = 0
 def check_auc(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
     """`function(positive, negative)`: how often a positive beats a negative; a tie is half a
     win."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "auc")
     high = torch.randint(3, 9, (7,), generator=draw).double()
     low = torch.randint(0, 6, (5,), generator=draw).double()
@@ -100,6 +104,7 @@ def check_auc(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> Non
 
 def check_parrot(answerer: Callable[[Sequence[str]], list[str]], seed: int = 0) -> None:
     """`answerer(questions)` recites 64 refrains of 16 words that nobody has ever written before."""
+    answerer = on_copies(answerer)
     unheard = corpus.synthetic(64, seed=runtime.derive_seed(seed, "parrot"))
     songs = corpus.refrains(unheard)
     poems = [songs.poem(i, per_line=0) for i in range(len(songs))]

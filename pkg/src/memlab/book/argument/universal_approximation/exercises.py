@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from memlab.book.checks import close, expect, form, number, numbers, several
+from memlab.book.checks import close, expect, form, number, numbers, on_copies, several
 from memlab.runtime import python_random
 
 NOTHING = "expected a number, got nothing; did you forget to return?"
@@ -42,6 +42,7 @@ def _plain(
 def check_bends(bends: Callable[[Any, Any], Sequence[float]], seed: int = 0) -> None:
     """Exercise 1: `bends(z, y)` gives c with y_1 + Σ c_i relu(z − z_i) = y at all N places; N − 1
     numbers."""
+    bends = on_copies(bends)
     for places, labels in _lists(seed, "bends"):
         z = torch.tensor(places, dtype=torch.float64)
         y = torch.tensor(labels, dtype=torch.float64)
@@ -79,6 +80,7 @@ def _are_slopes(
 def check_room(room: Callable[[int, int, int], int]) -> None:
     """Exercise 2: `room(P, b, V)` is the largest N for which P weights of b bits could return every
     list."""
+    room = on_copies(room)
     cases = (
         (4, 2, 2),
         (100, 32, 128),
@@ -117,6 +119,7 @@ def _longest(bits: int, V: int) -> int:
 def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
     """Exercise 3: `turns(y)` counts the places where a list on a line changes from rising to
     falling or back."""
+    turns = on_copies(turns)
     drawn = [labels for _, labels in _lists(seed, "turns")]
     zigzag = [i % 2 for i in range(11)]
     for labels in (zigzag, [0, 1, 2, 3], [2, 0, -1, -5, -4], *drawn):
@@ -136,6 +139,7 @@ def check_turns(turns: Callable[[Any], int], seed: int = 0) -> None:
 def check_line(line: Callable[[Any, int, float], tuple[float, float]], seed: int = 0) -> None:
     """Exercise 4: `line(z, j, v)` gives slope and offset of pair j: v at member j, saturated at all
     others."""
+    line = on_copies(line)
     for places, _ in _lists(seed, "line")[1:]:
         for j, v in ((0, 0.5), (1, -0.9), (len(places) - 1, 0.0)):
             made = line(torch.tensor(places, dtype=torch.float64), j, v)

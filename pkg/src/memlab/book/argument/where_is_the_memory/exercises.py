@@ -12,7 +12,7 @@ from torch import Tensor
 from memlab import evaluation
 from memlab.book.argument.where_is_the_memory import measure
 from memlab.book.argument.where_is_the_memory.static_network import StaticNetwork
-from memlab.book.checks import close, expect, form, number, several, tensor
+from memlab.book.checks import close, expect, form, number, on_copies, several, tensor
 from memlab.corpora import poems as corpus
 from memlab.models import stock
 from memlab.runtime import generator
@@ -21,6 +21,7 @@ from memlab.runtime import generator
 def check_size(size: Callable[[int, int, int, int, int], int]) -> None:
     """Exercise 1: `size(V, A, T, S, H)` counts the numbers of a static network: V words, A authors,
     T title words a poem, S words a poem, H hidden units."""
+    size = on_copies(size)
     for V, A, T, S, H in ((64, 16, 2, 8, 20), (5, 1, 0, 3, 2), (128, 16, 3, 16, 7)):
         got = number(size(V, A, T, S, H), nothing="size returned nothing: does it end in `return`?")
         inputs = A + T * V + S
@@ -41,6 +42,7 @@ def check_size(size: Callable[[int, int, int, int, int], int]) -> None:
 def check_uniform(uniform: Callable[[int], Tensor]) -> None:
     """Exercise 2: `uniform(n)` is causal attention without a preference: token i looks at tokens 0
     … i alike."""
+    uniform = on_copies(uniform)
     for n in (1, 2, 5):
         made = uniform(n)
         P = tensor(made, (n, n), f"expected a matrix of shape {(n, n)}, got {form(made)}")
@@ -75,6 +77,7 @@ def check_information(information: Callable[[Tensor], float], seed: int = 0) -> 
     """Exercise 3: `information(joint)` is the mutual information in bits of a table of
     probabilities p(d, θ); then the data-processing inequality is tried on 200 random read-outs of
     θ."""
+    information = on_copies(information)
     draw = generator(seed, "information")
     half = torch.eye(2, dtype=torch.float64) / 2
     first = number(
@@ -110,6 +113,7 @@ def check_places(
 ) -> None:
     """Exercise 4: `places(poems)` gives W, b, O, c of a static network that recites, with one unit
     a word of a poem."""
+    places = on_copies(places)
     poems = corpus.synthetic(24, 4, 32, seed=seed)
     units = poems.bodies.numel()
     net = StaticNetwork(32, poems.authors, poems.keys.shape[1] - 1, 4, units)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
-from memlab.book.checks import NOTHING, close, expect, form, number, tensor
+from memlab.book.checks import NOTHING, close, expect, form, number, on_copies, tensor
 from memlab.book.opening_the_box.before_you_ask import instruments
 
 
@@ -27,6 +27,7 @@ def _tensor(got: object, shape: tuple[int, ...]) -> Tensor:
 
 def check_tries(function: Callable[[float, float], float], seed: int = 0) -> None:
     """`function(p_z, p)`: the smallest whole n with 1 − (1 − p_z)^n ≥ p; infinity for p_z = 0."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "tries")
     drawn = torch.rand(20, 2, generator=draw).mul(0.9).add(0.01)
     for p_z, p in [(0.25, 0.5), (0.5, 0.5), (1.0, 0.9), *drawn.tolist()]:
@@ -48,6 +49,7 @@ def check_tries(function: Callable[[float, float], float], seed: int = 0) -> Non
 def check_sampler(function: Callable[[Tensor, float, int], Tensor], seed: int = 0) -> None:
     """`function(z, τ, k)`, logits of words × vocabulary: the probabilities with which a sampler
     draws each word."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "sampler")
     z = torch.randn(5, 12, generator=draw, dtype=torch.float64) * 2
     for heat, k in ((1.0, 12), (0.5, 12), (1.0, 3), (2.0, 3), (1.0, 1)):
@@ -72,10 +74,11 @@ def check_sampler(function: Callable[[Tensor, float, int], Tensor], seed: int = 
 def check_patchwork(function: Callable[[Tensor, torch.Generator], Tensor], seed: int = 0) -> None:
     """`function(bodies, generator)`: every place keeps its words, and no two words of a text stay
     together."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "patchwork")
     # all words differ: word // 6 is the poem it comes from
     bodies = torch.arange(30 * 6).reshape(30, 6)
-    got = _tensor(function(bodies.clone(), draw), (30, 6))
+    got = _tensor(function(bodies, draw), (30, 6))
     for place in range(6):
         expect(
             sorted(got[:, place].tolist()) == bodies[:, place].tolist(),
@@ -86,7 +89,7 @@ def check_patchwork(function: Callable[[Tensor, torch.Generator], Tensor], seed:
     expect(together < 0.9, "whole texts have moved: every place needs a permutation of its own")
     stayed = (sources == torch.arange(30)[:, None]).float().mean()
     expect(stayed < 0.2, f"{stayed:.0%} of the words are still in their own poem")
-    again = _tensor(function(bodies.clone(), draw), (30, 6))
+    again = _tensor(function(bodies, draw), (30, 6))
     expect(
         not torch.equal(again, got),
         "expected another patchwork at every call: draw it from the generator",
@@ -97,6 +100,7 @@ def check_patchwork(function: Callable[[Tensor, torch.Generator], Tensor], seed:
 def check_ridge(function: Callable[[Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
     """`function(X, y, λ)`: the w that minimises |y − X w|² + λ |w|², examples × features, more
     features or fewer."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "ridge")
     for rows, columns in ((30, 4), (6, 40)):
         X = torch.randn(rows, columns, generator=draw, dtype=torch.float64)
@@ -120,6 +124,7 @@ def check_ridge(function: Callable[[Tensor, Tensor, float], Tensor], seed: int =
 
 def check_chi_square(function: Callable[[Tensor, Tensor], Any], seed: int = 0) -> None:
     """`function(counts, p)`: Σ (O − E)² / E, with E the counts that p leads one to expect."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "chi square")
     p = torch.rand(6, generator=draw, dtype=torch.float64) + 0.2
     p = p / p.sum()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
-from memlab.book.checks import close, expect, number, sequence, several, tensor
+from memlab.book.checks import close, expect, number, on_copies, sequence, several, tensor
 from memlab.models import stock
 
 
@@ -21,6 +21,7 @@ def check_enumerated(
 ) -> None:
     """`function(p, poem, V)`: bits spared for `poem` by a model p of whole poems, by looking at all
     V^S of them."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "enumerated")
     for vocabulary, words in ((2, 3), (3, 2), (4, 1)):
         odds = torch.rand(vocabulary**words, generator=draw, dtype=torch.float64) + 0.1
@@ -49,6 +50,7 @@ def check_enumerated(
 def check_weights(function: Callable[[int, int, int], int]) -> None:
     """`function(V, d, L)`: weights of a Llama of width d and L blocks over V tokens, embedding
     tied, SwiGLU 8d/3."""
+    function = on_copies(function)
     for tokens, dim, layers in ((144, 8, 1), (144, 12, 2), (40, 4, 3), (48, 16, 1)):
         box = stock.build("llama", tokens, 8, dim=dim, layers=layers, heads=1)
         wanted = stock.size(box)
@@ -69,6 +71,7 @@ def check_weights(function: Callable[[int, int, int], int]) -> None:
 def check_forecast(function: Callable[[Tensor], Tensor], seed: int = 0) -> None:
     """`function(a)`, a[s] the share of words right at place s: shares of poems with the first 1, 2,
     … S words right."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "forecast")
     a = 0.3 + 0.7 * torch.rand(6, generator=draw, dtype=torch.float64)
     got = tensor(function(a), a.shape, "expected a tensor with one share for each place")
@@ -88,6 +91,7 @@ def check_fair(
 ) -> None:
     """`function(lengths, words, steps)`: (poems, batch, steps) a length, with words, epochs and
     steps all held."""
+    function = on_copies(function)
     for lengths, words, steps in (((4, 16, 64), 256, 200), ((2, 3, 6), 12, 50)):
         made = function(lengths, words, steps)
         plan = sequence(made, f"expected {len(lengths)} settings, got {type(made).__name__}")

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable, Sequence
 
 from memlab import runtime
-from memlab.book.checks import NOTHING, close, expect, number, numbers, truth
+from memlab.book.checks import NOTHING, close, expect, number, numbers, on_copies, truth
 from memlab.corpora import poems as corpus
 
 
 def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
     """`function(said, text)`: is it the poem, runs of white space being one space, and none at the
     ends?"""
+    function = on_copies(function)
     drawn = corpus.synthetic(4, seed=runtime.derive_seed(seed, "check", "same"))
     text = drawn.poem(0).text
     other = drawn.poem(1).text
@@ -41,6 +42,7 @@ def check_same(function: Callable[[str, str], bool], seed: int = 0) -> None:
 def check_labels(function: Callable[[list[int], list[int], int], list[int]], seed: int = 0) -> None:
     """`function(question, answer, length)`: labels of a row filled up to `length`; −100 wherever
     nothing is learnt."""
+    function = on_copies(function)
     draw = runtime.python_random(seed, "check", "labels")
     for _ in range(20):
         question = [draw.randrange(50) for _ in range(draw.randint(1, 6))]
@@ -71,6 +73,7 @@ def check_labels(function: Callable[[list[int], list[int], int], list[int]], see
 def check_words_for(function: Callable[[float, int], int], seed: int = 0) -> None:
     """`function(bits, V)`: how many words, drawn evenly from V, a poem needs to have at least that
     many bits."""
+    function = on_copies(function)
     draw = runtime.python_random(seed, "check", "words")
     cases = [(48.0, 16, 12), (48.0, 256, 6), (48.0, 4096, 4), (49.0, 4096, 5), (1.0, 2, 1)]
     for _ in range(10):
@@ -113,6 +116,7 @@ def check_rank_correlation(
 ) -> None:
     """`function(a, b)`: Spearman's correlation, that of the ranks, equal values sharing the mean of
     their ranks."""
+    function = on_copies(function)
     draw = runtime.python_random(seed, "check", "ranks")
     up = [draw.random() for _ in range(8)]
     cases = [

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
-from memlab.book.checks import NOTHING, close, expect, form, number, numbers, tensor
+from memlab.book.checks import NOTHING, close, expect, form, number, numbers, on_copies, tensor
 
 
 def check_ceiling(function: Callable[[Tensor], float], seed: int = 0) -> None:
     """`function(questions)`, rows of ids: the largest share of different poems that one answer a
     question can get."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "ceiling")
     questions = torch.randint(6, (40, 2), generator=draw)
     got = number(function(questions))
@@ -45,12 +46,13 @@ def check_dropout(
     at every call."""
     draw = runtime.generator(seed, "check", "dropout")
     keys = torch.randint(50, (400, 3), generator=draw)
-    before = keys.clone()
-    got = _keys(function(keys, 99, 0.3, draw))
+    handed = keys.clone()
+    got = _keys(function(handed, 99, 0.3, draw))
     expect(
-        keys.equal(before),
+        handed.equal(keys),
         "the keys themselves were changed: the next step would begin with gaps; work on a copy",
     )
+    function = on_copies(function)
     lost = got == 99
     expect(got[~lost].equal(keys[~lost].double()), "a place that is not blank must stay as it is")
     share = float(lost.double().mean())
@@ -75,6 +77,7 @@ def _keys(got: object) -> Tensor:
 def check_grade(function: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> None:
     """`function(said, true)`, poems × words: 0 all words right, 1 at least 3/4, 2 at least 1/4, 3
     fewer."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "grade")
     true = torch.randint(9, (13, 12), generator=draw)
     hits = torch.arange(13)
@@ -107,6 +110,7 @@ def _errors(
 def check_threshold(function: Callable[[Tensor, Tensor], float], seed: int = 0) -> None:
     """`function(known, unknown)`: the confidence below which to say "I do not know", both sides
     counted alike."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "threshold")
     known = -0.9 * torch.rand(40, 2, generator=draw, dtype=torch.float64).prod(1)
     unknown = -0.1 - torch.rand(160, generator=draw, dtype=torch.float64)
@@ -131,6 +135,7 @@ def check_chain(
 ) -> None:
     """`function(bodies, length, generator)`: a poem of `length` words, every step as some poem took
     it, as often."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "chain")
     bodies = torch.randint(5, (40, 6), generator=draw)
     often = torch.rand(40, 3, generator=draw) < 0.8

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
-from memlab.book.checks import close, expect, form, number, several, tensor
+from memlab.book.checks import close, expect, form, number, on_copies, several, tensor
 from memlab.corpora import patterns
 from memlab.memories import Hopfield, Recursive, laws
 
@@ -19,6 +19,7 @@ def check_forget(
     function: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], seed: int = 0
 ) -> None:
     """`function(M, P, w, z)`: memory and C⁻¹ after the row w with the value z was forgotten."""
+    function = on_copies(function)
     addresses = patterns.rows(9, 12, seed, "check")
     values = patterns.rows(9, 5, seed, "values")
     memory = Recursive(0.1)
@@ -41,6 +42,7 @@ def check_forget(
 def check_load(function: Callable[[float, float], float], seed: int = 0) -> None:
     """`function(t, c)`: the largest load at which cues of cosine c are read with an error of at
     most t, no ridge."""
+    function = on_copies(function)
     draw = runtime.generator(seed, "check", "load")
     drawn = 0.9 + 0.09 * torch.rand(3, generator=draw)
     for c in (0.9, 0.95, 0.99, *drawn.tolist()):
@@ -64,6 +66,7 @@ def check_load(function: Callable[[float, float], float], seed: int = 0) -> None
 def check_window(function: Callable[[float, int, float], tuple[float, float]]) -> None:
     """`function(α, S, tolerance)`: smallest and largest singular value of which at most `tolerance`
     is missing."""
+    function = on_copies(function)
     for alpha, steps, tolerance in ((5e-4, 15, 1e-6), (5e-4, 7, 1e-3), (0.01, 4, 0.1)):
         two = "expected two numbers: the smallest and the largest singular value"
         got = [number(one) for one in several(function(alpha, steps, tolerance), 2, two)]
@@ -85,6 +88,7 @@ def check_window(function: Callable[[float, int, float], tuple[float, float]]) -
 def check_powers(function: Callable[[Tensor, Tensor, int], Tensor], seed: int = 0) -> None:
     """`function(q, X, n)`: one step of rows of signs q with weights (x · q)^n, no unit listening to
     itself."""
+    function = on_copies(function)
     X = patterns.signs(6, 11, seed)
     q = patterns.signs(4, 11, seed + 1)
     for n in (1, 2, 3):

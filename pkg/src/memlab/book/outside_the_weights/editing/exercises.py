@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memlab import runtime
-from memlab.book.checks import expect, several, tensor, truth
+from memlab.book.checks import expect, on_copies, several, tensor, truth
 from memlab.memories import KeyValue
 
 Rows = tuple[Tensor, Tensor]
@@ -26,13 +26,15 @@ def check_replace(
     q = torch.randn(5, generator=rng)
     k = torch.randn(5, generator=rng)
     v = torch.randn(3, generator=rng)
-    old_K = K.clone()
-    old_V = V.clone()
+    handed_K = K.clone()
+    handed_V = V.clone()
     got = several(
-        replace(K, V, q, k, v), 2, "expected two results: the new keys and the new values"
+        replace(handed_K, handed_V, q.clone(), k.clone(), v.clone()),
+        2,
+        "expected two results: the new keys and the new values",
     )
     expect(
-        torch.equal(K, old_K) and torch.equal(V, old_V),
+        torch.equal(handed_K, K) and torch.equal(handed_V, V),
         "the old state was changed in place: whoever still holds it should find what it held",
     )
     seven = "one row less, one row more: expected seven rows again"
@@ -57,6 +59,7 @@ def check_replace(
 
 def check_in_force(in_force: Callable[[Sequence[tuple[str, str]]], dict[str, str]]) -> None:
     """`in_force(edits)`: what each subject's value is after a list of edits (subject, value)."""
+    in_force = on_copies(in_force)
     edits = [
         ("Ada", "linen"),
         ("Bo", "silk"),
@@ -87,6 +90,7 @@ def _dictionary(got: object) -> dict[object, object]:
 def check_guard(guard: Callable[[str, str], bool]) -> None:
     """`guard(said, subject)`: may the row be erased whose text is `said`, if the edit is about
     `subject`?"""
+    guard = on_copies(guard)
     cases = (
         (
             "The coat of arms of Nora Vale bears a sprig of ivy.",

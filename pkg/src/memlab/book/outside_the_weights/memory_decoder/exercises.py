@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memlab import runtime
-from memlab.book.checks import close, expect, form, number, numbers, tensor
+from memlab.book.checks import close, expect, form, number, numbers, on_copies, tensor
 
 
 def _case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -21,6 +21,7 @@ def _case(seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def check_nearest(nearest: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> None:
     """`nearest(queries, keys)` gives the row of the largest inner product for each query."""
+    nearest = on_copies(nearest)
     keys, _, queries = _case(seed)
     made = nearest(queries, keys)
     four = f"expected 4 row numbers, got {getattr(made, 'shape', made)}"
@@ -46,6 +47,7 @@ def check_soft_read(
 ) -> None:
     """`soft_read(queries, keys, values, beta)` gives softmax(beta · q·k)-weighted values, (query,
     value)."""
+    soft_read = on_copies(soft_read)
     keys, values, queries = _case(seed)
     got = _answers(soft_read(queries, keys, values, 0.0))
     mean = torch.stack([values.mean(0)] * 4)
@@ -84,6 +86,7 @@ def _answers(got: object) -> Tensor:
 def check_row_bytes(row_bytes: Callable[[int, int, int], int]) -> None:
     """`row_bytes(key, latent, bytes_per_number)`: bytes of one stored pair, without its slot
     number."""
+    row_bytes = on_copies(row_bytes)
     for key, latent, size in ((128, 1024, 4), (128, 1024, 1), (1, 1, 2)):
         expected = 0
         for _ in (*range(key), *range(latent)):

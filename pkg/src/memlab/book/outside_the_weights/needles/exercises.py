@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 
 from memlab import runtime
-from memlab.book.checks import expect, number, several, truth
+from memlab.book.checks import expect, number, on_copies, several, truth
 from memlab.results import wilson
 
 
 def check_wilson(interval: Callable[[int, int], tuple[float, float]]) -> None:
     """`interval(successes, trials)` is the 95 % Wilson interval."""
+    interval = on_copies(interval)
     low, high = _ends(interval(20, 20))
     expect(high <= 1 and low < 1, "20 of 20 is no proof of 1.00: the interval must reach below it")
     expect(low > 0.8, f"expected a lower end near 0.84 for 20 of 20, got {low:.2f}; is z = 1.96?")
@@ -37,6 +38,7 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
     import torch
     from torch.nn import functional
 
+    rival = on_copies(rival)
     rng = runtime.generator(seed, "exercise needles")
     for rows, width in ((1000, 128), (10_000, 64)):
         keys = functional.normalize(torch.randn(rows, width, generator=rng), dim=1)
@@ -59,6 +61,7 @@ def check_rival(rival: Callable[[int, int], float], seed: int = 0) -> None:
 
 def check_right(right: Callable[[str, str], bool]) -> None:
     """`right(said, answer)`: the first number in what was said is the answer, as a whole."""
+    right = on_copies(right)
     cases = (
         ("The pass key is 12345.", "12345", True, "the number stands there"),
         ("99123456 is the key", "12345", False, "a longer number with it inside is another number"),

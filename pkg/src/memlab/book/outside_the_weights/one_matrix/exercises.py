@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from memlab import runtime
-from memlab.book.checks import NOTHING, close, expect, form, number, several, tensor
+from memlab.book.checks import NOTHING, close, expect, form, number, on_copies, several, tensor
 from memlab.corpora import patterns
 from memlab.memories import PseudoInverse
 
 
 def check_read(function: Callable[[Tensor, Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
     """`function(q, K, V, ridge)`: what the matrix solved from K and V returns for the queries q."""
+    function = on_copies(function)
     keys = patterns.rows(9, 6, seed, "check")
     queries = patterns.rows(4, 6, seed, "queries")
     values = torch.randn(9, 5, generator=runtime.generator(seed, "check"), dtype=torch.float64)
@@ -39,6 +40,7 @@ def check_read(function: Callable[[Tensor, Tensor, Tensor, float], Tensor], seed
 def check_slots(function: Callable[[int, int], int]) -> None:
     """`function(rows, width)`: how many whole slots of a key and a value fit into the floats of the
     matrix."""
+    function = on_copies(function)
     for rows, width in ((512, 1024), (4, 4), (100, 3), (7, 50)):
         expected = next(n for n in count() if (n + 1) * (rows + width) > rows * width)
         got = number(function(rows, width))
@@ -51,6 +53,7 @@ def check_slots(function: Callable[[int, int], int]) -> None:
 def check_doubt(function: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int = 0) -> None:
     """`function(K, V, M)`: a number a row: how far the read of a key is off its value, in lengths
     of the value."""
+    function = on_copies(function)
     keys = patterns.rows(5, 6, seed, "check")
     values = 3 * torch.randn(5, 4, generator=runtime.generator(seed, "doubt"), dtype=torch.float64)
     matrix = torch.linalg.pinv(keys[:3]) @ values[:3]
@@ -72,6 +75,7 @@ def check_doubt(function: Callable[[Tensor, Tensor, Tensor], Tensor], seed: int 
 def check_whiten(function: Callable[[Tensor], tuple[Tensor, Tensor]], seed: int = 0) -> None:
     """`function(X)`: W and b such that X W + b has mean zero and the identity as covariance, and W
     is symmetric."""
+    function = on_copies(function)
     sample = patterns.rows(400, 8, seed, "whiten", spectrum=1.0) + 0.3
     W, b = several(function(sample), 2, "expected two results: W and b")
     matrix = tensor(W, (8, 8), f"expected W of shape (8, 8), got {form(W)}")

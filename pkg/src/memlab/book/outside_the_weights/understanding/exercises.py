@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from memlab import evaluation, runtime
-from memlab.book.checks import close, expect, number, tensor
+from memlab.book.checks import close, expect, number, on_copies, tensor
 from memlab.corpora import text
 
 
 def check_trigrams(encode: Callable[[Sequence[str]], Tensor]) -> None:
     """`encode(texts)`: a unit key of 256 numbers a text, from counts of its letter trigrams."""
+    encode = on_copies(encode)
     lines = text.generic_sentences(20, 5)
     keys = _keys(encode(lines), 20)
     expect(close(keys.norm(dim=1), 1.0, atol=1e-4), "keys should have length one: normalise")
@@ -47,6 +48,7 @@ def _keys(got: object, count: int) -> Tensor:
 def check_blend(blend: Callable[[Tensor, Tensor, float], Tensor], seed: int = 0) -> None:
     """`blend(meaning, words, weight)`: cosines plus `weight` times the words' scores, a question's
     best being 1."""
+    blend = on_copies(blend)
     rng = runtime.generator(seed, "exercise blend")
     meaning = torch.rand(5, 9, generator=rng)
     words = 20 * torch.rand(5, 9, generator=rng)
@@ -74,6 +76,7 @@ def check_blend(blend: Callable[[Tensor, Tensor, float], Tensor], seed: int = 0)
 def check_false_answers(function: Callable[[Tensor, Tensor, float], float], seed: int = 0) -> None:
     """`function(told, other, recall)`: the share of `other` above the highest cut that `recall` of
     `told` pass."""
+    function = on_copies(function)
     rng = runtime.generator(seed, "exercise false answers")
     for gap in (0.0, 1.0, 3.0):
         told = torch.randn(50, generator=rng) + gap

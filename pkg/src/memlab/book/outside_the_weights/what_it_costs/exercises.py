@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from memlab import runtime
-from memlab.book.checks import close, expect, number
+from memlab.book.checks import close, expect, number, on_copies
 from memlab.book.outside_the_weights.what_it_costs.clock_and_laws import Law, Limits, crossing
 from memlab.memories import KeyValue
 
@@ -16,6 +16,7 @@ def check_bytes(bytes_a_token: Callable[..., float]) -> None:
     `tokens` each."""
     import torch
 
+    bytes_a_token = on_copies(bytes_a_token)
     kinds = {
         4: torch.float32,
         2: torch.float16,
@@ -45,6 +46,7 @@ def check_bytes(bytes_a_token: Callable[..., float]) -> None:
 def check_crossing(size: Callable[..., float], seed: int = 0) -> None:
     """`size(fixed, each, other_each, other_pair)`: from where on fixed + each n < other_each n +
     other_pair n²."""
+    size = on_copies(size)
     rng = runtime.python_random(seed, "exercise crossing")
     for _ in range(5):
         fixed = rng.uniform(1, 9)
@@ -64,6 +66,7 @@ def check_crossing(size: Callable[..., float], seed: int = 0) -> None:
 def check_scan(seconds: Callable[..., float]) -> None:
     """`seconds(rows, width, questions, bandwidth, peak)`: the roofline of a scan of float32
     keys."""
+    seconds = on_copies(seconds)
     machine = Limits(12e9, 60e9)
     for rows, width, questions in ((100_000, 128, 1), (100_000, 128, 64), (4_000_000, 384, 1)):
         flops = 2 * rows * width
@@ -87,6 +90,7 @@ def check_scan(seconds: Callable[..., float]) -> None:
 def check_worth(questions: Callable[..., float]) -> None:
     """`questions(build, ask, other_build, other_ask)`: from how many on the dearer-to-build system
     is the cheaper."""
+    questions = on_copies(questions)
     for one, two in (
         ((30.0, 0.01), (1.0, 0.5)),
         ((100.0, 0.2), (10.0, 0.3)),
