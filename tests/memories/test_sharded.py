@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -186,6 +187,91 @@ def one_fails(rank: int) -> None:
     same_answers(one, two, keys, 1, 8)
 
 
+def rows_that_do_not_fit(rank: int) -> None:
+    """Each process alone brings right rows, but together they are not every place once."""
+    alone, sharded = KeyValue(), Sharded()
+    keys, values = torch.eye(4), torch.arange(1.0, 5)[:, None]
+    empty, mine = sharded.empty(4, 1), slice(rank, None, WORLD)
+    for rows, said in (
+        ([[0, 1], [0, 1]], "each of 4 rows in one process, got row 0 in 2"),
+        ([[0, 1], [1, 3]], "each of 4 rows in one process, got row 1 in 2"),
+        ([None, [0, 1]], "each of 4 rows in one process, got row 0 in 2"),
+    ):
+        own = rows[rank]
+        given = None if own is None else torch.tensor(own)
+        with pytest.raises(ValueError, match=said):
+            sharded.write(empty, keys[mine], values[mine], None, given)
+    one = alone.write(alone.empty(4, 1), keys, values)
+    for rows in ([[0, 2], [1, 3]], [None, [1, 3]], [[0, 1], [2, 3]]):
+        own = rows[rank]
+        given = None if own is None else torch.tensor(own)
+        some = mine if own is None else own
+        same_answers(one, sharded.write(empty, keys[some], values[some], None, given), keys, 1, 4)
+
+
+def one_is_asked_wrongly(rank: int) -> None:
+    """Also what is wrong before a process has anything to send; no later call is taken for it."""
+    alone, sharded = KeyValue(), Sharded()
+    keys, values = normal(6, 4), normal(6, 3)
+    one = alone.write(alone.empty(4, 3), keys, values)
+    two = sharded.write(sharded.empty(4, 3), keys[rank::WORLD], values[rank::WORLD])
+    row = torch.tensor([99 if rank else 0])
+    none: Any = None if rank else keys[:2]
+    point: Any = torch.tensor(1.0) if rank else keys[:2]
+    state: Any = None if rank else two
+    listed: Any = [0] if rank else row
+    own = torch.tensor([99, 1] if rank else [0, 2])
+    for what in (
+        lambda: sharded.write(two, none, values[:2]),
+        lambda: sharded.write(two, point, values[:2]),
+        lambda: sharded.write(state, keys[:2], values[:2]),
+        lambda: sharded.write(two, keys[:2], values[:2], None, own),
+        lambda: sharded.forget(two, row),
+        lambda: sharded.forget(two, listed),
+        lambda: sharded.first(two, 99 if rank else 1),
+        lambda: sharded.first(two, 1.5 if rank else 1),  # type: ignore[arg-type]
+        lambda: sharded.keys_only(two, none),
+        lambda: sharded.address(two, none),
+        lambda: sharded.read(two, none),
+        lambda: sharded.read(state, keys[:2]),
+        lambda: sharded.take(two, row),
+        lambda: sharded.take(state, row),
+        lambda: sharded.check_capacity(10, 4, 3, limit_bytes=1 if rank else 10**6),
+    ):
+        wrong = (ValueError, TypeError, AttributeError) if rank else runtime.PeerFailed
+        with pytest.raises(wrong):
+            what()
+        assert len(sharded.first(two, 3)) == 3
+    same_answers(one, two, keys, 1, 6)
+
+
+def different_calls(rank: int) -> None:
+    """What no process alone can see is wrong is said in all of them."""
+    sharded = Sharded()
+    keys, values = normal(6, 4), normal(6, 3)
+    two = sharded.write(sharded.empty(4, 3), keys[:3], values[:3])
+    less = sharded.first(two, 4)
+    mixed = less if rank else two
+    for what, said in (
+        (lambda: sharded.address(two, keys[: 2 + rank]), "as many queries in all .* got 2, 3"),
+        (lambda: Sharded(KeyValue(1 + rank)).address(two, keys), "the same top_k .* got 1, 2"),
+        (lambda: sharded.forget(two, torch.tensor([rank])), "the same rows in all processes"),
+        (lambda: sharded.take(two, torch.tensor([rank])), "the same rows in all processes"),
+        (lambda: sharded.take(two, torch.zeros(1 + rank).long()), "the same rows in all"),
+        (lambda: sharded.first(two, 1 + rank), "a state of as many keys .* got 1, 2"),
+        (lambda: sharded.keys_only(two, keys[: 1 + rank]), "a state of as many keys .* got 7, 8"),
+        (lambda: sharded.read(mixed, keys), "a state of as many keys in all .* got 6, 4"),
+        (lambda: sharded.write(mixed, keys[:1], values[:1]), "a state of as many keys"),
+        (
+            lambda: sharded.read(two, keys) if rank else sharded.first(two, 1),
+            "expected all processes in the same call, got first, address",
+        ),
+    ):
+        with pytest.raises(ValueError, match=said):
+            what()
+        assert len(sharded.first(two, 3)) == 3
+
+
 JOBS: tuple[Callable[[int], None], ...] = (
     random_rows,
     ties,
@@ -193,6 +279,9 @@ JOBS: tuple[Callable[[int], None], ...] = (
     parts_of_a_state,
     mistakes,
     one_fails,
+    rows_that_do_not_fit,
+    one_is_asked_wrongly,
+    different_calls,
 )
 
 

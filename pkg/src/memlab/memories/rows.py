@@ -9,6 +9,8 @@ and all that ranks rows uses it exactly: 24 by 8 bits fit in float64.
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
 from functools import lru_cache
 
@@ -135,22 +137,43 @@ def check_fit(
 
 class Room:
     """Rows with spare ones behind them. States see the first rows; one that sees all in use may
-    append."""
+    append, in the process that made the room."""
+
+    process = 0  # none: that of a room which an earlier version pickled
 
     def __init__(self, like: Tensor, capacity: int) -> None:
         self.rows = like.new_empty((capacity, *like.shape[1:]))
         self.used = 0
+        self.process = os.getpid()
+        self.lock = threading.Lock()
 
-    def extends(self, old: Tensor, total: int) -> bool:
-        """Whether `old` ends where the spare rows begin, and `total` rows fit."""
-        return self.used == len(old) and total <= len(self.rows)
+    def __reduce__(self) -> tuple[type[Room], tuple[Tensor, int]]:
+        """Copied or sent without rows: they may be the same memory as this room's, and of what is
+        in use each would keep its own account."""
+        return Room, (self.rows[:0].clone(), 0)
 
-    def append(self, new: Tensor) -> Tensor:
-        """All rows in use, `new` behind the ones before."""
-        start = self.used
-        self.used = start + len(new)
-        self.rows[start : self.used] = new
-        return self.rows[: self.used]
+    def claim(self, old: Tensor, total: int) -> bool:
+        """Whether `old` ends where the spare rows begin, and `total` rows fit: the spare ones up to
+        there are then the caller's alone."""
+        if self.process != os.getpid():  # a fork, and the rows may be in memory that both share
+            return False
+        with self.lock:
+            ours = self.used == len(old) and total <= len(self.rows)
+            if ours:
+                self.used = total
+        return ours
+
+    def give_back(self, old: Tensor, total: int) -> None:
+        """Undo a claim whose rows nobody has seen."""
+        with self.lock:
+            if self.used == total:  # a claim of no rows at all leaves them to others
+                self.used = len(old)
+
+    def fill(self, start: int, new: Tensor) -> Tensor:
+        """All rows up to the end of `new`, which is put where the claimed ones begin."""
+        end = start + len(new)
+        self.rows[start:end] = new
+        return self.rows[:end]
 
 
 Rooms = tuple[Room, ...]
@@ -162,22 +185,35 @@ def append(
     new: tuple[Tensor, ...],
 ) -> tuple[tuple[Tensor, ...], Rooms]:
     """Each of `old` with its `new` rows behind it, in its room where they fit, in a larger copy
-    where they do not.
+    where they do not. Of threads that append to the same rows, one gets the room.
 
     ValueError before anything is allocated if there is no memory for the copies.
     """
     places = list(rooms or (Room(part, 0) for part in old))
     totals = [len(before) + len(more) for before, more in zip(old, new, strict=True)]
-    full = [i for i in range(len(old)) if not places[i].extends(old[i], totals[i])]
-    if full:
-        need = sum(totals[i] * _bytes_of_a_row(old[i]) for i in full)
-        check_fit(totals[0], need, available_bytes(old[0].device))
-    for i in full:
-        capacity = max(totals[i], len(old[i]) * 3 // 2)
-        places[i] = Room(old[i], capacity)
-        places[i].append(old[i])
-    rows = tuple(place.append(more) for place, more in zip(places, new, strict=True))
+    full = [i for i in range(len(old)) if not places[i].claim(old[i], totals[i])]
+    try:
+        if full:
+            need = sum(totals[i] * _bytes_of_a_row(old[i]) for i in full)
+            check_fit(totals[0], need, available_bytes(old[0].device))
+        for i in full:
+            places[i] = _larger(old[i], totals[i])
+    except BaseException:
+        for i in set(range(len(old))) - set(full):
+            places[i].give_back(old[i], totals[i])
+        raise
+    rows = tuple(
+        place.fill(len(before), more) for place, before, more in zip(places, old, new, strict=True)
+    )
     return rows, tuple(places)
+
+
+def _larger(old: Tensor, total: int) -> Room:
+    """A room of its own for `old` and what comes behind it, `total` rows in all."""
+    room = Room(old, max(total, len(old) * 3 // 2))
+    room.fill(0, old)
+    room.used = total
+    return room
 
 
 def _bytes_of_a_row(rows: Tensor) -> int:

@@ -11,8 +11,11 @@ NCCL with a GPU for each process.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,7 +29,10 @@ from memlab.memories.key_value import KeyValue, KeyValueState, kept
 from memlab.memories.scan import scan_dtype
 from memlab.memories.states import plain
 
+T = TypeVar("T")
 Own = tuple[KeyValueState, Tensor, storage.Rooms | None]  # of a state, what one process keeps
+# What processes may find each other in; by number, in their messages.
+CALLS = ("check_capacity", "write", "forget", "first", "keys_only", "address", "take", "made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +94,15 @@ class Sharded:
         key_dtype: torch.dtype = torch.float32,
     ) -> int:
         """Bytes that this process's share of `rows` pairs needs; ValueError as for `KeyValue`."""
-        return self.memory.check_capacity(
-            len(self.share(rows)), key_dim, value_dim, dtype, limit_bytes, key_dtype
-        )
+
+        def check_own() -> tuple[int, tuple[int, ...]]:
+            count = len(self.share(rows))
+            need = self.memory.check_capacity(
+                count, key_dim, value_dim, dtype, limit_bytes, key_dtype
+            )
+            return need, ()
+
+        return self._together("check_capacity", check_own)[0]
 
     def share(self, count: int) -> range:
         """Which of `count` new rows this process keeps: every n-th of them, n processes taking
@@ -112,67 +124,77 @@ class Sharded:
 
         With several keys a value, a process brings a value with all its keys, `slots` as in
         `KeyValue.write` and in `rows` the place of each of its keys in the whole write, ascending.
-        ValueError if they cannot be that.
+        ValueError if they cannot be that, or if those of all processes are not each place once.
         """
-        new = int(self._sum(torch.tensor([len(keys)])))
-        mine = torch.tensor(self.share(new), dtype=torch.long) if rows is None else rows
 
-        def write_own() -> Own:
-            numbers = as_indices("rows", mine, new, state.row.device)
-            if len(numbers) != len(keys) or not bool((numbers.diff() > 0).all()):
-                raise ValueError(
-                    f"expected {len(keys)} ascending rows for {len(keys)} keys of this process, "
-                    f"got {len(numbers)}: by default each process writes what `share` names"
-                )
+        def count_own() -> tuple[None, tuple[int, ...]]:
+            return None, (state.total, len(keys), rows is not None)
+
+        _, (totals, counts, dealt) = self._together("write", count_own)
+        _check_alike("a state of as many keys", totals)
+        new = sum(counts)
+        numbers = partial(self._own_numbers, len(keys), rows, new, state.row.device)
+        if any(dealt):
+            self._check_dealt(numbers, new)
+
+        def write_own() -> tuple[Own, int]:
+            new_row = numbers() + state.total
             own = self.memory.write(state.own, keys, values, slots)
-            new_row = numbers + state.total
             (row,), rooms = storage.append((state.row,), state.rooms, (new_row,))
-            return own, row, rooms
+            return (own, row, rooms), state.total + new
 
-        return self._state(write_own, state.total + new)
+        return self._state("made", write_own)
 
     @plain
     def forget(self, state: ShardedState, rows: Shaped[Tensor, "*rows"]) -> ShardedState:
         """The state as if what the keys `rows` lead to had never been written; the other keys move
         up."""
-        rows = as_indices("rows", rows, state.total, state.row.device)
-        at, mine = self._find(state, rows)
-        stays, _, _ = kept(state.own, at[mine])
+
+        def find_own() -> tuple[tuple[Tensor, Tensor], tuple[int, ...]]:
+            asked = as_indices("rows", rows, state.total, state.row.device)
+            at, mine = self._find(state, asked)
+            found = at[mine]
+            return (found, kept(state.own, found)[0]), (state.total, _digest(asked))
+
+        (found, stays), (totals, asked) = self._together("forget", find_own)
+        _check_alike("a state of as many keys", totals)
+        _check_alike("the same rows", asked, "others")
         gone = torch.zeros(state.total, dtype=torch.uint8, device=state.row.device)
         gone[state.row[~stays]] = 1
         left = self._sum(gone) == 0
         moved = left.cumsum(0) - 1  # old row → new row
 
-        def forget_own() -> Own:
-            return self.memory.forget(state.own, at[mine]), moved[state.row[stays]], None
+        def forget_own() -> tuple[Own, int]:
+            own = self.memory.forget(state.own, found)
+            return (own, moved[state.row[stays]], None), int(left.sum())
 
-        return self._state(forget_own, int(left.sum()))
+        return self._state("made", forget_own)
 
     @plain
     def first(self, state: ShardedState, count: int) -> ShardedState:
         """The state as it was when it held `count` keys, if they were written in their order;
         shares their rows."""
-        count = as_count("count", count, 0, state.total)
-        here = int(torch.searchsorted(state.row, count))
 
-        def first_own() -> Own:
-            return self.memory.first(state.own, here), state.row[:here], None
+        def first_own() -> tuple[Own, int]:
+            total = as_count("count", count, 0, state.total)
+            here = int(torch.searchsorted(state.row, total))
+            return (self.memory.first(state.own, here), state.row[:here], None), total
 
-        return self._state(first_own, count)
+        return self._state("first", first_own)
 
     @plain
     @torch.no_grad()
     def keys_only(self, state: ShardedState, more: Shaped[Tensor, "new key"]) -> ShardedState:
         """The keys of `state` and behind them `more`, the same in all processes, for `address`
         alone."""
-        mine = more if self.rank == 0 else more[:0]
-        new_row = torch.arange(len(mine), device=state.row.device) + state.total
-        row = torch.cat([state.row, new_row])
 
-        def keys_of_own() -> Own:
-            return self.memory.keys_only(state.own, mine), row, None
+        def keys_of_own() -> tuple[Own, int]:
+            own = self.memory.keys_only(state.own, more if self.rank == 0 else more[:0])
+            new_row = torch.arange(len(own) - len(state.own), device=state.row.device)
+            row = torch.cat([state.row, new_row + state.total])
+            return (own, row, None), state.total + len(more)
 
-        return self._state(keys_of_own, state.total + len(more))
+        return self._state("keys_only", keys_of_own)
 
     @plain
     @torch.no_grad()
@@ -181,28 +203,22 @@ class Sharded:
     ) -> tuple[Float[Tensor, "qry top_k"], Int[Tensor, "qry top_k"]]:
         """Scores and rows of the `top_k` best keys in all processes: bit for bit those of
         `KeyValue.address`."""
-        check_written(state.total)
         top_k = self.memory.top_k
-        if top_k > state.total:
-            raise ValueError(f"expected top_k <= {state.total} stored rows, got top_k={top_k}")
-        device = state.row.device
-        shape = (len(queries), top_k)
-        # What this process has no key for comes behind every row that there is.
-        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
-        row = torch.full(shape, state.total, device=device)
-        here = min(top_k, len(state.own))
-        failure: Exception | None = None
-        try:
-            queries = self.memory.as_queries(state.own, queries)
-            if here:
-                score[:, :here], found = KeyValue(here).exact(state.own, queries)
-                row[:, :here] = state.row[found]
-        except Exception as problem:
-            failure = problem
-            row.fill_(-1)  # the others wait for an answer: a row that there is not
-        scores = self._gather(score)
-        rows = self._gather(row)
-        self._agree(failure, int((rows < 0).any(0).sum()) // max(top_k, 1))
+
+        def scan_own() -> tuple[Tensor, tuple[int, ...]]:
+            check_written(state.total)
+            if top_k > state.total:
+                raise ValueError(f"expected top_k <= {state.total} stored rows, got top_k={top_k}")
+            own = self._best_own(state, queries)
+            return own, (state.total, top_k, len(own))
+
+        own, (totals, counts, asked) = self._together("address", scan_own)
+        _check_alike("a state of as many keys", totals)
+        _check_alike("the same top_k", counts)
+        _check_alike("as many queries", asked)
+        found = self._gather(own).unflatten(1, (-1, 2, top_k))
+        scores = found[:, :, 0].flatten(1).contiguous().view(torch.float64)
+        rows = found[:, :, 1].flatten(1)
         # Stable sorts: by score, and of equal ones the lowest row first.
         by_row = rows.argsort(dim=1)
         by_score = scores.gather(1, by_row).argsort(dim=1, descending=True, stable=True)
@@ -217,11 +233,18 @@ class Sharded:
     ) -> Float[Tensor, "*rows value"]:
         """The stored values that the keys `rows` lead to, unweighted, from whoever keeps them.
         ValueError for a row that is not there."""
-        rows = as_indices("rows", rows, state.total, state.row.device)
-        at, mine = self._find(state, rows)
-        found = self.memory.take(state.own, at[mine])
-        values = found.new_zeros((*rows.shape, found.shape[1]))
-        values[mine] = found
+
+        def take_own() -> tuple[Tensor, tuple[int, ...]]:
+            asked = as_indices("rows", rows, state.total, state.row.device)
+            at, mine = self._find(state, asked)
+            found = self.memory.take(state.own, at[mine])
+            values = found.new_zeros((*asked.shape, found.shape[1]))
+            values[mine] = found
+            return values, (state.total, _digest(asked))
+
+        values, (totals, asked) = self._together("take", take_own)
+        _check_alike("a state of as many keys", totals)
+        _check_alike("the same rows", asked, "others")
         # Of each number one process has the bits, all others zeros.
         return self._sum(values.view(torch.uint8)).view(values.dtype)
 
@@ -234,30 +257,93 @@ class Sharded:
         scores, rows = self.address(state, queries)
         return self.memory.mix(scores, self.take(state, rows))
 
-    def _state(self, make_own: Callable[[], Own], total: int) -> ShardedState:
-        """The state of which each process makes what it keeps."""
-        made: list[Own] = []
+    def _own_numbers(
+        self, keys: int, rows: Tensor | None, new: int, device: torch.device
+    ) -> Tensor:
+        """Of `new` keys in all, which this process writes. ValueError unless they are as many as
+        its `keys`, ascending."""
+        mine = torch.tensor(self.share(new), dtype=torch.long) if rows is None else rows
+        numbers = as_indices("rows", mine, new, device)
+        if numbers.shape != (keys,) or not bool((numbers.diff() > 0).all()):
+            raise ValueError(
+                f"expected {keys} ascending rows for {keys} keys of this process, "
+                f"got {numbers.numel()}: by default each process writes what `share` names"
+            )
+        return numbers
+
+    def _check_dealt(self, numbers: Callable[[], Tensor], new: int) -> None:
+        """Raise ValueError, in all processes, unless their `numbers` are those below `new`, each
+        once."""
+        mine, _ = self._together("write", lambda: (numbers(), ()))
+        marks = torch.zeros(new, dtype=torch.long, device=mine.device)
+        marks[mine] = 1
+        taken = self._sum(marks)
+        wrong = (taken != 1).nonzero()
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(
+                f"expected each of {new} rows in one process, got row {row} in {int(taken[row])}"
+            )
+
+    def _best_own(self, state: ShardedState, queries: Tensor) -> Tensor:
+        """Of each query the bits of its best scores in this process, and behind them the rows."""
+        asked = self.memory.as_queries(state.own, queries)
+        top_k = self.memory.top_k
+        device = state.row.device
+        shape = (len(asked), top_k)
+        # What this process has no key for comes behind every row that there is.
+        score = torch.full(shape, -torch.inf, dtype=torch.float64, device=device)
+        row = torch.full(shape, state.total, device=device)
+        here = min(top_k, len(state.own))
+        if here:
+            score[:, :here], found = KeyValue(here).exact(state.own, asked)
+            row[:, :here] = state.row[found]
+        return torch.cat([score.view(torch.long), row], 1)
+
+    def _state(self, call: str, make_own: Callable[[], tuple[Own, int]]) -> ShardedState:
+        """The state of which each process makes what it keeps, and says how many keys there are in
+        all."""
+
+        def say_own() -> tuple[tuple[Own, int], tuple[int, ...]]:
+            made, total = make_own()
+            return (made, total), (total, made[0].nbytes)
+
+        ((own, row, rooms), total), (totals, nbytes) = self._together(call, say_own)
+        _check_alike("a state of as many keys", totals)
+        return ShardedState(own, row, total, sum(nbytes), rooms)
+
+    def _together(
+        self, call: str, part: Callable[[], tuple[T, tuple[int, ...]]]
+    ) -> tuple[T, list[tuple[int, ...]]]:
+        """What `part` makes in this process, and for each number that it says with it those of all
+        processes.
+
+        All that one process alone may fail in belongs into a part: what fails in it is raised here,
+        and PeerFailed in the other processes. ValueError in all of them if they are in different
+        calls.
+        """
+        made: list[T] = []
+        numbers: tuple[int, ...] = ()
         failure: Exception | None = None
         try:
-            made.append(make_own())
+            own, numbers = part()
+            made.append(own)
         except Exception as problem:
             failure = problem
-        nbytes = made[0][0].nbytes if made else 0
-        counts = self._sum(torch.tensor([nbytes, failure is not None]))
-        self._agree(failure, int(counts[1]))
-        own, row, rooms = made[0]
-        return ShardedState(own, row, total, int(counts[0]), rooms)
-
-    def _agree(self, failure: Exception | None, failed: int) -> None:
-        """Raise what failed in this process, or PeerFailed if something did in others, `failed` of
-        them."""
+        message = [CALLS.index(call), failure is not None, *numbers]
+        said = self._gather(torch.tensor([message + [0] * (5 - len(message))]).T).tolist()
         if failure is not None:
             raise failure
-        if failed:
+        calls, failures, *answers = said
+        if len(set(calls)) > 1:
+            names = ", ".join(CALLS[number] for number in calls)
+            raise ValueError(f"expected all processes in the same call, got {names}")
+        if any(failures):
             raise runtime.PeerFailed(
-                f"expected all {dist.get_world_size(self.group)} processes to do their part of this"
-                f" call, got an error in {failed} of them, which say what it was"
+                f"expected all {len(calls)} processes to do their part of this call, got an error"
+                f" in {sum(failures)} of them, which say what it was"
             )
+        return made[0], [tuple(answer) for answer in answers[: len(numbers)]]
 
     def _find(self, state: ShardedState, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Where each of `rows` is among the keys of this process, and whether it is."""
@@ -282,3 +368,15 @@ class Sharded:
         parts = [torch.empty_like(own) for _ in range(dist.get_world_size(self.group))]
         dist.all_gather(parts, own, group=self.group)
         return torch.cat(parts, 1).to(part.device)
+
+
+def _digest(rows: Tensor) -> int:
+    """A number that other rows, or another shape of them, do not have."""
+    return zlib.crc32(rows.cpu().numpy().tobytes(), zlib.crc32(repr(rows.shape).encode()))
+
+
+def _check_alike(what: str, numbers: tuple[int, ...], got: str = "") -> None:
+    """Raise ValueError, in all processes alike, if one of them said another number."""
+    if len(set(numbers)) > 1:
+        got = got or ", ".join(map(str, numbers))
+        raise ValueError(f"expected {what} in all processes, got {got}")
