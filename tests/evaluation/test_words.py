@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -50,6 +51,20 @@ def test_words_keep_their_marks(text: str, found: list[str]) -> None:
         ("192.168.0.1", "192.168.0.1"),
         ("1 234 567", "1 234 567"),
         ("x_1,234", "x_1234"),
+        ("1,234km", "1234km"),
+        ("是1,234", "是1234"),
+        ("key-1,234", "key-1234"),
+        ("1234'567 and 0.5'678", "1234'567 and 0.5'678"),
+        ("是1'234'567", "是1234567"),
+        # in words and compounds
+        ("ab12,345f6", "ab12, 345f6"),
+        ("n1,2,3", "n1, 2, 3"),
+        ("12,345f6", "12, 345f6"),
+        ("555-1234,555-9876", "555-1234, 555-9876"),
+        ("12:30,14:45", "12:30, 14:45"),
+        ("ab-12,345-cd", "ab-12, 345-cd"),
+        ("v1.234.567", "v1.234.567"),
+        ("1.234.567f8", "1.234.567f8"),
     ],
 )
 def test_numbers_are_spelled_in_one_way(text: str, spelled: str) -> None:
@@ -70,6 +85,27 @@ def test_digits_of_every_script_are_the_same_number(number: int, zero: str) -> N
     assert evaluation.contains_number(f"it is {other}.", str(number))
     assert evaluation.contains_number(f"it is {number:,}.", other)
     assert not evaluation.contains_number(f"it is {other}{zero}.", str(number))
+
+
+@pytest.mark.parametrize("run", ["1,234,567,", "ab1,", "123,456,", "12-", "1,2-", "a", "1'234'"])
+def test_long_lists_are_read_as_fast_as_short_ones(run: str) -> None:
+    start = time.process_time()
+    assert not evaluation.contains_number(run * 2000, "99")
+    assert time.process_time() - start < 1
+
+
+@given(st.lists(st.uuids(), min_size=2, max_size=4, unique=True), st.sampled_from([",", ", "]))
+def test_identifiers_of_a_list_are_found_with_or_without_blanks(found: list, comma: str) -> None:
+    *said, missing = map(str, found)
+    assert evaluation.value_recall(comma.join(said), said) == 1
+    assert not evaluation.contains_value(comma.join(said), missing)
+
+
+@given(st.lists(st.integers(1, 10**8), min_size=2, max_size=4), st.sampled_from("①¹™º②½"))
+def test_marks_above_the_line_are_no_part_of_a_number(numbers: list[int], mark: str) -> None:
+    said = " ".join(f"{number}{mark}" for number in numbers)
+    assert evaluation.value_recall(said, [str(number) for number in numbers]) == 1
+    assert evaluation.value_recall(said.replace(mark, f"{mark}karo{mark}"), ["karo"]) == 1
 
 
 @given(

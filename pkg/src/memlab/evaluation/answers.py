@@ -38,18 +38,20 @@ def contains_number(answer: str, target: str) -> bool:
     1234567.5.
 
     An answer that lists many numbers contains each of them, with or without blanks. Digits are
-    those of any script, and 1,234,567 is the number 1234567, see `words.plain_numbers`. ValueError
-    if the target is no number.
+    those of any script, and 1,234,567 is the number 1234567 and not a list, see
+    `words.plain_numbers`; 123,456,789 may be either, and contains 456 as well as 123456789.
+    ValueError if the target is no number.
     """
     number = words.readable(target)
     if not _NUMBER.fullmatch(number):
         raise ValueError(f"expected digits as target, got {target!r}")
-    return words.holds_number(words.readable(answer), number)
+    readings = (answer, words.listed_threes(answer))
+    return any(words.holds_number(words.readable(reading), number) for reading in readings)
 
 
 def content_words(answer: str, target: str) -> float:
     """The share of the target's content words that occur in the answer, as whole words, in any
-    order.
+    order; Anna's names Anna.
 
     Words such as "the" or "of" do not count unless the target has no others, symbols such as emoji
     not unless it has no words. ValueError for a target without either.
@@ -62,6 +64,7 @@ def content_words(answer: str, target: str) -> float:
     if not wanted:
         raise ValueError(f"expected a target with at least one word, got {target!r}")
     found = set(pieces(said))
+    found |= set().union(*map(words.parts, found))
     inside = {word for word in wanted - found if words.glued(word) and words.holds(said, word)}
     return len(wanted & (found | inside)) / len(wanted)
 

@@ -17,6 +17,7 @@ _KATAKANA = r"\p{Katakana}ー"
 _APART = rf"[{_UNSPACED}{_KATAKANA}\p{{Hangul}}]"
 # A letter, digit or mark of the scripts with blanks; the joiners hold Persian words together.
 _FIRST = rf"[[\p{{L}}\p{{N}}]--{_APART}]"
+_ALPHA = rf"[[\p{{L}}\p{{M}}]--{_APART}]"
 LETTER = rf"[[\p{{L}}\p{{M}}\p{{N}}\u200c\u200d]--{_APART}]"
 _WORD = regex.compile(
     r"\p{Han}\p{M}*"
@@ -31,6 +32,7 @@ _FREE = regex.compile(rf"[{_UNSPACED}\p{{So}}\U0001f3fb-\U0001f3ff]", regex.V1)
 _IN_KATAKANA = regex.compile(rf"[{_KATAKANA}]", regex.V1)
 _IN_HANGUL = regex.compile(r"\p{Hangul}")
 _SYMBOL = regex.compile(r"\p{S}")
+_ENDINGS = {"ll", "re", "ve"}
 
 _SPELLING = str.maketrans(
     {
@@ -52,9 +54,27 @@ _MARKED = regex.compile(r"(?<![\w*`~])(_{1,3}|[*`~]{1,3})(?=\S)(.+?)(?<=\S)\1(?!
 
 _FULL_COMMA = regex.compile(r"(?<![０-９])，|，(?![０-９])")
 _FULL_POINT = regex.compile(r"(?<=[０-９])．(?=[０-９])")
-_RAISED = regex.compile(r"(?<=\p{N})(?=\p{No})")
-_GAPS = regex.compile(r"(?<![\w.,])[1-9]\d{0,2}(['’\u00a0\u2009\u202f])\d{3}(?:\1\d{3})*(?!\d)")
-_JOINED = regex.compile(r"\d+(?:[.,]\d+)+")
+# What is written above the line or in a circle belongs to no word beside it; what is written below
+# it belongs to a letter (H₂O).
+_RAISED = regex.compile(
+    r"\p{dt=circle}|(?:[\p{No}--\p{dt=sub}]|[\p{So}&&\p{dt=super}]|[ªº])+", regex.V1
+)
+_LOWERED = regex.compile(r"(?<=\p{Nd})(?=\p{dt=sub})")
+# Commas between words and compounds with digits in them: ab12,345f6 and 555-1234,555-9876.
+_OF_A_LIST = regex.compile(
+    rf"(?<={_ALPHA})\d++(?:,\d++)+"
+    rf"|(?<=\d),(?=\d++{_ALPHA}++(?:\d|-{LETTER}))"
+    rf"|(?<={LETTER}[-:])\d++,(?=\d++[-:]{LETTER})",
+    regex.V1,
+)
+_THREES = regex.compile(
+    rf"(?<!{LETTER}|\d[.,，])\d{{3}}(?:[,，]\d{{3}})+(?!{LETTER}|[.,，]\d)", regex.V1
+)
+_GAPS = regex.compile(
+    rf"(?<!{LETTER}|\d[.,])[1-9]\d{{0,2}}(['’\u00a0\u2009\u202f])\d{{3}}(?:\1\d{{3}})*(?!\d)",
+    regex.V1,
+)
+_JOINED = regex.compile(rf"(?<!{LETTER}|\d[.,])\d++(?:[.,]\d++)++(?!{_ALPHA}+\d)", regex.V1)
 _BY_COMMAS = regex.compile(r"[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?")
 _BY_POINTS = regex.compile(r"[1-9]\d{0,2}(?:\.\d{3}){2,}(?:,\d+)?")
 
@@ -66,14 +86,25 @@ def plain_numbers(text: str) -> str:
     Groups of three digits are thousands where commas, apostrophes or narrow blanks part them, or
     points at least twice: 1,234 and 1.234.567 are, 1.234 is not. Another single comma with up to
     three digits behind it is a decimal comma (3,5), and so is one behind a zero; all others part
-    numbers (1234567,7654321).
+    numbers (1234567,7654321), and so do those beside a word or compound with digits in it
+    (ab12,345f6).
     """
     if not text.isascii():
         text = _FULL_POINT.sub(".", _FULL_COMMA.sub(", ", text)).replace("，", ",")
         text = text.translate({ord("٫"): ".", ord("٬"): ","})
         text = regex.sub(r"\p{Nd}", lambda digit: str(unicodedata.decimal(digit[0])), text)
-    text = _GAPS.sub(lambda number: number[0].replace(number[1], ""), text)
+    text = _GAPS.sub(lambda number: number[0].replace(number[1], ""), _parted(text))
     return _JOINED.sub(lambda number: _one_spelling(number[0]), text)
+
+
+def _parted(text: str) -> str:
+    return _OF_A_LIST.sub(lambda found: found[0].replace(",", ", "), text)
+
+
+def listed_threes(text: str) -> str:
+    """The text with blanks behind the commas of 123,456,789: the other reading of what may be one
+    number or a list of numbers of three digits."""
+    return _THREES.sub(lambda numbers: regex.sub("[,，]", ", ", numbers[0]), text)
 
 
 def _one_spelling(number: str) -> str:
@@ -92,8 +123,10 @@ def _one_spelling(number: str) -> str:
 
 def readable(text: str) -> str:
     """One spelling of a text: compatible forms composed (NFKC), `plain_numbers`, straight
-    apostrophes and hyphens, nothing that cannot be seen, single blanks."""
-    text = plain_numbers(_RAISED.sub(" ", text)).translate(_SPELLING)
+    apostrophes and hyphens, blanks around what is raised or circled (karo¹, ①), nothing that cannot
+    be seen, single blanks."""
+    text = _LOWERED.sub(" ", _RAISED.sub(r" \g<0> ", text))
+    text = plain_numbers(text).translate(_SPELLING)
     text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     return " ".join(text.split())
 
@@ -108,6 +141,14 @@ def words(text: str) -> list[str]:
     scripts without blanks as a whole."""
     found: list[str] = _WORD.findall(text)
     return found
+
+
+def parts(word: str) -> set[str]:
+    """The words that an apostrophe joins, without endings of English: Anna in Anna's, eau in l'eau;
+    none in don't, which says the opposite."""
+    if word.endswith("n't"):
+        return set()
+    return {part for part in word.split("'") if len(part) > 1} - _ENDINGS
 
 
 def symbols(text: str) -> list[str]:
