@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from memlab import retrieval
 from memlab.book.outside_the_weights.understanding import tuning
@@ -39,19 +39,6 @@ def encoder(
             longest=64,
         )
     )
-
-
-def test_a_correction_starts_at_nothing_and_folds_in() -> None:
-    draw = torch.Generator().manual_seed(0)
-    linear, x = nn.Linear(6, 4), torch.randn(3, 6, generator=draw)
-    plain, low = linear(x), tuning.LowRank(linear, 2, draw)
-    assert torch.equal(low(x), plain)
-    with torch.no_grad():
-        low.up += torch.randn(4, 2, generator=draw)
-    corrected = low(x)
-    assert not torch.allclose(corrected, plain, atol=0.1)
-    assert [name for name, one in low.named_parameters() if one.requires_grad] == ["down", "up"]
-    assert torch.allclose(low.folded()(x), corrected, atol=1e-5) and low.folded() is linear
 
 
 def test_without_a_step_nothing_changes(

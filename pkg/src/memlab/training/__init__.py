@@ -1,5 +1,6 @@
 """One plain training loop, and many small models trained in one batched computation
-(`many_models`)."""
+(`many_models`);
+low-rank corrections of one that stays what it is (`low_rank`)."""
 
 from memlab.training.loop import (
     Batch,
@@ -22,6 +23,7 @@ __all__ = [
     "Recipe",
     "Watch",
     "fit",
+    "low_rank",
     "many_models",
     "optimisers",
     "orthogonalised",

@@ -1,9 +1,5 @@
 """A sentence encoder that is taught relations: low-rank corrections of its matrices, folded in when
-they are trained.
-
-Low-rank adaptation (LoRA) is by Hu et al. (2021): W stays what it is, and W + BA is used, with B
-and A of few rows and columns. B starts at zero, so that training starts from the encoder as it was.
-"""
+they are trained (Hu et al., 2021)."""
 
 from __future__ import annotations
 
@@ -13,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from memlab import runtime
 from memlab.corpora import relations
 from memlab.retrieval import Encoder, SentenceEncoder
+from memlab.training import low_rank
 
 # All chosen on relations that the adapters of `adapters` train on, before those held out were asked
 # (LOG.md).
@@ -28,33 +24,6 @@ RATE = 2e-3
 PAIRS = 64  # facts and questions a step
 SHARPNESS = 30.0
 WARM_UP = 20  # steps
-
-
-class LowRank(nn.Module):
-    """A linear map and its correction: x (W + BA)ᵀ, of which A and B are trained."""
-
-    def __init__(
-        self,
-        linear: nn.Linear,
-        rank: int,
-        draw: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.linear = linear.requires_grad_(False)
-        wide = linear.in_features
-        down = torch.randn(rank, wide, generator=draw) / math.sqrt(wide)
-        self.down = nn.Parameter(down.to(linear.weight))
-        self.up = nn.Parameter(linear.weight.new_zeros(linear.out_features, rank))
-
-    def forward(self, x: Float[Tensor, "... wide"]) -> Float[Tensor, "... out"]:
-        """See the class."""
-        return self.linear(x) + x @ self.down.T @ self.up.T
-
-    @torch.no_grad()
-    def folded(self) -> nn.Linear:
-        """The map with its correction as one matrix."""
-        self.linear.weight += self.up @ self.down
-        return self.linear
 
 
 def tune(
@@ -74,9 +43,10 @@ def tune(
     """
     if wrong := sorted(set(families) - set(relations.TAUGHT)):
         raise ValueError(f"expected relations that may be trained on, got held-out ones: {wrong}")
-    model = copy.deepcopy(encoder.model).requires_grad_(False)
+    model = copy.deepcopy(encoder.model)
     tuned = replace(encoder, model=model)
-    maps = _low_rank(model, runtime.generator(seed, "tuning"))
+    draw = runtime.generator(seed, "tuning")
+    maps = low_rank.correct(model, RANK, draw, _is_corrected)
     trained = [one for low in maps.values() for one in (low.down, low.up)]
     optimiser = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.0)
     for step in range(steps):
@@ -90,20 +60,12 @@ def tune(
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimiser.step()
-    for name, low in maps.items():
-        model.set_submodule(name, low.folded())
+    low_rank.fold(model, maps)
     return tuned
 
 
-def _low_rank(model: nn.Module, draw: torch.Generator) -> dict[str, LowRank]:
-    """Put a correction beside every linear map of a model, the pooler's left out; all by name."""
-    maps = {}
-    for name, part in model.named_modules():
-        if isinstance(part, nn.Linear) and "pooler" not in name:
-            maps[name] = LowRank(part, RANK, draw).to(part.weight.device)
-    for name, low in maps.items():
-        model.set_submodule(name, low)
-    return maps
+def _is_corrected(name: str) -> bool:
+    return "pooler" not in name  # which nothing here reads
 
 
 def _rate(step: int, steps: int) -> float:
