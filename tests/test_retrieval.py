@@ -13,16 +13,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
 from memlab import retrieval, runtime
 from memlab.corpora import relations, text
+from memlab.evaluation import words
 from memlab.retrieval import BM25, Dense, SentenceEncoder, best_rows, open_encoder
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -255,7 +259,103 @@ def test_the_network_is_used_for_the_hub_alone(
         open_encoder("someone/x")
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_a_tokenizer_that_fills_up_on_the_left_gives_the_same_keys(
+    checkpoint: Path, tmp_path: Path, pooling: str
+) -> None:
+    settings = json.loads((checkpoint / "tokenizer_config.json").read_text("utf-8"))
+    left = copy(
+        checkpoint, tmp_path, {"tokenizer_config.json": settings | {"padding_side": "left"}}
+    )
+    opened = open_encoder(left)
+    assert opened.tokenizer.padding_side == "left"
+    encoder = SentenceEncoder(opened.model, opened.tokenizer, LONGEST, pooling)
+    lines = ["a", LINES[0], " ".join(LINES[:3])]
+    for line, key in zip(lines, encoder.encode(lines), strict=True):
+        assert torch.allclose(key, by_hand(encoder, line, pooling=pooling), atol=1e-5), line
+
+
+def test_a_mark_in_a_text_is_letters(checkpoint: Path) -> None:
+    encoder = open_encoder(checkpoint)
+    marked, spelt = encoder.encode(["it stops at [SEP], [MASK]", "it stops at [ SEP ], [ MASK ]"])
+    assert torch.allclose(marked, spelt, atol=1e-6)
+    encoder.model.register_forward_pre_hook(
+        lambda _, __, inputs: torch.testing.assert_close(
+            (inputs["input_ids"] == encoder.tokenizer.sep_token_id).sum(1), torch.tensor([1, 1])
+        ),
+        with_kwargs=True,
+    )
+    encoder.encode(["[SEP][SEP][CLS]", "none"])
+
+
+def of_letters(model: Any) -> Any:
+    """A tokenizer of single letters that has its marks among its words, before `model`."""
+    entries = ["<pad>", "<unk>", "<s>", "</s>", *"▁<>/abcdefs"]
+    if model is models.Unigram:
+        core = Tokenizer(models.Unigram([(one, 0.0 if one[1:] else -3.0) for one in entries], 1))
+        core.pre_tokenizer = pre_tokenizers.Metaspace()
+    else:
+        core = Tokenizer(models.WordLevel({one: i for i, one in enumerate(entries)}, "<unk>"))
+        core.pre_tokenizer = pre_tokenizers.Split(Regex("</?s>|."), "isolated")
+    core.post_processor = TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
+    )
+    marks = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, padding_side="left", **marks)
+
+
+def test_a_mark_that_is_among_the_words_of_a_tokenizer_is_letters(checkpoint: Path) -> None:
+    model = open_encoder(checkpoint).model
+    tokenizer = of_letters(models.Unigram)
+    encoder = SentenceEncoder(model, tokenizer, 10)
+    lines = ["ab</s>cd", "a", "<pad>" * 9]
+    spelt = [["▁", *"ab</s>cd"], ["▁", "a"], ["▁", *"<pa"]]
+    assert tokenizer.convert_tokens_to_ids("</s>") in tokenizer(lines[0])["input_ids"][:-1]
+    keys = encoder.encode(lines)
+    for key, letters in zip(keys[:2], spelt, strict=False):
+        ids = [2, *tokenizer.convert_tokens_to_ids(letters)[:8], 3]
+        with torch.no_grad():
+            states = model(input_ids=torch.tensor([ids])).last_hidden_state[0]
+        assert torch.allclose(key, torch.nn.functional.normalize(states.mean(0), dim=0), atol=1e-5)
+    words = SentenceEncoder(model, of_letters(models.WordLevel), 10)
+    assert torch.equal(words.encode(["a</s>b"]), words.encode(["a\ufffeb"]))  # what is unknown
+
+
 # ---- indexes -------------------------------------------------------------------------------------
+
+
+NO_TEXTS: list[tuple[Any, str]] = [
+    ("abc", "expected a sequence of texts, got str 'abc'"),
+    (b"abc", "expected a sequence of texts, got bytes b'abc'"),
+    ({"a": "b"}, "expected a sequence of texts, got dict {'a': 'b'}"),
+    (None, "expected a sequence of texts, got NoneType None"),
+    (["a", 3], "expected texts, got int as text 1"),
+    (["a", None], "expected texts, got NoneType as text 1"),
+    ([b"a"], "expected texts, got bytes as text 0"),
+    ([["a"]], "expected texts, got list as text 0"),
+    (["a", "b\ud83d"], r"expected text that UTF-8 can write, got '\ud83d' in text 1"),
+]
+
+
+@pytest.mark.parametrize(("texts", "message"), NO_TEXTS)
+def test_what_is_no_sequence_of_texts_is_refused(
+    checkpoint: Path, texts: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Without the hook of jaxtyping, which sees most of these before our own check.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    encoder = open_encoder(checkpoint)
+    doors: list[Callable[[Any], object]] = [
+        encoder.encode,
+        lambda some: Dense(encoder, some),
+        lambda some: Dense(Table({"a": [1.0], "b": [0.0]}), some),
+        Dense(encoder, ["a"]).search,
+        lambda some: best_rows(Dense(encoder, ["a"]), some),
+    ]
+    if importlib.util.find_spec("bm25s"):
+        doors += [BM25, BM25(["a"]).search]
+    for door in doors:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            door(texts)
 
 
 class Table:
@@ -393,6 +493,26 @@ def test_bm25_is_the_formula() -> None:
         (["a bar", "a cafe\u0301"], "caf\u00e9", 1),
         (["eat 🍕", "eat 🍣"], "🍣", 1),
         (["the bar", "a\u0331rbol"], "a\u0331rbol", 1),
+        (["hard ware", "soft\u00adware"], "software", 1),
+        (["hard", "soft\u200bware"], "software", 1),
+        (["hard", "soft\u200eware"], "soft\u2060ware", 1),
+        (["ولد", "كِتاب"], "كتاب", 1),
+        (["אמת", "שָׁלוֹם"], "שלום", 1),
+        (["room 8", "room 7️⃣"], "7", 1),
+        (["①23456", "①12345"], "12345", 1),
+        (["12345", "①2345"], "2345", 1),
+        (["lumi", "karo™"], "karo", 1),
+        (["Gasse", "Straße"], "STRASSE", 1),
+        (["ΟΔΟΙ", "ΟΔΟΣ"], "οδός οδοσ", 1),
+        (["it is lumi", "it is _karo_"], "karo", 1),
+        (["it is lumi", "it is karo"], "_karo_", 1),
+        (["it is _lumi_", "it is __karo__"], "_karo_", 1),
+        (["it is ma_lumi", "é is ma_karo"], "karo", 1),
+        (["_karo_", "karo"], "karo", 1),
+        (["x → y", "x ∞ y"], "∞", 1),
+        (["5 $", "5 €"], "€", 1),
+        (["vitamin B", "vitamin A"], "Which vitamin? A", 1),
+        (["plan B", "plan A"], "Which plan? A.", 1),
         (["", "b"], "b", 1),
         (["…", "!", "b"], "B?", 2),
     ],
@@ -419,9 +539,25 @@ def test_texts_of_few_words_or_none_can_be_searched(texts: list[str]) -> None:
 def test_articles_and_letters_that_are_not_asked_for_change_nothing() -> None:
     texts = ["the lamp", "a lamp in Rome", "I saw lamp 7 in a room", "lamp b x y z 1 2 3 in Rome"]
     bare = [re.sub(r"\b\w\b", "", line) for line in texts]
-    for question in ("A lamp in Rome?", "I want a lamp", "a", "Rome"):
+    for question in ("A lamp in Rome?", "I want a lamp", "a", "Rome", "At Rome hangs a", "= $"):
         found, same = BM25(texts).search([question], 4), BM25(bare).search([question], 4)
         assert torch.equal(found.scores, same.scores) and torch.equal(found.rows, same.rows)
+
+
+def test_parts_of_underscored_words_change_nothing_for_words_that_some_text_has() -> None:
+    texts = ["the lamp in Rome", "the red_lamp in Paris", "_Rome_ and the lamp"]
+    plain = [line.replace("_", "x") for line in texts]
+    for question in ("the lamp", "Rome", "lamp in Paris"):
+        found, same = BM25(texts).search([question], 3), BM25(plain).search([question], 3)
+        assert torch.equal(found.scores, same.scores) and torch.equal(found.rows, same.rows)
+    index = BM25(texts)
+    before = index.nbytes
+    assert best_rows(index, ["red"]) == [1] and index.nbytes > before
+
+
+def test_what_is_unseen_or_raised_is_the_same_to_searches_and_scorers() -> None:
+    assert retrieval._UNSEEN.pattern == words._UNSEEN.pattern
+    assert retrieval._RAISED.pattern == words._RAISED.pattern
 
 
 def test_an_index_of_no_texts_has_no_best_row() -> None:

@@ -3,12 +3,24 @@ passes."""
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    BertConfig,
+    BertForMaskedLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from memlab import weights
 
@@ -141,3 +153,103 @@ def test_what_is_shipped_is_whole_small_and_never_pickle() -> None:
 def test_the_tokenizer_is_loaded_once() -> None:
     assert weights.tokenizer() is weights.tokenizer()
     assert weights.folder("tokenizer").is_dir()
+
+
+# ---- whole models --------------------------------------------------------------------------------
+
+GPT2 = {"vocab_size": 9, "n_embd": 4, "n_layer": 3, "n_head": 2, "n_positions": 6}
+BERT = {
+    "vocab_size": 9,
+    "hidden_size": 4,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 4,
+    "max_position_embeddings": 6,
+}
+
+
+@pytest.fixture
+def gpt2(tmp_path: Path) -> Path:
+    GPT2LMHeadModel(GPT2Config(**GPT2)).save_pretrained(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    BertForMaskedLM(BertConfig(**BERT)).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def say(folder: Path, **settings: Any) -> None:
+    """Other settings in the config of a folder."""
+    said = json.loads((folder / "config.json").read_text("utf-8"))
+    (folder / "config.json").write_text(json.dumps(said | settings), "utf-8")
+
+
+def add(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("kind", [AutoModelForCausalLM, AutoModel])
+@pytest.mark.parametrize(("layers", "more"), [(2, 11), (1, 22)])
+def test_layers_that_the_config_leaves_out_are_refused(
+    gpt2: Path, kind: Any, layers: int, more: int
+) -> None:
+    say(gpt2, n_layer=layers)
+    said = f"all weights of a reader and no others, got {more} more .transformer.h.{layers}.attn"
+    with pytest.raises(ValueError, match=said) as problem:
+        weights.whole(kind, gpt2, "a reader")
+    assert "\n" not in str(problem.value)
+
+
+def test_layers_of_the_model_inside_a_larger_one_are_refused(bert: Path) -> None:
+    say(bert, num_hidden_layers=1)
+    with pytest.raises(ValueError, match="no others, got 16 more .bert.encoder.layer.1.attention"):
+        weights.whole(AutoModel, bert, "an encoder", unread="pooler.")
+
+
+def test_layers_of_a_bare_model_are_refused_in_a_larger_one(gpt2: Path) -> None:
+    AutoModelForCausalLM.from_pretrained(gpt2).transformer.save_pretrained(gpt2)
+    say(gpt2, n_layer=2)
+    with pytest.raises(ValueError, match="got 11 more .h.2.attn.c_attn.weight"):
+        weights.whole(AutoModelForCausalLM, gpt2, "a reader")
+
+
+HARMLESS = (
+    "more",
+    "classifier.0.weight",
+    "score.weight",
+    "transformer.h.0.attn.masks",
+    "transformer.h.7.attn.bias",
+    "transformer.h.1.attn.rotary_emb.inv_freq",
+    "transformer.position_ids",
+    "mtp.h.0.ln_1.weight",
+    "transformer.h.ln_1.weight",
+    "transformer.h.3x.ln_1.weight",
+)
+
+
+def test_what_belongs_to_no_layer_does_no_harm_unless_all_is_asked_for(gpt2: Path) -> None:
+    add(gpt2, lambda held: held.update({name: torch.ones(2) for name in HARMLESS}))
+    assert weights.whole(AutoModelForCausalLM, gpt2, "a reader").config.n_layer == 3
+    with pytest.raises(ValueError, match="a reader and no others, got [0-9] more .classifier.0"):
+        weights.whole(AutoModelForCausalLM, gpt2, "a reader", exact=True)
+
+
+def test_a_head_and_a_pooler_that_nobody_asked_for_do_no_harm(bert: Path) -> None:
+    assert weights.whole(AutoModel, bert, "an encoder", unread="pooler.").config.hidden_size == 4
+    model = weights.whole(BertForMaskedLM, bert, "an encoder", exact=True)
+    model.save_pretrained(bert)
+    weights.whole(BertForMaskedLM, bert, "an encoder", exact=True)
+
+
+def test_what_float16_cannot_hold_is_named() -> None:
+    ids = torch.arange(3) + 70_000
+    halves = weights.as_float16([("a", torch.full((2,), 65_504.0)), ("ids", ids)])
+    assert halves["a"].dtype == torch.float16 and halves["a"].tolist() == [65_504.0] * 2
+    assert halves["ids"] is not None and halves["ids"].tolist() == ids.tolist()
+    for bad in (65_520.0, -1e9, torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="float16 can hold, up to 65504, got others in b$"):
+            weights.as_float16([("a", torch.ones(1)), ("b", torch.tensor([1.0, bad]))])

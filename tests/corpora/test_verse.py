@@ -3,12 +3,15 @@ place."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from memlab.corpora import verse
@@ -90,11 +93,18 @@ def test_what_is_read_and_what_is_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_byte_that_is_no_utf8_does_not_stop_it(tmp_path: Path) -> None:
+def test_a_byte_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "songs-poems").write_bytes(
-        b'caf\xe9 one\ntwo\n\t-- A, "T"\n%\nthree\nfour\n-- B, "U"\n'
+        b'one\ncaf\xe9 two\n\t-- A, "T"\n%\nthree\nfour\n-- B, "U"\n'
     )
-    assert [poem.title for poem in verse.english(folder=tmp_path)] == ["T", "U"]
+    with pytest.raises(ValueError, match="expected UTF-8, got byte 0xe9 at byte 7, line 2") as said:
+        verse.english(folder=tmp_path)
+    assert str(tmp_path / "songs-poems") in str(said.value)
+
+
+def test_a_byte_order_mark_is_no_letter(tmp_path: Path) -> None:
+    (tmp_path / "songs-poems").write_text('one\ntwo\n-- A, "T"\n', "utf-8-sig")
+    assert verse.english(folder=tmp_path) == [Poem("A", "T", "one\ntwo")]
 
 
 def test_without_the_package_one_sentence_names_it(tmp_path: Path) -> None:
@@ -135,6 +145,49 @@ def test_rows_that_cannot_be_printed_are_passed_over() -> None:
         {**good, "title": None},
     ]
     assert verse.from_rows([*bad, good]) == [Poem("A", "T", "x")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["a", None, "b"],
+        [["a", "b"], ["c"]],
+        ["a", 3],
+        ["a", float("nan")],
+        {"a": "b"},
+        [{"a": "b"}],
+        b"a",
+        [b"a"],
+        True,
+        {"a"},
+        np.array([["a", "b"]]),
+        np.array(["a", None], object),
+        datetime.date(1200, 1, 2),
+        1j,
+    ],
+    ids=str,
+)
+def test_what_is_no_text_is_passed_over(value: Any) -> None:
+    good = {"author": "A", "title": "T", "text": "x", "dynasty": "D"}
+    for part in good:
+        assert verse.from_rows([{**good, part: value}, good]) == [Poem("A", "T", "x", "D")]
+
+
+def test_numbers_arrays_and_what_is_missing_in_tables() -> None:
+    rows = [
+        {"author": "A", "title": 0, "text": ("a ", " b"), "dynasty": None},
+        {"author": "A", "title": np.int64(7), "text": np.array(["a", "b"]), "dynasty": pd.NA},
+        {"author": np.str_("A"), "title": 1.5, "text": ["a"], "dynasty": float("nan")},
+        {"author": "A", "title": pd.NA, "text": "a", "dynasty": "D"},
+        {"author": "A", "title": "T", "text": [], "dynasty": "D"},
+        {"author": "A", "title": "T", "text": "a", "dynasty": []},
+    ]
+    assert verse.from_rows(rows) == [
+        Poem("A", "0", "a \n b"),
+        Poem("A", "7", "a\nb"),
+        Poem("A", "1.5", "a"),
+        Poem("A", "T", "a"),
+    ]
 
 
 def test_verse_that_cannot_be_printed_is_left_out(tmp_path: Path) -> None:

@@ -235,6 +235,27 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         pretrained.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"text_config": {"n_layer": 1}}, "no others, got 11 more .decoder.transformer.h.1.attn"),
+        ({"encoder_layers": 1}, r"a memory decoder and no others, got \d+ more .encoder.blocks.1."),
+    ],
+)
+def test_a_shipped_decoder_is_not_read_with_a_layer_less(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    shipped = weights.folder("memory-decoder")
+    (tmp_path / "model.safetensors").symlink_to(shipped / "model.safetensors")
+    said = json.loads((shipped / "config.json").read_text("utf-8"))
+    for name, setting in settings.items():
+        said[name] = said[name] | setting if isinstance(setting, dict) else setting
+    (tmp_path / "config.json").write_text(json.dumps(said), "utf-8")
+    with pytest.raises(ValueError, match=message) as problem:
+        pretrained.load(tmp_path)
+    assert "\n" not in str(problem.value)
+
+
 # ---- train ---------------------------------------------------------------------------------------
 
 
@@ -362,3 +383,13 @@ def test_shipped_names_what_is_there_when_it_is_missing(
         match="no shipped weights called 'memory-decoder': expected one of causal",
     ):
         pretrained.shipped()
+
+
+@pytest.mark.parametrize("bad", [1e5, torch.nan])
+def test_what_float16_cannot_hold_is_not_shipped(tmp_path: Path, bad: float) -> None:
+    model = tiny()
+    with torch.no_grad():
+        model.rank[0, 0] = bad
+    with pytest.raises(ValueError, match="float16 can hold, up to 65504, got others in rank"):
+        pretrained.save(model, tmp_path / "small")
+    assert not (tmp_path / "small").exists()

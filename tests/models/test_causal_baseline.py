@@ -3,13 +3,15 @@ own window."""
 
 from __future__ import annotations
 
+import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Qwen2ForCausalLM
 
@@ -236,6 +238,76 @@ def test_saved_weights_come_back_and_damaged_ones_are_named(tmp_path: Path) -> N
     file.unlink()
     with pytest.raises(ValueError, match="found nothing"):
         causal_baseline.load(tmp_path)
+
+
+def nan(tensors: dict[str, Tensor]) -> None:
+    tensors["model.norm.weight"][1] = torch.nan
+
+
+def infinite(tensors: dict[str, Tensor]) -> None:
+    tensors["model.layers.0.mlp.up_proj.weight"][2, 1] = -torch.inf
+
+
+def narrow(tensors: dict[str, Tensor]) -> None:
+    name = "model.layers.0.mlp.up_proj.weight"
+    tensors[name] = tensors[name][:, :-1].clone()
+
+
+def more(tensors: dict[str, Tensor]) -> None:
+    tensors["model.layers.9.mlp.up_proj.bias"] = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            nan,
+            "expected all weights of the causal baseline as finite numbers, got others in .*norm",
+        ),
+        (infinite, "as finite numbers, got others in model.layers.0.mlp.up_proj.weight"),
+        (narrow, r"up_proj.weight of shape \(\d+, 32\), got \(\d+, 31\)"),
+        (more, "and no others, got 1 more .model.layers.9.mlp.up_proj.bias"),
+        (lambda held: held.pop("model.norm.weight"), "1 are missing .model.norm.weight"),
+    ],
+)
+def test_weights_that_are_damaged_or_of_another_model_are_refused(
+    tmp_path: Path, change: Callable[[dict[str, Tensor]], object], message: str
+) -> None:
+    causal_baseline.save(causal_baseline.causal_model(0, SMALL), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message) as problem:
+        causal_baseline.load(tmp_path)
+    assert str(tmp_path) in str(problem.value) and "\n" not in str(problem.value)
+
+
+def test_a_config_of_another_size_or_none_is_refused(tmp_path: Path) -> None:
+    causal_baseline.save(causal_baseline.causal_model(0, SMALL), tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    for layers, message in ((1, "and no others, got 12 more"), (3, "12 are missing")):
+        own = {"num_hidden_layers": layers, "layer_types": ["full_attention"] * layers}
+        (tmp_path / "config.json").write_text(json.dumps(said | own), "utf-8")
+        with pytest.raises(ValueError, match=message):
+            causal_baseline.load(tmp_path)
+    (tmp_path / "config.json").write_text("{", "utf-8")
+    with pytest.raises(ValueError, match="cannot be read as the causal baseline: "):
+        causal_baseline.load(tmp_path)
+
+
+@pytest.mark.parametrize("bad", [70_000.0, torch.nan])
+def test_what_float16_cannot_hold_is_not_saved(tmp_path: Path, bad: float) -> None:
+    model = causal_baseline.causal_model(0, SMALL)
+    with torch.no_grad():
+        model.model.norm.weight[0] = bad
+    with pytest.raises(ValueError, match="float16 can hold, up to 65504, got others in model.norm"):
+        causal_baseline.save(model, tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is half-written"
+
+
+def test_loading_moves_no_random_state(tmp_path: Path, untouched_global_random_state: None) -> None:
+    causal_baseline.save(causal_baseline.causal_model(0, SMALL), tmp_path)
+    causal_baseline.load(tmp_path)
 
 
 def test_shipped_weights_are_small_and_have_a_card(shipped: Qwen2ForCausalLM, root: Path) -> None:

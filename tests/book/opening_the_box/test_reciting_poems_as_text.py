@@ -279,6 +279,21 @@ def test_asked_together_or_alone_the_answers_are_the_same(tokenizer: Any) -> Non
         assert answer.startswith(alone[POEMS.index(poem)][: len(poem.text)])
 
 
+def test_a_model_that_never_stops_says_the_same_in_any_batch() -> None:
+    loop = "abc" * 9
+    poems = [Poem("A", name, loop[:size]) for name, size in (("x", 3), ("y", 7), ("z", 12))]
+    letters = poems_as_text.characters([*poems, Poem("A", "long", loop)])
+    longer = Poem("A", "w", loop[:20])
+    model = stock.build("llama", len(letters), 64, dim=32, layers=1, num_key_value_heads=2)
+    endless = [Poem("A", name, loop) for name in "xyz"]
+    poems_as_text.teach(model, letters, endless, Recipe(60, lr=1e-2), batch=3)
+    for asked, batch in ((poems, 1), (poems, 64), ([*poems, longer], 64), (poems[::-1], 2)):
+        said = poems_as_text.recite(model, letters, asked, batch)
+        told = dict(zip((poem.title for poem in asked), said, strict=True))
+        # The text, its end mark and two tokens more.
+        assert [told[poem.title] for poem in poems] == [loop[: len(p.text) + 3] for p in poems]
+
+
 def test_a_checkpoint_that_forbids_repetition_recites_its_refrain_all_the_same() -> None:
     songs = [Poem("A", "T", "la la la la la la")]
     letters = poems_as_text.characters(songs)
@@ -444,12 +459,13 @@ def test_the_hub_is_asked_only_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path
             cls,
             name: str,
             *,
-            local_files_only: bool,
+            local_files_only: bool = False,
             output_loading_info: bool = False,
             **_options: Any,
         ) -> Any:
             asked.append((name, local_files_only))
-            found: dict[str, set[str]] = {"missing_keys": set(), "mismatched_keys": set()}
+            kinds = ("missing_keys", "mismatched_keys", "unexpected_keys")
+            found: dict[str, set[str]] = {kind: set() for kind in kinds}
             return (cls(1, 1), found) if output_loading_info else cls(1, 1)
 
     monkeypatch.setattr(transformers, "AutoTokenizer", Fake)

@@ -7,10 +7,12 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import AutoModel
 
 from memlab import weights
 from memlab.book.outside_the_weights.one_matrix import measure, training
@@ -166,6 +168,41 @@ def test_what_is_read_becomes_a_latent_of_the_right_length() -> None:
     assert torch.nn.functional.cosine_similarity(found, latents, dim=1).min() > 0.9
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -1e300])
+def test_what_is_not_finite_is_not_read(bad: float) -> None:
+    memory = model()
+    matrix = memory.write(normal(5, 48), normal(5, ROWS, seed=1))
+    queries = normal(3, ROWS, seed=2, dtype=torch.float64)
+    assert memory.read(matrix, queries).isfinite().all()
+    queries[1, 2] = bad
+    with pytest.raises(ValueError, match="queries must be finite in torch.float32, got 1 numbers"):
+        memory.read(matrix, queries)
+    matrix[0, 0] = torch.inf
+    with pytest.raises(ValueError, match="the matrix must be finite in torch.float32, got 1"):
+        memory.read(matrix, normal(3, ROWS))
+    read = normal(3, 48)
+    read[2, :4] = torch.nan
+    with pytest.raises(ValueError, match="what is read must be finite in torch.float32, got 4"):
+        memory.as_latent(read)
+
+
+def test_rows_of_another_width_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the hook of jaxtyping, which sees this before our own check.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    memory = model()
+    matrix = memory.write(normal(5, 48), normal(5, ROWS, seed=1))
+    for name, call in (
+        (r"queries .* \(rows, 16\), got \(3, 15\)", lambda: memory.read(matrix, normal(3, 15))),
+        (
+            r"the matrix .* \(rows, 48\), got \(16, 44\)",
+            lambda: memory.read(matrix[:, 4:], normal(3, ROWS)),
+        ),
+        (r"what is read .* \(rows, 48\), got \(3, 36\)", lambda: memory.as_latent(normal(3, 36))),
+    ):
+        with pytest.raises(ValueError, match=name):
+            call()
+
+
 def test_a_bad_config_is_named() -> None:
     with pytest.raises(ValueError, match="address must be keys or latents, got 'rows'"):
         FixedMemoryConfig(address="rows")
@@ -202,6 +239,23 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     pretrained.save(memory, tmp_path / "small")
     small = pretrained.load(tmp_path / "small", FixedMemory)
     assert torch.allclose(memory.encode(sample)[1], small.encode(sample)[1], atol=0.05)
+
+
+def test_a_saved_model_is_found_by_its_config(tmp_path: Path) -> None:
+    memory, sample = model(), ids(segments(5))
+    memory.save_pretrained(tmp_path)
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    assert type(again) is FixedMemory
+    assert torch.equal(memory.encode(sample)[1], again.encode(sample)[1])
+
+
+@pytest.mark.parametrize("name", ["mean", "encoder.wide.whitening.weight"])
+def test_buffers_and_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str) -> None:
+    memory = model()
+    memory.state_dict()[name].view(-1)[0] = torch.nan
+    memory.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"as finite numbers, got others in {name}"):
+        pretrained.load(tmp_path, FixedMemory)
 
 
 def climbed(seed: int = 0) -> dict[str, dict[str, Tensor]]:

@@ -34,8 +34,8 @@ def english(name: str = "songs-poems", folder: str | Path = FORTUNES) -> list[Po
 
     Left out: what lacks either, is shorter than two lines, is not `printable`, or is set in columns
     (tabs inside a line) or overstruck. Line breaks and indentation stay, a tab being eight columns.
-    FileNotFoundError where the package is not installed; ValueError where a file of that name holds
-    no such poem. Some titles are those of a book or a record.
+    FileNotFoundError where the package is not installed; ValueError where a file of that name is
+    not UTF-8 or holds no such poem. Some titles are those of a book or a record.
     """
     path = Path(folder) / name
     if not path.exists():
@@ -43,9 +43,7 @@ def english(name: str = "songs-poems", folder: str | Path = FORTUNES) -> list[Po
             f"expected the verse of the Debian or Ubuntu package fortunes at {path}: install it "
             "with `apt install fortunes`"
         )
-    entries = re.split(
-        r"^%[ \t]*$", path.read_text("utf-8", errors="replace").replace("\r", ""), flags=re.M
-    )
+    entries = re.split(r"^%[ \t]*$", poems._utf8(path).replace("\r", ""), flags=re.M)
     found = [poem for poem in map(_signed, entries) if poem]
     if not found:
         raise ValueError(
@@ -86,8 +84,9 @@ def hub(
     split (0: all).
 
     Columns are found by their usual names (COLUMNS); `columns` says which is which where they have
-    others, as in {"text": "verses"}. Lists of lines are joined; rows whose author, title or text is
-    missing or not `printable` are passed over. This alone of the module uses the network.
+    others, as in {"text": "verses"}. Lists of lines are joined, numbers are written out; rows whose
+    author, title or text is missing, anything else than these or not `printable` are passed over.
+    This alone of the module uses the network.
     ModuleNotFoundError without the package datasets; ValueError for a name without "hub:" and an
     owner, or columns that cannot be found.
     """
@@ -120,8 +119,10 @@ def from_rows(
     for row in rows:
         which = which or _columns(row, dict(columns or {}), source)
         parts = {part: _text(row.get(column)) for part, column in which.items()}
-        if all(printable(text) for part, text in parts.items() if text or part != "dynasty"):
-            found.append(Poem(**parts))
+        texts = {part: text for part, text in parts.items() if text is not None}
+        needed = [text for part, text in texts.items() if text or part != "dynasty"]
+        if len(texts) == len(parts) and all(map(printable, needed)):
+            found.append(Poem(**texts))
         if limit and len(found) == limit:
             break
     return found
@@ -148,10 +149,20 @@ def _columns(
     return which
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "\n".join(map(str, value)).strip()
-    return "" if value != value else str(value or "").strip()  # tables have NaN where nothing is
+def _text(value: Any) -> str | None:
+    """A text, a number or a list of lines as text, "" where nothing is; None for anything else."""
+    import pandas as pd
+
+    if hasattr(value, "tolist"):  # an array of lines, or a number of a table
+        value = value.tolist()
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    lines = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(line, str) for line in lines):
+        return None
+    return "\n".join(lines).strip()
 
 
 def collection(name: str, limit: int = 0) -> list[Poem]:

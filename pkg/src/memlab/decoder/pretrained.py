@@ -127,12 +127,13 @@ def _place(profile: str, seed: int) -> Path:
 
 
 def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
-    """A saved model of a kind in float32, to read with. ValueError if weights are missing, damaged
-    or not all there."""
+    """A saved model of a kind in float32, to read with. ValueError if weights are missing,
+    damaged, not all there, or more than the config says."""
     for file in _files(Path(place)):
         weights.check(file)
     logging.disable_progress_bar()
-    return weights.whole(kind, place, "a memory decoder", dtype=torch.float32).eval()
+    model = weights.whole(kind, place, "a memory decoder", exact=True, dtype=torch.float32)
+    return model.eval()
 
 
 def _files(place: Path) -> list[Path]:
@@ -185,8 +186,10 @@ def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:
 
 def save(model: MemoryDecoder, folder: str | Path) -> None:
     """Write config and float16 weights, half the size; `load` reads them as float32
-    (`from_pretrained`, as float16)."""
+    (`from_pretrained`, as float16). ValueError, and nothing written, for weights that are too large
+    for float16, or NaN."""
     logging.disable_progress_bar()
+    weights.as_float16(model.state_dict().items())
     deepcopy(model).half().save_pretrained(folder)
 
 

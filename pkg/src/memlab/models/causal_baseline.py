@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers.utils import logging
 
 from memlab import runtime, weights
 from memlab.corpora import needles
@@ -283,25 +284,25 @@ def answer(
 
 
 def save(model: Qwen2ForCausalLM, folder: str | Path) -> None:
-    """Write config and weights as float16 safetensors (2.2 MB), readable by any
-    `from_pretrained`."""
-    model.config.save_pretrained(folder)
+    """Write config and weights as float16 safetensors (2.2 MB), readable by any `from_pretrained`.
+    ValueError, and nothing written, for weights that are too large for float16, or NaN."""
     # named_parameters has the tied head only once
-    state = {name: one.detach().half().contiguous() for name, one in model.named_parameters()}
+    state = weights.as_float16(model.named_parameters())
+    model.config.save_pretrained(folder)
     save_file(state, Path(folder) / "model.safetensors", metadata={"format": "pt"})
 
 
 def load(folder: str | Path) -> Qwen2ForCausalLM:
     """A model written by `save`, in float32; ValueError if its weights are missing, damaged, cut
-    off or not its own."""
-    file = Path(folder) / "model.safetensors"
-    weights.check(file)
+    off or not its own (see `weights.whole`)."""
+    weights.check(Path(folder) / "model.safetensors")
+    logging.disable_progress_bar()
+    read = weights.whole(
+        Qwen2ForCausalLM, folder, "the causal baseline", exact=True, dtype=torch.float32
+    )
+    # A model of our own: the weights of the other one may lie in the file, unaligned.
     model = _built(Qwen2Config.from_pretrained(folder))
-    state = {name: tensor.float() for name, tensor in load_file(file).items()}
-    if set(state) != {name for name, _ in model.named_parameters()}:
-        raise ValueError(f"expected the weights of {folder}/config.json in {file}, got other names")
-    # the head is tied to the embedding and not in the file
-    model.load_state_dict(state, strict=False)
+    model.load_state_dict(read.state_dict())
     return model.float().eval()
 
 

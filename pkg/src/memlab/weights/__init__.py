@@ -5,15 +5,30 @@ safetensors, never pickle. And what any folder of weights must be before it is u
 from __future__ import annotations
 
 import pickle
+import re
+import struct
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["HERE", "check", "folder", "tokenizer", "whole"]
+__all__ = ["HERE", "UNREADABLE", "as_float16", "check", "folder", "tokenizer", "whole"]
 HERE = Path(__file__).resolve().parent
+# What readers of the several formats say of files that end too early, or hold something else.
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    EOFError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    struct.error,
+)
 
 
 def folder(name: str) -> Path:
@@ -57,21 +72,20 @@ def whole(
     what: str,
     *,
     unread: str | None = None,
+    exact: bool = False,
     **options: Any,
 ) -> Any:
     """The model that `kind.from_pretrained` reads, `what` in words.
 
     ValueError unless every weight is in the file, has the shape that the config says, and is a
-    finite number: transformers draws what is missing at random, and loads the rest. Weights whose
-    names begin with `unread`, which the caller never uses, may be anything.
+    finite number, buffers too: transformers draws what is missing at random, and loads the rest.
+    Weights whose names begin with `unread`, which the caller never uses, may be anything.
+
+    Of what the file holds besides, a weight is refused whose name differs from that of a weight of
+    the model in its numbers alone: it belongs to a layer that the config leaves out. The rest does
+    no harm, such as a head, a pooler or a mask of attention; with `exact` it is refused as well.
     """
-    try:
-        model, found = kind.from_pretrained(
-            where, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
-    except (OSError, RuntimeError, SafetensorError, EOFError, pickle.UnpicklingError) as problem:
-        reason = str(problem).strip().partition("\n")[0]
-        raise ValueError(f"{where} cannot be read as {what}: {reason}") from problem
+    model, found = _read(kind, where, what, options)
 
     def is_read(name: str) -> bool:
         return unread is None or not name.startswith(unread)
@@ -84,7 +98,61 @@ def whole(
     if mismatched:
         name, got, wanted = mismatched[0]
         raise ValueError(f"{expected}, {name} of shape {tuple(wanted)}, got {tuple(got)}")
-    for name, weight in model.named_parameters():
-        if is_read(name) and not weight.isfinite().all():
-            raise ValueError(f"{expected} as finite numbers, got others in {name}")
+    more = _beyond(model, filter(is_read, found["unexpected_keys"]), exact=exact)
+    if more:
+        raise ValueError(f"{expected} and no others, got {len(more)} more ({more[0]})")
+    bad = next(filter(is_read, _not_finite(model)), None)
+    if bad is not None:
+        raise ValueError(f"{expected} as finite numbers, got others in {bad}")
     return model
+
+
+def _read(
+    kind: Any,
+    where: str | Path,
+    what: str,
+    options: dict[str, Any],
+) -> tuple[Any, dict[str, Any]]:
+    """A model, and what transformers says of the weights that it found."""
+    try:
+        model, found = kind.from_pretrained(
+            where, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except UNREADABLE as problem:
+        reason = str(problem).strip().partition("\n")[0]
+        raise ValueError(f"{where} cannot be read as {what}: {reason}") from problem
+    return model, found
+
+
+def _not_finite(model: Any) -> Iterator[str]:
+    """The names of the weights and buffers that hold NaN or infinity."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            yield name
+
+
+def _beyond(model: Any, unexpected: Iterable[str], *, exact: bool) -> list[str]:
+    """Those of the names that `whole` refuses, sorted."""
+    prefix = f"{getattr(model, 'base_model_prefix', '')}."
+
+    def without_numbers(name: str) -> str:
+        # A file may hold the model inside a larger one, or the other way round.
+        return re.sub(r"(?<![^.])\d+(?![^.])", "#", name.removeprefix(prefix))
+
+    kinds = set(map(without_numbers, model.state_dict()))
+    return sorted(name for name in unexpected if exact or without_numbers(name) in kinds)
+
+
+def as_float16(named: Iterable[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The tensors by name, those of real numbers in float16; ValueError if it cannot hold them."""
+    halves = {}
+    for name, tensor in named:
+        real = tensor.is_floating_point()
+        half = tensor.detach().to(torch.float16 if real else tensor.dtype).contiguous()
+        if real and not half.isfinite().all():
+            most = torch.finfo(torch.float16).max
+            raise ValueError(
+                f"expected weights that float16 can hold, up to {most:.0f}, got others in {name}"
+            )
+        halves[name] = half
+    return halves

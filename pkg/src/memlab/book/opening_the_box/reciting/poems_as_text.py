@@ -248,7 +248,7 @@ def recite(
     batch: int = 64,
 ) -> list[str]:
     """What the model says to every prompt: greedy decoding up to its end mark, or two tokens beyond
-    the text.
+    the text and its end mark, whatever else is in the batch.
 
     Prompts of one length are asked together, so nothing is filled up. The checkpoint's own settings
     for decoding, such as a penalty for repetition, are set aside: with them a refrain could not be
@@ -263,8 +263,9 @@ def recite(
         out = evaluation.greedy(model, asked, new=longest, end=end, pad=end)
         answers = out[:, asked.shape[1] :].cpu()
         for i, answer in zip(part, answers, strict=True):
+            own = answer[: len(encoded[i].answer) + 2]
             said[i] = tokenizer.decode(
-                answer, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                own, skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
     return said
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModel
 
 from memlab.decoder import (
     MemoryDecoder,
@@ -281,8 +281,12 @@ class FixedMemory(MemoryDecoder):
         matrix: Float[Tensor, "address latent"],
         queries: Float[Tensor, "qry address"],
     ) -> Float[Tensor, "qry latent"]:
-        """q M as a latent that the decoder takes."""
-        return self.as_latent(queries.to(matrix) @ matrix)
+        """q M as a latent that the decoder takes. ValueError unless matrix and queries are finite
+        and as wide as each other."""
+        _check_rows("the matrix", matrix, self.config.latent_width)
+        queries = queries.to(matrix)
+        _check_rows("queries", queries, len(matrix))
+        return self.as_latent(queries @ matrix)
 
     def as_latent(self, read: Float[Tensor, "qry latent"]) -> Float[Tensor, "qry latent"]:
         """The mean is added, the length found and the rest set to zero, the numbers normalised as
@@ -290,8 +294,9 @@ class FixedMemory(MemoryDecoder):
 
         A slot of a stored segment has numbers of mean square about one, an empty one only the
         error's. The length is where the sum of (mean square − EMPTY) over the slots from the first
-        on is largest.
+        on is largest. ValueError for what is not finite or of another width.
         """
+        _check_rows("what is read", read, self.config.latent_width)
         slots = rearrange(
             read + self.mean.to(read.device), "b (slot c) -> b slot c", slot=self.config.slots
         )
@@ -366,6 +371,14 @@ class FixedMemory(MemoryDecoder):
         )
 
 
+def _check_rows(name: str, rows: Tensor, width: int) -> None:
+    if rows.ndim != 2 or rows.shape[1] != width:
+        raise ValueError(f"{name} must have shape (rows, {width}), got {tuple(rows.shape)}")
+    bad = rows.numel() - int(rows.isfinite().sum())
+    if bad:
+        raise ValueError(f"{name} must be finite in {rows.dtype}, got {bad} numbers that are not")
+
+
 def _overlap(keys: Float[Tensor, "pat key"]) -> Tensor:
     """Mean square of the cosines of different keys."""
     others = ~torch.eye(len(keys), dtype=torch.bool, device=keys.device)
@@ -373,3 +386,4 @@ def _overlap(keys: Float[Tensor, "pat key"]) -> Tensor:
 
 
 AutoConfig.register(FixedMemoryConfig.model_type, FixedMemoryConfig, exist_ok=True)
+AutoModel.register(FixedMemoryConfig, FixedMemory, exist_ok=True)
