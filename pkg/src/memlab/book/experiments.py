@@ -4,15 +4,17 @@ recorded.
 An experiment is a module with `run(profile, seed)`, an iterator of records, or `units(profile,
 seed)`, an iterator of pieces that can be measured on their own; `table(data)`, the DataFrame that
 is printed; and `verdicts(data)`, one line for every claim it bears on. The command line, the
-chapters and the recorded results all call these three.
+chapters and the recorded results all call these three. One that asks a model of others says in
+`sources()` which one it is.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pandas as pd
 
@@ -30,6 +32,7 @@ TABLE = {
     "dynamic-sum": "argument.dynamic_sum.experiment",
     "where-is-the-memory": "argument.where_is_the_memory.experiment",
     "reciting": "opening_the_box.reciting.experiment",
+    "reciting-pretrained": "opening_the_box.reciting.experiment_pretrained",
     "how-much-fits": "opening_the_box.how_much_fits.experiment",
     "before-you-ask": "opening_the_box.before_you_ask.experiment",
     "the-right-question": "opening_the_box.the_right_question.experiment",
@@ -146,6 +149,7 @@ def measure(
     run, and for one that another run is writing to.
     """
     asked: dict[str, str | int | float] = {"experiment": name, "profile": profile, "seed": seed}
+    asked.update(getattr(find(name), "sources", dict)())
     pieces = chosen(name, profile, seed, only)
     if out is None:
         return results.frame(_measured(pieces, Progress(name, pieces), None))
@@ -175,6 +179,12 @@ def run(
     return results.frame(records)
 
 
+def _model_of(made: Mapping[str, Any]) -> str:
+    """The model of others that a session asked; nothing if it asked none."""
+    said = [made[key] for key in ("llm_package", "llm_checkpoint") if key in made]
+    return f", {': '.join(said)}" if said else ""
+
+
 def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
     """The records of `folder`/`name`.jsonl, after one printed line a session that says who made
     them.
@@ -196,6 +206,6 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
         print(
             f"recorded {made['date'][:10]}: profile {made['profile']}, {took},"
             f" {made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}, torch"
-            f" {made['torch']}"
+            f" {made['torch']}{_model_of(made)}"
         )
     return results.load(path)

@@ -132,25 +132,27 @@ def _packaged() -> Path | None:
     return next(iter(files), None)
 
 
-def about(name: str) -> dict[str, Any]:
+def about(name: str) -> dict[str, str]:
     """What a record says of the checkpoint of that name: what it is called, without the path on
-    this machine; the SHA-256 of each file of weights; of a GGUF file the package that brought it
-    and how many bits a weight it has (`quantisation`), as the file says."""
+    this machine; the SHA-256 of its file of weights (of several: that of the list of theirs); of a
+    GGUF file how many bits a weight it has, and the package that brought it."""
     where, options = _place(name)
     if "gguf_file" in options:
         file = Path(name)
         found = {"checkpoint": file.name, "quantisation": _quantisation(file)}
         if file == _packaged():
             found["package"] = f"{OPTIONAL} {importlib.metadata.version(OPTIONAL)}"
-        return {**found, "sha256": {file.name: _sha256(file)}}
+        return {**found, "sha256": _sha256(file)}
     folder = Path(where)
     if name.startswith("hub:"):
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(where, allow_patterns=["*.safetensors", "*.bin"]))
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    hashes = {file.name: _sha256(file) for file in files}
-    return {"checkpoint": where if name.startswith("hub:") else folder.name, "sha256": hashes}
+    hashes = [_sha256(file) for file in files]
+    whole = hashes[0] if len(files) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    called = where if name.startswith("hub:") else folder.resolve().name
+    return {"checkpoint": called, "sha256": whole}
 
 
 def _quantisation(file: Path) -> str:

@@ -21,7 +21,7 @@ import torch
 from memlab import evaluation, runtime
 from memlab.corpora import tokenization
 from memlab.corpora.poems import Poem
-from memlab.training import Batch, Log, Recipe, fit
+from memlab.training import Batch, Log, Recipe, Watch, fit
 
 SPECIAL = ("<pad>", "<unk>", "<end>")
 
@@ -200,11 +200,13 @@ def teach(
     seed: int = 0,
     every: int = 0,
     report: Callable[[int, dict[str, float]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Log:
     """Train in place with the book's one loop, shuffled anew at every pass, and return the log;
     model on any device.
 
-    `recipe.steps` counts batches: `steps(epochs, len(poems), batch)`.
+    `recipe.steps` counts batches: `steps(epochs, len(poems), batch)`. `watch` sees the batches go
+    by, as `training.Progress` does.
     """
     if batch < 1:
         raise ValueError(f"expected batches of at least 1 poem, got {batch}")
@@ -213,7 +215,8 @@ def teach(
     def batches(_step: int) -> Batch:
         return collate(next(order), model.device)
 
-    return fit(model, batches, recipe, every=every, report=report)
+    watched = watch(batches) if watch else batches
+    return fit(model, watched, recipe, every=every, report=report)
 
 
 # ---- asking and scoring --------------------------------------------------------------------------
