@@ -4,7 +4,7 @@ as it was, what is measured; and every verdict from made-up records."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +192,8 @@ def test_units_are_told_apart_and_ask_once_before_the_lessons() -> None:
     assert len(names) == len(set(names))
     assert [name for name in names if " 0 epochs, seed 0" in name] == [
         "16 poems of 16 words, 0 epochs, seed 0",
-        "16 poems of 64 words, 0 epochs, seed 0",
         "64 poems of 16 words, 0 epochs, seed 0",
+        "16 poems of 64 words, 0 epochs, seed 0",
         "verse, 0 epochs, seed 0",
     ]
     assert "16 poems of 16 words, 20 epochs, titles swapped, seed 2" in names
@@ -305,6 +305,16 @@ def test_every_verdict_can_come_out(claim: str, verdict: str, shares: dict[str, 
 
 @pytest.mark.parametrize("profile", ["full", "gpu"])
 def test_plans_hold_lessons_of_distinct_names(profile: str) -> None:
-    seeds, lessons = experiment.PLANS[profile]
-    names: list[Callable[[], str] | str] = [lesson.name for lesson in lessons]
-    assert seeds == 3 and len(set(names)) == len(names)
+    plan = experiment.PLANS[profile]
+    assert len({lesson.name for lesson in plan}) == len(plan) and set(plan.values()) <= {1, 3}
+
+
+def test_the_recorded_plan_holds_what_every_verdict_asks_for() -> None:
+    plan = experiment.PLANS["full"]
+    records = []
+    for lesson in plan:
+        for task in ("taught", "titles swapped", "never taught"):
+            found = {experiment.STRICT: 0.5}
+            records += pretrained._note(lesson, task, 0, found, epochs=lesson.epochs)
+    evidence = [one.evidence for one in experiment.verdicts(results.frame(records))]
+    assert not [said for said in evidence if "lacks the lessons" in said]

@@ -18,39 +18,33 @@ from memlab.book.units import Unit
 from memlab.models import checkpoints
 from memlab.results import Verdict
 
-PLANS: dict[str, tuple[int, tuple[Lesson, ...]]] = {  # seeds, and what each of them teaches
-    "quick": (1, (Lesson(4, 2),)),
-    "full": (
-        3,
-        (
-            Lesson(16, 5),
-            Lesson(16, 10),
-            Lesson(16, 20),
-            Lesson(16, 100),
-            Lesson(16, 20, swapped=True),
-            Lesson(16, 20, start="random"),
-            Lesson(16, 20, rank=1),
-            Lesson(16, 20, rank=8),
-            Lesson(16, 10, words=64),
-            Lesson(64, 5),
-            Lesson(64, 10),
-            Lesson(64, 20),
-            Lesson(0, 10),
-            Lesson(0, 20),
-        ),
-    ),
-    "gpu": (
-        3,
-        (
-            *(Lesson(256, epochs) for epochs in (5, 10, 20, 50, 100)),
-            *(Lesson(1024, epochs) for epochs in (5, 10, 20, 50, 100)),
-            Lesson(256, 20, swapped=True),
-            Lesson(256, 100, start="random"),
-            *(Lesson(256, 50, rank=rank) for rank in (1, 4, 16)),
-            Lesson(64, 20, words=64),
-            *(Lesson(0, epochs) for epochs in (10, 20, 100)),
-        ),
-    ),
+# Lessons that decide a verdict are given to three seeds, the others, which take longest, to one.
+PLANS: dict[str, dict[Lesson, int]] = {
+    "quick": {Lesson(4, 2): 1},
+    "full": {
+        Lesson(16, 5): 3,
+        Lesson(16, 10): 3,
+        Lesson(16, 20): 3,
+        Lesson(16, 20, swapped=True): 3,
+        Lesson(16, 20, start="random"): 3,
+        Lesson(64, 5): 3,
+        Lesson(64, 10): 3,
+        Lesson(16, 10, words=64): 3,
+        Lesson(64, 20): 1,
+        Lesson(16, 100): 1,
+        Lesson(16, 20, rank=1): 1,
+        Lesson(16, 20, rank=8): 1,
+        Lesson(0, 20): 1,
+    },
+    "gpu": {
+        **{Lesson(256, epochs): 3 for epochs in (5, 10, 20, 50, 100)},
+        **{Lesson(1024, epochs): 3 for epochs in (5, 10, 20, 50, 100)},
+        Lesson(256, 20, swapped=True): 3,
+        Lesson(256, 100, start="random"): 3,
+        **{Lesson(256, 50, rank=rank): 3 for rank in (1, 4, 16)},
+        Lesson(64, 20, words=64): 3,
+        **{Lesson(0, epochs): 3 for epochs in (10, 20, 100)},
+    },
 }
 
 
@@ -63,10 +57,11 @@ def sources() -> dict[str, str]:
 def units(profile: str, seed: int) -> Iterator[Unit]:
     """One for each seed of each lesson, and one for each seed of what is asked before it; of
     lessons that teach the same poems, before the first."""
-    seeds, lessons = PLANS[profile]
-    for own in range(seed, seed + seeds):
+    plan = PLANS[profile]
+    for turn in range(max(plan.values())):
+        own = seed + turn
         met = set()
-        for lesson in lessons:
+        for lesson in (lesson for lesson, seeds in plan.items() if turn < seeds):
             poems = (lesson.count, lesson.words)
             if poems not in met:
                 met.add(poems)
@@ -114,8 +109,8 @@ more_tables = (elsewhere,)
 
 
 # ---- verdicts ------------------------------------------------------------------------------------
-# Fixed on 2026-11-30, before the recorded run, after a look at seed 100, which that run does not
-# hold.
+# Fixed on 2026-11-30, before the recorded run, after a look at seed 100 (16 poems before, after 10
+# and after 20 epochs), which that run does not hold.
 
 
 def _recited(data: pd.DataFrame, lesson: Lesson, task: str = "taught") -> pd.Series:
