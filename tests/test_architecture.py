@@ -22,8 +22,8 @@ SOURCE = ROOT / "pkg" / "src" / "memlab"
 TIERS = (
     ("runtime", "locks", "weights", "human"),
     ("results", "memories"),
-    ("corpora", "retrieval"),
-    ("training", "evaluation"),
+    ("corpora",),
+    ("retrieval", "training", "evaluation"),
     ("models",),
     ("decoder",),
     ("book",),

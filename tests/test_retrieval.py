@@ -26,7 +26,6 @@ from transformers import PreTrainedTokenizerFast
 
 from memlab import retrieval, runtime
 from memlab.corpora import relations, text
-from memlab.evaluation import words
 from memlab.retrieval import BM25, Dense, SentenceEncoder, best_rows, open_encoder
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -553,11 +552,6 @@ def test_parts_of_underscored_words_change_nothing_for_words_that_some_text_has(
     index = BM25(texts)
     before = index.nbytes
     assert best_rows(index, ["red"]) == [1] and index.nbytes > before
-
-
-def test_what_is_unseen_or_raised_is_the_same_to_searches_and_scorers() -> None:
-    assert retrieval._UNSEEN.pattern == words._UNSEEN.pattern
-    assert retrieval._RAISED.pattern == words._RAISED.pattern
 
 
 def test_an_index_of_no_texts_has_no_best_row() -> None:

@@ -228,7 +228,7 @@ def test_a_tokenizer_that_cannot_spell_its_mark_is_named() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("one text", "expected a sequence of texts, got one text, 'one text'"),
+        ("one text", "expected a sequence of texts, got str 'one text'"),
         (["good", "half \ud83d"], r"expected text that UTF-8 can write, got '\\ud83d' in text 1"),
     ],
 )

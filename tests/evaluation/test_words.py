@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import unicodedata
 
 import pytest
@@ -85,13 +84,6 @@ def test_digits_of_every_script_are_the_same_number(number: int, zero: str) -> N
     assert evaluation.contains_number(f"it is {other}.", str(number))
     assert evaluation.contains_number(f"it is {number:,}.", other)
     assert not evaluation.contains_number(f"it is {other}{zero}.", str(number))
-
-
-@pytest.mark.parametrize("run", ["1,234,567,", "ab1,", "123,456,", "12-", "1,2-", "a", "1'234'"])
-def test_long_lists_are_read_as_fast_as_short_ones(run: str) -> None:
-    start = time.process_time()
-    assert not evaluation.contains_number(run * 2000, "99")
-    assert time.process_time() - start < 1
 
 
 @given(st.lists(st.uuids(), min_size=2, max_size=4, unique=True), st.sampled_from([",", ", "]))

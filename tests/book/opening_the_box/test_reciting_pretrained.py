@@ -102,8 +102,8 @@ def test_where_no_verse_is_installed_one_line_says_so(
         raise FileNotFoundError("install it with `apt install fortunes`")
 
     monkeypatch.setattr(verse, "collection", missing)
-    for measured in (pretrained.taught, pretrained.untaught):
-        assert list(measured(Lesson(0, 1), 0)) == []
+    for epochs in (0, 1):
+        assert list(pretrained.measured(Lesson(0, epochs), 0)) == []
         said = "reciting: verse left out: install it with `apt install fortunes`\n"
         assert capsys.readouterr().err == said
 
@@ -116,7 +116,7 @@ def test_a_lesson_is_recited_and_the_model_that_all_share_stays_as_it_was(
 ) -> None:
     monkeypatch.setattr(pretrained, "RATE", 2e-2)
     before = {name: one.clone() for name, one in llm.state_dict().items()}
-    data = table_of(pretrained.taught(Lesson(3, 60, words=4), 0))
+    data = table_of(pretrained.measured(Lesson(3, 60, words=4), 0))
     assert all(torch.equal(one, before[name]) for name, one in llm.state_dict().items())
     assert metric(data, "taught", "every character") == 1
     assert metric(data, "titles swapped", "every character") == 0
@@ -124,7 +124,7 @@ def test_a_lesson_is_recited_and_the_model_that_all_share_stays_as_it_was(
     assert metric(data, "taught", "code bits") < 4 * 7 < metric(data, "never taught", "code bits")
     total = sum(one.numel() for one in llm.parameters())
     assert set(data.trained) == set(data.weights) == {total} and set(data.poem_bits) == {28}
-    again = table_of(pretrained.untaught(Lesson(3, 0, words=4), 0))
+    again = table_of(pretrained.measured(Lesson(3, 0, words=4), 0))
     assert metric(again, "taught", "every character") == 0 and set(again.epochs) == {0}
     moved = data[data.task == "elsewhere"].set_index("text").value
     start = again[again.task == "elsewhere"].set_index("text").value

@@ -8,6 +8,7 @@ cues              ways to ask for a poem: beginnings, typing errors, other words
 text              generic sentences for training, and real English from the documentation that every
                   Python has
 tokenization      the book's byte-pair tokenizer, in which every digit is a token
+spelling          what a reader passes over in a text, or reads apart from the words beside it
 memory_episodes   what a memory decoder is trained on
 copying_episodes  what the causal baseline is trained on
 needles           passkeys and needles in a haystack: prompt, answer, depth
@@ -35,6 +36,7 @@ __all__ = [
     "relations",
     "rhymes",
     "ruler",
+    "spelling",
     "text",
     "tokenization",
     "verse",

@@ -238,7 +238,9 @@ def printable(text: str) -> bool:
     return not kinds & {"Cc", "Cs"} and bool(kinds - {"Cf", "Zs", "Zl", "Zp"})
 
 
-def _utf8(path: Path) -> str:
+def utf8(path: Path) -> str:
+    """The text of a file, without a byte order mark; ValueError naming the first byte that is no
+    UTF-8."""
     data = path.read_bytes()
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
@@ -264,7 +266,7 @@ def fortunes(name: str = "tang300", folder: str | Path = FORTUNES) -> list[Poem]
             "expected the poems of the Debian or Ubuntu package fortunes-zh (older releases: "
             f"fortune-zh) at {path}: install it with `apt install fortunes-zh`"
         )
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", _utf8(path)).replace("\r", "")
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", utf8(path)).replace("\r", "")
     poems = []
     for number, entry in enumerate(re.split(r"^%[ \t]*$", plain, flags=re.M), 1):
         lines = [line.strip() for line in entry.split("\n") if line.strip()]
@@ -293,7 +295,7 @@ def jsonl(path: str | Path) -> list[Poem]:
     if not path.exists():
         raise FileNotFoundError(f"expected a .jsonl file of poems at {path}, got no file")
     poems = []
-    for number, line in enumerate(_utf8(path).split("\n"), 1):
+    for number, line in enumerate(utf8(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

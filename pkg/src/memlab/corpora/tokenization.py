@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -101,25 +101,7 @@ class TextEncoder:
 
     @cached_property
     def _without_marks(self) -> Tokenizer:
-        """The same tokenizer with marks that no text holds.
-
-        Some models (Unigram, whole words) find a mark among their words even where it is not looked
-        for as a mark; renamed, it keeps its number and is not found.
-        """
-        core = json.loads(self.tokenizer.backend_tokenizer.to_str())
-
-        def renamed(entry: str) -> str:
-            return "\ufffe" + entry if entry in self._marks else entry
-
-        vocabulary = core["model"]["vocab"]
-        if isinstance(vocabulary, dict):
-            core["model"]["vocab"] = {renamed(entry): i for entry, i in vocabulary.items()}
-        else:
-            core["model"]["vocab"] = [[renamed(entry), score] for entry, score in vocabulary]
-        for added in core["added_tokens"]:
-            added["content"] = renamed(added["content"])
-        unlimited = {"post_processor": None, "truncation": None, "padding": None}
-        return Tokenizer.from_str(json.dumps(core | unlimited))
+        return without_marks(self.tokenizer, self._marks)
 
     @cached_property
     def inside(self) -> frozenset[int]:
@@ -141,11 +123,32 @@ def encoder(tokenizer: Any) -> TextEncoder:
     return TextEncoder(tokenizer)
 
 
+def without_marks(tokenizer: Any, marks: Collection[str]) -> Tokenizer:
+    """The same tokenizer with marks that no text holds; it cuts nothing off and fills nothing up.
+
+    Some models (Unigram, whole words) find a mark among their words even where it is not looked
+    for as a mark; renamed, it keeps its number and is not found.
+    """
+    core = json.loads(tokenizer.backend_tokenizer.to_str())
+
+    def renamed(entry: str) -> str:
+        return "\ufffe" + entry if entry in marks else entry
+
+    words = core["model"]["vocab"]
+    if isinstance(words, dict):
+        core["model"]["vocab"] = {renamed(entry): i for entry, i in words.items()}
+    else:
+        core["model"]["vocab"] = [[renamed(entry), score] for entry, score in words]
+    for added in core["added_tokens"]:
+        added["content"] = renamed(added["content"])
+    return Tokenizer.from_str(json.dumps(core | {"truncation": None, "padding": None}))
+
+
 def check(texts: Sequence[str]) -> None:
     """ValueError if these are not several texts, or one of them is none: not a string, or with half
     a character in it (a lone surrogate, which UTF-8 cannot write)."""
-    if isinstance(texts, str):
-        raise ValueError(f"expected a sequence of texts, got one text, {texts[:40]!r}")
+    if isinstance(texts, str | bytes | Mapping) or not hasattr(texts, "__getitem__"):
+        raise ValueError(f"expected a sequence of texts, got {type(texts).__name__} {texts!r:.40}")
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"expected texts, got {type(text).__name__} as text {number}")

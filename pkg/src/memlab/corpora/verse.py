@@ -43,7 +43,7 @@ def english(name: str = "songs-poems", folder: str | Path = FORTUNES) -> list[Po
             f"expected the verse of the Debian or Ubuntu package fortunes at {path}: install it "
             "with `apt install fortunes`"
         )
-    entries = re.split(r"^%[ \t]*$", poems._utf8(path).replace("\r", ""), flags=re.M)
+    entries = re.split(r"^%[ \t]*$", poems.utf8(path).replace("\r", ""), flags=re.M)
     found = [poem for poem in map(_signed, entries) if poem]
     if not found:
         raise ValueError(

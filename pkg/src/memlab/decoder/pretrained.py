@@ -131,7 +131,6 @@ def load(place: Path, kind: type[MemoryDecoder] = MemoryDecoder) -> Any:
     damaged, not all there, or more than the config says."""
     for file in _files(Path(place)):
         weights.check(file)
-    logging.disable_progress_bar()
     model = weights.whole(kind, place, "a memory decoder", exact=True, dtype=torch.float32)
     return model.eval()
 

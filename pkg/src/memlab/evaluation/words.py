@@ -12,6 +12,8 @@ import unicodedata
 
 import regex
 
+from memlab.corpora import spelling
+
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Line_Break=SA}"  # SA: Thai, Lao, Khmer, Burmese and kin
 _KATAKANA = r"\p{Katakana}ー"
 _APART = rf"[{_UNSPACED}{_KATAKANA}\p{{Hangul}}]"
@@ -41,24 +43,12 @@ _SPELLING = str.maketrans(
         "№": "No ",
     }
 )
-# Nothing to see: soft hyphens, marks of direction, variation selectors, the frame of a keycap. And
-# what Hebrew and Arabic are as often written without: points, and strokes that lengthen a line.
-_UNSEEN = regex.compile(
-    r"[\u00ad\u061c\u180b-\u180f\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\u20e3"
-    r"\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef"
-    r"\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]"
-)
 _MARKED = regex.compile(r"(?<![\w*`~])(_{1,3}|[*`~]{1,3})(?=\S)(.+?)(?<=\S)\1(?![\w*`~])")
 
 # ---- numbers -------------------------------------------------------------------------------------
 
 _FULL_COMMA = regex.compile(r"(?<![０-９])，|，(?![０-９])")
 _FULL_POINT = regex.compile(r"(?<=[０-９])．(?=[０-９])")
-# What is written above the line or in a circle belongs to no word beside it; what is written below
-# it belongs to a letter (H₂O).
-_RAISED = regex.compile(
-    r"\p{dt=circle}|(?:[\p{No}--\p{dt=sub}]|[\p{So}&&\p{dt=super}]|[ªº])+", regex.V1
-)
 _LOWERED = regex.compile(r"(?<=\p{Nd})(?=\p{dt=sub})")
 # Commas between words and compounds with digits in them: ab12,345f6 and 555-1234,555-9876.
 _OF_A_LIST = regex.compile(
@@ -125,9 +115,9 @@ def readable(text: str) -> str:
     """One spelling of a text: compatible forms composed (NFKC), `plain_numbers`, straight
     apostrophes and hyphens, blanks around what is raised or circled (karo¹, ①), nothing that cannot
     be seen, single blanks."""
-    text = _LOWERED.sub(" ", _RAISED.sub(r" \g<0> ", text))
+    text = _LOWERED.sub(" ", spelling.RAISED.sub(r" \g<0> ", text))
     text = plain_numbers(text).translate(_SPELLING)
-    text = _UNSEEN.sub("", unicodedata.normalize("NFKC", text))
+    text = spelling.UNSEEN.sub("", unicodedata.normalize("NFKC", text))
     return " ".join(text.split())
 
 

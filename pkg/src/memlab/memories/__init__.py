@@ -33,6 +33,7 @@ Nothing here draws a random number, except with a generator that the caller give
 """
 
 from memlab.memories.addressing import gaussian_addresses, linear_addresses
+from memlab.memories.checks import check_rows
 from memlab.memories.hopfield import DenseHopfield, DenseState, Hopfield, HopfieldState
 from memlab.memories.kanerva import Kanerva, KanervaState
 from memlab.memories.key_value import KeyValue, KeyValueState
@@ -61,6 +62,7 @@ __all__ = [
     "RowFolder",
     "Sharded",
     "ShardedState",
+    "check_rows",
     "gaussian_addresses",
     "iterate_inverse",
     "iteration_residual",

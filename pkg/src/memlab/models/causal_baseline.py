@@ -19,7 +19,6 @@ from jaxtyping import Float
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-from transformers.utils import logging
 
 from memlab import runtime, weights
 from memlab.corpora import needles
@@ -296,7 +295,6 @@ def load(folder: str | Path) -> Qwen2ForCausalLM:
     """A model written by `save`, in float32; ValueError if its weights are missing, damaged, cut
     off or not its own (see `weights.whole`)."""
     weights.check(Path(folder) / "model.safetensors")
-    logging.disable_progress_bar()
     read = weights.whole(
         Qwen2ForCausalLM, folder, "the causal baseline", exact=True, dtype=torch.float32
     )

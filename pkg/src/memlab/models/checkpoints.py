@@ -11,15 +11,12 @@ float32 numbers, 0.54 GB of them, and are ordinary weights from then on.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 
@@ -40,15 +37,14 @@ def load(name: str) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     where, options = _place(name)
-    with _no_bars():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(where, **options)
-        except weights.UNREADABLE as problem:
-            reason = str(problem).strip().partition("\n")[0]
-            raise ValueError(f"{name} cannot be read as a tokenizer: {reason}") from problem
-        model = weights.whole(
-            AutoModelForCausalLM, where, "a language model", dtype=torch.float32, **options
-        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **options)
+    except weights.UNREADABLE as problem:
+        reason = str(problem).strip().partition("\n")[0]
+        raise ValueError(f"{name} cannot be read as a tokenizer: {reason}") from problem
+    model = weights.whole(
+        AutoModelForCausalLM, where, "a language model", dtype=torch.float32, **options
+    )
     return _ordinary(model).eval().to(runtime.device()), tokenizer
 
 
@@ -72,26 +68,6 @@ def _place(name: str) -> tuple[str, dict[str, Any]]:
     if importlib.util.find_spec("gguf") is None:
         raise ModuleNotFoundError(f"expected a package that reads {path.name}: {INSTALL}")
     return str(path.parent), {"gguf_file": path.name, "local_files_only": True}
-
-
-@contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    """A block in which nothing says how far the reading of a model is: a page prints what it means
-    to print."""
-    from tqdm import tqdm
-    from transformers import modeling_gguf_pytorch_utils as gguf_files
-    from transformers.utils import logging
-
-    silent = functools.partial(tqdm, disable=True)
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        # One bar asks no setting.
-        with mock.patch.object(gguf_files, "tqdm", silent):
-            yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _ordinary(model: Any) -> Any:

@@ -4,13 +4,15 @@ safetensors, never pickle. And what any folder of weights must be before it is u
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -107,6 +109,25 @@ def whole(
     return model
 
 
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """A block in which nothing says how far the reading of a model is: a page prints what it means
+    to print."""
+    from tqdm import tqdm
+    from transformers import modeling_gguf_pytorch_utils as gguf_files
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        # One bar, for GGUF files, asks no setting.
+        with mock.patch.object(gguf_files, "tqdm", partial(tqdm, disable=True)):
+            yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
 def _read(
     kind: Any,
     where: str | Path,
@@ -115,9 +136,10 @@ def _read(
 ) -> tuple[Any, dict[str, Any]]:
     """A model, and what transformers says of the weights that it found."""
     try:
-        model, found = kind.from_pretrained(
-            where, output_loading_info=True, ignore_mismatched_sizes=True, **options
-        )
+        with _no_bars():
+            model, found = kind.from_pretrained(
+                where, output_loading_info=True, ignore_mismatched_sizes=True, **options
+            )
     except UNREADABLE as problem:
         reason = str(problem).strip().partition("\n")[0]
         raise ValueError(f"{where} cannot be read as {what}: {reason}") from problem

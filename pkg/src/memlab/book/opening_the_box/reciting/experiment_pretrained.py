@@ -65,9 +65,12 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
             poems = (lesson.count, lesson.words)
             if poems not in met:
                 met.add(poems)
-                start = Lesson(lesson.count, 0, lesson.words)
-                yield Unit(f"{start.name}, seed {own}", partial(pretrained.untaught, start, own))
-            yield Unit(f"{lesson.name}, seed {own}", partial(pretrained.taught, lesson, own))
+                yield _unit(Lesson(lesson.count, 0, lesson.words), own)
+            yield _unit(lesson, own)
+
+
+def _unit(lesson: Lesson, seed: int) -> Unit:
+    return Unit(f"{lesson.name}, seed {seed}", partial(pretrained.measured, lesson, seed))
 
 
 # ---- what is printed -----------------------------------------------------------------------------

@@ -214,8 +214,9 @@ def _note(
         yield Record("reciting-pretrained", "llm", task, metric, value, seed, meta=about | meta)
 
 
-def taught(lesson: Lesson, seed: int) -> Iterator[Record]:
-    """A copy of the model that `installed_llm` names is taught, and asked: see `asked`.
+def measured(lesson: Lesson, seed: int) -> Iterator[Record]:
+    """A copy of the model that `installed_llm` names is taught, and asked: see `asked`; the model
+    as it comes, where a lesson has no epochs.
 
     Where verse is not installed, one line to stderr says so and no record is made.
     """
@@ -225,24 +226,13 @@ def taught(lesson: Lesson, seed: int) -> Iterator[Record]:
         print(f"reciting: verse left out: {missing}", file=sys.stderr)
         return
     model, tokenizer = checkpoints.load_once(checkpoints.installed_llm())
-    pupil = pupil_of(lesson, model, seed)
-    with runtime.Stopwatch() as watch:
-        trained = teach(lesson, pupil, tokenizer, poems.taught, seed)
-    facts = {"epochs": lesson.epochs, "trained": trained, **_facts(pupil, tokenizer, poems)}
-    yield from _note(lesson, "cost", seed, {"seconds": round(watch.seconds, 1)}, **facts)
-    yield from asked(lesson, pupil, tokenizer, poems, seed, **facts)
-
-
-def untaught(lesson: Lesson, seed: int) -> Iterator[Record]:
-    """The same questions to the model as it comes."""
-    try:
-        poems = poems_of(lesson, seed)
-    except FileNotFoundError as missing:
-        print(f"reciting: verse left out: {missing}", file=sys.stderr)
-        return
-    model, tokenizer = checkpoints.load_once(checkpoints.installed_llm())
-    facts = _facts(model, tokenizer, poems)
-    yield from asked(lesson, model, tokenizer, poems, seed, epochs=0, trained=0, **facts)
+    facts = {"epochs": lesson.epochs, "trained": 0, **_facts(model, tokenizer, poems)}
+    if lesson.epochs:
+        model = pupil_of(lesson, model, seed)
+        with runtime.Stopwatch() as watch:
+            facts["trained"] = teach(lesson, model, tokenizer, poems.taught, seed)
+        yield from _note(lesson, "cost", seed, {"seconds": round(watch.seconds, 1)}, **facts)
+    yield from asked(lesson, model, tokenizer, poems, seed, **facts)
 
 
 def _facts(model: Any, tokenizer: Any, poems: Poems) -> dict[str, Any]:

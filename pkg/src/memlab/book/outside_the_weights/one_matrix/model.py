@@ -30,7 +30,7 @@ from memlab.decoder import (
     SegmentEncoder,
     unit_slots,
 )
-from memlab.memories import Larimar, PseudoInverse
+from memlab.memories import Larimar, PseudoInverse, check_rows
 
 # a slot whose numbers have a smaller mean square than this counts against the segment being that
 # long
@@ -283,9 +283,9 @@ class FixedMemory(MemoryDecoder):
     ) -> Float[Tensor, "qry latent"]:
         """q M as a latent that the decoder takes. ValueError unless matrix and queries are finite
         and as wide as each other."""
-        _check_rows("the matrix", matrix, self.config.latent_width)
+        check_rows("the matrix", matrix, self.config.latent_width)
         queries = queries.to(matrix)
-        _check_rows("queries", queries, len(matrix))
+        check_rows("queries", queries, len(matrix))
         return self.as_latent(queries @ matrix)
 
     def as_latent(self, read: Float[Tensor, "qry latent"]) -> Float[Tensor, "qry latent"]:
@@ -296,7 +296,7 @@ class FixedMemory(MemoryDecoder):
         error's. The length is where the sum of (mean square − EMPTY) over the slots from the first
         on is largest. ValueError for what is not finite or of another width.
         """
-        _check_rows("what is read", read, self.config.latent_width)
+        check_rows("what is read", read, self.config.latent_width)
         slots = rearrange(
             read + self.mean.to(read.device), "b (slot c) -> b slot c", slot=self.config.slots
         )
@@ -369,14 +369,6 @@ class FixedMemory(MemoryDecoder):
         return MemoryDecoderOutput(
             loss=loss + output.loss, logits=output.logits, reading_loss=output.loss
         )
-
-
-def _check_rows(name: str, rows: Tensor, width: int) -> None:
-    if rows.ndim != 2 or rows.shape[1] != width:
-        raise ValueError(f"{name} must have shape (rows, {width}), got {tuple(rows.shape)}")
-    bad = rows.numel() - int(rows.isfinite().sum())
-    if bad:
-        raise ValueError(f"{name} must be finite in {rows.dtype}, got {bad} numbers that are not")
 
 
 def _overlap(keys: Float[Tensor, "pat key"]) -> Tensor:
