@@ -225,7 +225,7 @@ def test_a_text_without_anything_to_read_is_refused(model: MemoryDecoder, text: 
     ("texts", "message"),
     [
         (["half \ud83d"], "expected text that UTF-8 can write"),
-        ("one text", "expected a sequence of texts, got one text"),
+        ("one text", "expected a sequence of texts, got str .one text."),
     ],
 )
 def test_what_is_no_text_is_refused(texts: Any, message: str) -> None:
