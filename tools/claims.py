@@ -48,12 +48,15 @@ MEANING = {
 @dataclass(frozen=True)
 class Evidence:
     """Where a claim was tried: a chapter, a cell of it, what came out there, and the test that
-    holds it."""
+    holds it. `subject` says on what, where that is not the chapter's own small model; `record`,
+    which recorded run says so (a test asks it)."""
 
     chapter: str
     cell: str
     verdict: str
     test: str
+    subject: str = ""
+    record: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,11 +127,17 @@ def page(ledger: Ledger, root: Path = ROOT) -> str:
 
 
 def _entry(claim: Claim, root: Path) -> str:
-    where = "\n".join(f"- {_link(item, root)}: {item.verdict}" for item in claim.evidence)
+    where = "\n".join(
+        f"- {_named(_link(item, root), item.subject)}: {item.verdict}" for item in claim.evidence
+    )
     return (
         f"(claim-{claim.id.lower()})=\n### {claim.id}: {claim.verdict}\n\n"
         f"*{claim.claim}* ({claim.where})\n\n{claim.because}" + (f"\n\n{where}" if where else "")
     )
+
+
+def _named(name: str, subject: str) -> str:
+    return f"{name}, {subject}" if subject else name
 
 
 def _link(item: Evidence, root: Path) -> str:
@@ -217,9 +226,9 @@ def _test_exists(name: str, root: Path) -> bool:
 
 def table(source: str) -> dict[str, str]:
     """The table "Claims of this chapter" of a chapter's source: verdict by id, without what is said
-    after it."""
+    after it; a row may name its subject behind the id, as in "X1, on a pretrained model"."""
     part = re.search(r"^## Claims of this chapter$(.*?)(?=^## |\Z)", source, re.M | re.S)
-    rows = re.findall(r"^\| *([A-Z]\d+) *\|(.*)\|$", part[1], re.M) if part else []
+    rows = re.findall(r"^\| *([A-Z]\d+(?:, [^|]*?)?) *\|(.*)\|$", part[1], re.M) if part else []
     verdicts = {}
     for name, rest in rows:
         cell = rest.split("|")[2].strip()
@@ -232,7 +241,7 @@ def _tables(ledger: Ledger, root: Path) -> Iterator[str]:
         stem = chapter.relative_to(root / "book").with_suffix("").as_posix()
         says = table(chapter.read_text("utf-8"))
         held = {
-            claim.id: item.verdict
+            _named(claim.id, item.subject): item.verdict
             for claim in ledger.claims
             for item in claim.evidence
             if item.chapter == stem

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 import claims
+from memlab import results
 from memlab.book import experiments
 
 CHAPTER = """\
@@ -84,13 +85,46 @@ def test_every_claim_that_an_experiment_judges_is_in_the_ledger() -> None:
     for name in experiments.names():
         source = getsource(experiments.find(name))
         judged = set(re.findall(r'"([A-Z]\d+)"[,:]', source))
-        assert judged and judged <= known, name
+        assert judged <= known, name
+        assert judged or "No claim is judged here" in source, name
+
+
+RECORDED = [
+    (claim.id, item) for claim in claims.load().claims for item in claim.evidence if item.record
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "item"), RECORDED, ids=[f"{one}-{b.record}" for one, b in RECORDED]
+)
+def test_a_recorded_run_says_what_the_ledger_says_of_it(
+    name: str, item: claims.Evidence, root: Path
+) -> None:
+    record = results.load(root / "book" / "results" / f"{item.record}.jsonl")
+    said = {one.claim: one.verdict for one in experiments.find(item.record).verdicts(record)}
+    assert said[name] == item.verdict
 
 
 def test_a_good_ledger_has_no_problem_and_a_page_with_a_link(checkout: Path) -> None:
     assert list(claims.problems(checkout)) == []
     page = (checkout / "book" / "claims.md").read_text("utf-8")
     assert "### X1: supported" in page and "Is it so? {ref}`A cell <the-cell>`: supported" in page
+
+
+def test_a_claim_tried_on_two_subjects_has_two_rows(checkout: Path) -> None:
+    own = ENTRY["evidence"][0]
+    other = {**own, "subject": "on a cat", "verdict": "refuted"}
+    write(checkout, [{**ENTRY, "evidence": [own, other]}])
+    (sentence,) = claims.problems(checkout)
+    assert sentence == "X1, on a cat: book/part/so.md says nothing, the ledger refuted"
+    row = "| X1, on a cat | It is so. | Somebody, section 1 | refuted | the same |"
+    text = CHAPTER.replace("\n## Check yourself", f"{row}\n\n## Check yourself").replace(
+        "|\n\n| X1, on", "|\n| X1, on"
+    )
+    (checkout / "book" / "part" / "so.md").write_text(text, "utf-8")
+    assert list(claims.problems(checkout)) == []
+    page = (checkout / "book" / "claims.md").read_text("utf-8")
+    assert "<the-cell>`, on a cat: refuted" in page
 
 
 @pytest.mark.parametrize(
