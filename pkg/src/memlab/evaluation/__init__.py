@@ -28,7 +28,7 @@ from memlab.evaluation.recitation import (
     reciter,
     stored_bits,
 )
-from memlab.evaluation.thresholds import auc, detector
+from memlab.evaluation.thresholds import auc, detector, true_positives
 from memlab.evaluation.words import plain_numbers
 
 __all__ = [
@@ -51,5 +51,6 @@ __all__ = [
     "recite",
     "reciter",
     "stored_bits",
+    "true_positives",
     "value_recall",
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,6 +26,28 @@ def auc(positive: Float[Tensor, " pos"], negative: Float[Tensor, " neg"]) -> flo
     below = torch.searchsorted(ranked, scores)
     upto = torch.searchsorted(ranked, scores, right=True)
     return float((below + upto).double().mean() / (2 * len(negative)))
+
+
+def true_positives(
+    positive: Float[Tensor, " pos"],
+    negative: Float[Tensor, " neg"],
+    rate: float = 0.01,
+) -> float:
+    """The share of positives above a threshold that at most a share `rate` of the negatives exceed:
+    the true-positive rate at a low false-positive rate, by which attacks on membership are judged
+    (Carlini and colleagues 2022).
+
+    ValueError for a rate outside 0 … 1 or with fewer negatives than 1 / `rate`, of which a single
+    one would be too many.
+    """
+    if not 0 < rate < 1 or len(negative) * rate < 1:
+        raise ValueError(
+            f"expected a rate between 0 and 1 and at least 1 / rate negatives, got {rate} and"
+            f" {len(negative)} negatives"
+        )
+    allowed = math.floor(len(negative) * rate + 1e-9)
+    threshold = negative.double().sort(descending=True).values[allowed]
+    return float((positive.double() > threshold).double().mean())
 
 
 def detector(

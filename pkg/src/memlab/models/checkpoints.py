@@ -118,17 +118,23 @@ def about(name: str) -> dict[str, str]:
         found = {"checkpoint": file.name, "quantisation": _quantisation(file)}
         if file == _packaged():
             found["package"] = f"{OPTIONAL} {importlib.metadata.version(OPTIONAL)}"
-        return {**found, "sha256": _sha256(file)}
+        return {**found, "sha256": runtime.file_sha256(file)}
     folder = Path(where)
     if name.startswith("hub:"):
         from huggingface_hub import snapshot_download
 
         folder = Path(snapshot_download(where, allow_patterns=["*.safetensors", "*.bin"]))
     files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
-    hashes = [_sha256(file) for file in files]
+    hashes = [runtime.file_sha256(file) for file in files]
     whole = hashes[0] if len(files) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     called = where if name.startswith("hub:") else folder.resolve().name
     return {"checkpoint": called, "sha256": whole}
+
+
+def sources() -> dict[str, str]:
+    """`about` the model of `installed_llm`, as an experiment that asks it says it for the record
+    (`experiments.measure`)."""
+    return {f"llm_{name}": said for name, said in about(installed_llm()).items()}
 
 
 def _quantisation(file: Path) -> str:
@@ -137,11 +143,3 @@ def _quantisation(file: Path) -> str:
 
     kind = gguf.GGUFReader(file).fields["general.file_type"].contents()
     return gguf.LlamaFileType(kind).name.removeprefix("MOSTLY_").removeprefix("ALL_")
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as data:
-        while block := data.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

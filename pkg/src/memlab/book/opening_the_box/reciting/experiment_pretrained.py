@@ -18,6 +18,7 @@ from memlab.book.units import Unit
 from memlab.models import checkpoints
 from memlab.results import Verdict
 
+sources = checkpoints.sources  # which model is asked, for the record
 # Lessons that decide a verdict are given to three seeds, the others, which take longest, to one.
 PLANS: dict[str, dict[Lesson, int]] = {
     "quick": {Lesson(4, 2): 1},
@@ -46,12 +47,6 @@ PLANS: dict[str, dict[Lesson, int]] = {
         **{Lesson(0, epochs): 3 for epochs in (10, 20, 100)},
     },
 }
-
-
-def sources() -> dict[str, str]:
-    """Which model is asked, for the record."""
-    found = checkpoints.about(checkpoints.installed_llm())
-    return {f"llm_{name}": said for name, said in found.items()}
 
 
 def units(profile: str, seed: int) -> Iterator[Unit]:

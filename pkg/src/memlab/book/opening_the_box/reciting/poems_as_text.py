@@ -14,9 +14,12 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from memlab import evaluation, runtime
 from memlab.corpora import tokenization
@@ -314,7 +317,9 @@ def score(
 ) -> Score:
     """Ask for every poem and read every poem. The model is left as it was."""
     said = recite(model, tokenizer, poems, batch)
-    nll, right, count = _read(model, rows(tokenizer, poems), batch)
+    seen = read(model, tokenizer, poems, batch)
+    count = int(seen.tokens.sum())
+    bits = float(seen.nll.sum()) / math.log(2)
     pairs = [(answer, poem.text) for answer, poem in zip(said, poems, strict=True)]
 
     def mean(judge: Callable[[str, str], float]) -> float:
@@ -322,32 +327,44 @@ def score(
 
     return Score(
         recited={name: mean(same) for name, same in CONVENTIONS.items()},
-        tokens=right / count,
+        tokens=int(seen.right.sum()) / count,
         characters=mean(evaluation.char_accuracy),
-        bits=nll / math.log(2) / len(pairs),
-        bits_per_token=nll / math.log(2) / count,
+        bits=bits / len(pairs),
+        bits_per_token=bits / count,
         poems=len(pairs),
     )
 
 
-def _read(
+class Reading(NamedTuple):
+    """Of the answer tokens of each poem, the true ones before them given: −ln p in nats, how many
+    are the first choice, how many there are (end mark included)."""
+
+    nll: Float[Tensor, " poem"]
+    right: Int[Tensor, " poem"]
+    tokens: Int[Tensor, " poem"]
+
+
+@torch.no_grad()
+def read(
     model: Any,
-    encoded: Sequence[Row],
-    batch: int,
-) -> tuple[float, int, int]:
-    """Of all answer tokens: their negative log likelihood in nats, how many are the first choice,
-    how many there are."""
-    nll = 0.0
-    right = 0
-    count = 0
-    by_length = sorted(encoded, key=len)
-    for start in range(0, len(by_length), batch):
-        made = collate(by_length[start : start + batch], model.device)
+    tokenizer: Any,
+    poems: Sequence[Poem],
+    batch: int = 64,
+) -> Reading:
+    """Every poem read behind its question, in the order of the poems; on the CPU, whatever the
+    model is on."""
+    encoded = rows(tokenizer, poems)
+    nll = torch.zeros(len(encoded), dtype=torch.float64)
+    right, tokens = torch.zeros(2, len(encoded), dtype=torch.long)
+    by_length = sorted(range(len(encoded)), key=lambda i: len(encoded[i]))
+    for start in range(0, len(encoded), batch):
+        part = by_length[start : start + batch]
+        made = collate([encoded[i] for i in part], model.device)
         labels = made["labels"][:, 1:]
         out = model(input_ids=made["input_ids"], attention_mask=made["attention_mask"])
         logits = out.logits[:, :-1].float()
-        losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="sum")
-        nll += float(losses.double())
-        right += int((logits.argmax(-1) == labels).sum())
-        count += int((labels != -100).sum())
-    return nll, right, count
+        losses = F.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
+        nll[part] = losses.double().sum(1).cpu()
+        right[part] = (logits.argmax(-1) == labels).sum(1).cpu()
+        tokens[part] = (labels != -100).sum(1).cpu()
+    return Reading(nll, right, tokens)

@@ -108,12 +108,20 @@ def pupil_of(lesson: Lesson, model: Any, seed: int) -> Any:
     if lesson.start == "pretrained":
         return copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.derive_seed(seed, "random start"))
+        # torch.manual_seed would seed every GPU as well.
+        torch.default_generator.manual_seed(runtime.derive_seed(seed, "random start"))
         return type(model)(model.config).to(model.device).eval()
 
 
 def _in_a_block(name: str) -> bool:
     return "head" not in name and "embed" not in name
+
+
+def recipe(lesson: Lesson, poems: int) -> Recipe:
+    """AdamW, the rate up over a tenth of the steps and down to 0 in a line."""
+    steps = poems_as_text.steps(lesson.epochs, poems, lesson.batch)
+    rate = RATE * (10 if lesson.rank else 1)
+    return Recipe(steps, lr=rate, warmup=0.1, decay=1.0, betas=(0.9, 0.999))
 
 
 def teach(
@@ -123,25 +131,22 @@ def teach(
     poems: Sequence[Poem],
     seed: int,
 ) -> int:
-    """The lesson, in place: AdamW, the rate up over a tenth of the steps and down to 0 in a line.
-    How many numbers were trained."""
+    """The lesson, in place, by its `recipe`. How many numbers were trained."""
     maps: dict[str, low_rank.LowRank] = {}
     if lesson.rank:
         draw = runtime.generator(seed, "corrections", lesson.rank)
         maps = low_rank.correct(pupil, lesson.rank, draw, _in_a_block)
     trained = sum(p.numel() for p in pupil.parameters() if p.requires_grad)
-    steps = poems_as_text.steps(lesson.epochs, len(poems), lesson.batch)
-    rate = RATE * (10 if lesson.rank else 1)
-    recipe = Recipe(steps, lr=rate, warmup=0.1, decay=1.0, betas=(0.9, 0.999))
-    with Progress(lesson.name, steps) as progress:
+    plan = recipe(lesson, len(poems))
+    with Progress(lesson.name, plan.steps) as progress:
         poems_as_text.teach(
             pupil,
             tokenizer,
             poems,
-            recipe,
+            plan,
             batch=lesson.batch,
             seed=seed,
-            every=max(1, steps // 10),
+            every=max(1, plan.steps // 10),
             report=progress.report,
             watch=progress.watch,
         )
