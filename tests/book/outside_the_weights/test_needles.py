@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from memlab import results
 from memlab.book.outside_the_weights.needles import experiment
+from memlab.book.outside_the_weights.needles.measure import Cell, Outcome
+from memlab.models import causal_baseline
 from memlab.results import Record
 
 LENGTHS = (1024, 16384, 2**20)
@@ -83,3 +87,64 @@ def test_the_recorded_run_is_whole_and_says_what_the_chapter_says(root: Path) ->
     )
     assert all("wall_seconds" in session for session in results.provenances(path))
     assert isinstance(experiment.table(data), pd.DataFrame)
+
+
+# ---- a large model of somebody else's ------------------------------------------------------------
+
+
+def joined(length: int, profile: str, names: tuple[str, ...]) -> dict[str, int]:
+    """Who reads prompts of a length whole in a profile, and how many of them."""
+    cell: Any = Cell.__new__(Cell)
+    cell.length = length
+    cell.said_by = lambda answer, trials: [Outcome(True, None, "")] * trials
+    whole: dict[str, Any] = dict.fromkeys(names, lambda prompt: None)
+    found = experiment._from_text(cell, whole, experiment.PLANS[profile])
+    return {name: len(outcomes) for name, outcomes in found.items()}
+
+
+def test_a_large_model_reads_as_far_as_the_profile_can_afford() -> None:
+    names = ("causal", "llm", "llm-chat")
+    assert joined(1024, "full", names) == {"causal": 20, "llm": 10, "llm-chat": 10}
+    assert joined(8192, "full", names) == {"causal": 20, "llm": 10}
+    assert joined(16384, "full", names) == {}
+    assert joined(65536, "gpu", names) == {"llm": 100, "llm-chat": 100}
+    assert joined(2048, "quick", names) == {"llm": 10, "llm-chat": 10}
+
+
+@pytest.mark.parametrize("chats", [True, False])
+def test_a_model_with_a_form_of_chat_is_asked_in_it_too(
+    chats: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, reply = (lambda prompt: "said"), (lambda prompt: "replied")
+    large = SimpleNamespace(chats=chats, answer=answer, reply=reply)
+    monkeypatch.setattr(experiment.any_language_model, "named", lambda: large)
+    monkeypatch.setattr(causal_baseline, "load_causal", lambda: None)
+    monkeypatch.setattr(causal_baseline, "variant", lambda model, window: None)
+    found = experiment._whole_readers()
+    assert found["llm"] is answer
+    assert found.get("llm-chat") is (reply if chats else None)
+    monkeypatch.setattr(experiment.any_language_model, "named", lambda: None)
+    assert set(experiment._whole_readers()) == {"causal", "causal-window"}
+
+
+def test_the_record_says_which_model_read_along_if_one_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEMLAB_LLM", raising=False)
+    assert experiment.sources() == {}
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setenv("MEMLAB_LLM", str(tmp_path / "tiny"))
+    found = experiment.sources()
+    assert found["llm_checkpoint"] == "tiny" and len(found["llm_sha256"]) == 64
+
+
+def test_the_chat_has_a_column_of_its_own() -> None:
+    data = results.frame(records())
+    other = data[data.model == "memory"].assign(model="llm-chat")
+    assert list(experiment.readers(pd.concat([data, other])).columns) == [
+        "tokens",
+        "memory",
+        "linear",
+        "llm-chat",
+    ]

@@ -257,3 +257,94 @@ def test_either_end_mark_of_a_checkpoint_ends_an_answer(folder: Path) -> None:
     assert reader._ends() == [2, 5]
     reader.model.generation_config.eos_token_id = None
     assert reader._ends() == [2]
+
+
+# ---- asked as its makers meant it ----------------------------------------------------------------
+
+TEMPLATE = (
+    "{% for one in messages %}<bos>{{ one.role }}\n{{ one.content }}<eos>\n{% endfor %}"
+    "{% if add_generation_prompt %}<bos>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def chat(folder: Path) -> TextReader:
+    """The same checkpoint with a form of chat."""
+    found = any_language_model.load(str(folder))
+    found.tokenizer.chat_template = TEMPLATE
+    return found
+
+
+def test_a_request_is_a_turn_of_the_models_own_chat(chat: TextReader) -> None:
+    message = {"role": "user", "content": "Who is it?"}
+    wanted = chat.tokenizer.apply_chat_template([message], add_generation_prompt=True).input_ids
+    assert chat.chats and chat.turn("Who is it?") == wanted
+    assert chat.tokenizer.decode(wanted) == "<bos>user\nWho is it?<eos>\n<bos>assistant\n"
+
+
+def test_a_mark_in_a_request_is_letters(chat: TextReader) -> None:
+    ids = chat.turn("He types <eos> now.")
+    assert [one for one in ids if one < 4] == [1, 2, 1]
+    plain = chat.turn("He types it now.")
+    assert [one for one in plain if one < 4] == [1, 2, 1]
+    assert chat.tokenizer.decode(ids) == ("<bos>user\nHe types <eos> now.<eos>\n<bos>assistant\n")
+
+
+def test_without_a_form_of_chat_the_request_is_plain(folder: Path) -> None:
+    reader = any_language_model.load(str(folder))
+    assert not reader.chats
+    assert reader.tokenizer.decode(reader.turn("Who is it?")) == "Who is it?\nAnswer:"
+
+
+def test_lines_come_before_the_question() -> None:
+    asked = "Question: Who?\nAnswer with a few words."
+    assert any_language_model.as_request([], "Who?") == asked
+    assert any_language_model.as_request(["A b.", "C."], "Who?") == f"Text:\nA b.\nC.\n\n{asked}"
+
+
+def test_a_reply_is_to_the_whole_text_and_the_question(
+    chat: TextReader, prompt: needles.Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def turn(self: TextReader, request: str) -> list[int]:
+        asked.append(request)
+        return [5] * 600
+
+    monkeypatch.setattr(TextReader, "turn", turn)
+    assert chat.reply(prompt) is None  # longer than its window
+    text, _, _ = any_language_model.as_text(prompt).rpartition("\n\n")
+    assert asked == [any_language_model.as_request([text], prompt.fact.question)]
+    monkeypatch.setattr(TextReader, "turn", lambda self, request: [5, 6])
+    assert chat.reply(prompt) == chat.continued([[5, 6]])[0]
+
+
+def test_prompts_that_are_read_together_are_answered_as_alone(
+    copier: Path, prompt: needles.Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = any_language_model.load(str(copier))
+    whole = reader.ids(any_language_model.as_text(prompt))
+    prompts = [whole, whole[40:], whole[-3:], whole[-30:], whole]
+    alone = [reader.continued([ids])[0] for ids in prompts]
+    assert len(set(alone)) == 4 and alone[0] == alone[4] == reader.answer(prompt)
+    assert reader.continued(prompts) == alone
+    monkeypatch.setattr(any_language_model, "AT_ONCE", {"cpu": 2, "cuda": 2})
+    assert reader.continued(prompts) == alone
+    short = TextReader(reader.model, reader.tokenizer, len(whole) + any_language_model.NEW - 1)
+    assert short.continued(prompts) == [None, *alone[1:4], None]
+    assert reader.continued([]) == []
+
+
+def test_a_reply_has_no_more_tokens_than_it_may(folder: Path) -> None:
+    reader = any_language_model.load(str(folder))
+    long, short = (reader.continued([[5, 6, 7]], new)[0] for new in (12, 3))
+    assert long is not None and short is not None
+    assert len(long) > len(short) and long.startswith(short)
+
+
+def test_nothing_behind_an_end_mark_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = any_language_model.load(str(folder))
+    out = torch.tensor([[5, 6, 7, 40, 41, 2, 42], [5, 6, 7, 43, 2, 2, 2]])
+    monkeypatch.setattr(any_language_model, "greedy", lambda *args, **options: out)
+    said = [reader.tokenizer.decode(ids) for ids in ([40, 41], [43])]
+    assert reader.continued([[5, 6, 7], [5, 6, 7]]) == said

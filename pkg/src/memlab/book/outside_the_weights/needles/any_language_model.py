@@ -3,13 +3,16 @@ its own tokens.
 
     reader = any_language_model.load("hub:owner/name")     # or a folder with a checkpoint
     reader.answer(prompt)      # None where the prompt is longer than its window
+    reader.reply(prompt)       # the same text and a question, in the model's own form of a chat
 
 Nothing is trained and nothing is tuned: the text, the cue, and what the model goes on with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +24,8 @@ from memlab.evaluation import greedy
 from memlab.models import checkpoints
 
 NEW = 32  # tokens that an answer may have
+AT_ONCE = {"cpu": 16, "cuda": 128}  # prompts of similar length that are read together
+BRIEFLY = "Answer with a few words."
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,52 @@ class TextReader:
     tokenizer: Any
     window: int
 
+    @property
+    def chats(self) -> bool:
+        """Whether the tokenizer says how this model wants to be asked."""
+        return getattr(self.tokenizer, "chat_template", None) is not None
+
     def answer(self, prompt: Prompt) -> str | None:
         """What the model writes greedily after text and cue; None if both and an answer do not fit
         into its window."""
-        ids = self.ids(as_text(prompt))
-        if len(ids) + NEW > self.window:
-            return None
+        return self.continued([self.ids(as_text(prompt))])[0]
+
+    def reply(self, prompt: Prompt) -> str | None:
+        """What it replies to the text and the question about it; None as in `answer`."""
+        return self.continued([self.turn(as_request([_haystack(prompt)], prompt.fact.question))])[0]
+
+    def continued(self, prompts: Sequence[Sequence[int]], new: int = NEW) -> list[str | None]:
+        """What the model writes greedily behind each prompt, at most `new` tokens; None where
+        prompt and answer do not fit into its window. Prompts of similar length are read
+        together."""
+        said: list[str | None] = [None] * len(prompts)
+        fitting = [at for at, ids in enumerate(prompts) if len(ids) + new <= self.window]
+        fitting.sort(key=lambda at: len(prompts[at]))
+        count = AT_ONCE.get(self.model.device.type, 1)
+        for start in range(0, len(fitting), count):
+            some = fitting[start : start + count]
+            texts = self._written([prompts[at] for at in some], new)
+            for at, text in zip(some, texts, strict=True):
+                said[at] = text
+        return said
+
+    def _written(self, prompts: Sequence[Sequence[int]], new: int) -> list[str]:
+        """What is written behind some prompts, of which the last one is longest: the others are
+        filled up in front, and the model does not see with what."""
+        width = len(prompts[-1])
         ends = self._ends()
-        asked = torch.tensor([ids], device=self.model.device)
-        out = greedy(self.model, asked, new=NEW, end=ends or None, pad=ends[0] if ends else 0)
-        said = self.tokenizer.decode(
-            out[0, len(ids) :].tolist(),
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
+        fill = ends[0] if ends else 0
+        empty = [width - len(ids) for ids in prompts]
+        filled = [[fill] * gap + list(ids) for gap, ids in zip(empty, prompts, strict=True)]
+        seen = [[0] * gap + [1] * (width - gap) for gap in empty]
+        asked = torch.tensor(filled, device=self.model.device)
+        mask = torch.tensor(seen, device=self.model.device)
+        out = greedy(self.model, asked, mask, new=new, end=ends or None, pad=fill)
+        replies = [tokenization.until(row, ends) for row in out[:, width:].tolist()]
+        decode = partial(
+            self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return str(said)
+        return [str(decode(reply)) for reply in replies]
 
     def ids(self, text: str) -> list[int]:
         """A text to go on with, in the model's own tokens: behind the start mark, where the
@@ -55,6 +91,24 @@ class TextReader:
         if not found:  # as where a checkpoint came without the files of its tokenizer
             raise ValueError(f"expected a tokenizer that knows words, got none for {text[:40]!r}")
         return [*tokenization.opening(self.tokenizer), *found]
+
+    def turn(self, request: str) -> list[int]:
+        """A request as this model wants to be asked: in its chat template, up to where its reply
+        begins. Where the tokenizer has none, plain, with "Answer:" in a line of its own. Marks of
+        the template that stand in the request are letters."""
+        if not self.chats:
+            return self.ids(f"{request}\nAnswer:")
+        message = {"role": "user", "content": request}
+        whole = self.tokenizer.apply_chat_template(
+            [message], add_generation_prompt=True, tokenize=False
+        )
+        encode = partial(self.tokenizer, add_special_tokens=False, verbose=False)
+        if not any(mark in request for mark in self.tokenizer.all_special_tokens):
+            found: list[int] = encode(whole).input_ids
+            return found
+        before, _, behind = whole.partition(request)
+        (letters,) = tokenization.encoder(self.tokenizer)([request])
+        return [*encode(before).input_ids, *letters, *encode(behind).input_ids]
 
     def _ends(self) -> list[int]:
         """The marks with which this model may end an answer, its tokenizer's first."""
@@ -65,17 +119,30 @@ class TextReader:
 
 def as_text(prompt: Prompt) -> str:
     """The segments in reading order, a blank line, and the cue, which the answer continues."""
-    decode = weights.tokenizer().decode
-    # As a whole: a segment may end inside a character.
-    text = str(decode([token for segment in prompt.segments for token in segment])).strip()
-    cue = str(decode(list(prompt.cue))).strip()
-    return f"{text}\n\n{cue}"
+    cue = str(weights.tokenizer().decode(list(prompt.cue))).strip()
+    return f"{_haystack(prompt)}\n\n{cue}"
+
+
+def _haystack(prompt: Prompt) -> str:
+    """The segments in reading order, decoded as a whole: one may end inside a character."""
+    tokens = [token for segment in prompt.segments for token in segment]
+    return str(weights.tokenizer().decode(tokens)).strip()
+
+
+def as_request(lines: Sequence[str], question: str) -> str:
+    """Lines of text, if there are any, the question, and that a few words will do."""
+    asked = f"Question: {question}\n{BRIEFLY}"
+    return "\n".join(["Text:", *lines, "", asked]) if lines else asked
 
 
 def load(name: str) -> TextReader:
     """The model of a folder, or of "hub:owner/name", which alone uses the network. ValueError for
     any other name."""
-    model, tokenizer = checkpoints.load(name)
+    return reader(*checkpoints.load(name))
+
+
+def reader(model: Any, tokenizer: Any) -> TextReader:
+    """A model that is there already, with the window that its config says."""
     config = model.config.get_text_config()
     window = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     return TextReader(model, tokenizer, int(window))

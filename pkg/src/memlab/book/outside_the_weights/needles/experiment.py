@@ -1,9 +1,10 @@
 """Chapter 11: how far can it look? Passkeys and needles in real text up to ten million tokens,
 every reader on the very same prompts: the memory decoder with the row that it recognises among the
 nearest, with the nearest row, with an oracle's, with BM25's and with a linear read-out, a causal
-transformer of equal size, and the language model that MEMLAB_LLM names, if it does (hub:owner/name
-or a folder), as far as its window reaches. Under torchrun the rows are shared out, and the linear
-read-out is left out."""
+transformer of equal size, and the language model that MEMLAB_LLM names, if it does (hub:owner/name,
+a folder or a .gguf file), as far as its window reaches: it goes on with the cue, and, where it has
+a form of chat, replies to the question (llm-chat). Under torchrun the rows are shared out, and the
+linear read-out is left out."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from functools import partial
 import pandas as pd
 import torch
 
-from memlab import weights
+from memlab import runtime, weights
 from memlab.book.outside_the_weights.needles import any_language_model
 from memlab.book.outside_the_weights.needles.measure import Cell, Outcome
 from memlab.corpora.needles import KINDS, Prompt
 from memlab.decoder import pretrained
-from memlab.models import causal_baseline
+from memlab.models import causal_baseline, checkpoints
 from memlab.results import Record, Verdict, wilson
 
 SHARED_OUT = True  # under torchrun all processes measure one memory together
@@ -27,7 +28,8 @@ K = 1024
 MILLION = K * K
 SHORT_LENGTHS = (128, 256, 384, K, 2 * K, 4 * K, 8 * K, 16 * K)
 LONG_LENGTHS = (64 * K, 256 * K, MILLION, 10 * MILLION)
-# The causal transformer joins up to a length of its own: its cost grows with the square of it.
+# Who reads the whole prompt joins up to a length of its own: the cost grows with the square of it.
+# Trials of a large model are multiples of ten, one a depth.
 model_for = pretrained.for_profile
 Answer = Callable[[Prompt], str | None]  # what a model writes that reads the whole prompt
 PLANS: dict[str, dict] = {
@@ -36,20 +38,34 @@ PLANS: dict[str, dict] = {
         "trials": 20,
         "causal": K,
         "causal_trials": 10,
+        "llm": 8 * K,
+        "llm-chat": 8 * K,
+        "llm_trials": 10,
     },
     "full": {
         "lengths": SHORT_LENGTHS + LONG_LENGTHS,
         "trials": 100,
         "causal": 8 * K,
         "causal_trials": 20,
+        "llm": 8 * K,
+        "llm-chat": K,
+        "llm_trials": 10,
     },
     "gpu": {
         "lengths": (128, 384, K, 4 * K, 16 * K, *LONG_LENGTHS),
         "trials": 500,
         "causal": 8 * K,
         "causal_trials": 100,
+        "llm": 10 * MILLION,
+        "llm-chat": 10 * MILLION,
+        "llm_trials": 100,
     },
 }
+
+
+def sources() -> dict[str, str]:
+    """Which language model reads along, for the record; nothing where MEMLAB_LLM names none."""
+    return checkpoints.sources() if runtime.path_setting("MEMLAB_LLM") else {}
 
 
 def run(profile: str, seed: int = 0) -> Iterator[Record]:
@@ -91,6 +107,8 @@ def _whole_readers() -> dict[str, Answer]:
     large = any_language_model.named()
     if large is not None:
         found["llm"] = large.answer
+        if large.chats:
+            found["llm-chat"] = large.reply
     return found
 
 
@@ -115,10 +133,11 @@ def _from_text(
     """What the models that read the whole prompt answer, where the prompt is not too long."""
     found = {}
     for name, answer in whole.items():
-        too_long = name != "llm" and cell.length > plan["causal"]
+        large = name.startswith("llm")
+        longest = plan[name] if large else plan["causal"]
         no_other = name == "causal-window" and cell.length <= causal_baseline.WINDOW
-        if not too_long and not no_other:
-            found[name] = cell.said_by(answer, plan["causal_trials"])
+        if cell.length <= longest and not no_other:
+            found[name] = cell.said_by(answer, plan["llm_trials" if large else "causal_trials"])
     return found
 
 
@@ -184,7 +203,8 @@ def readers(data: pd.DataFrame) -> pd.DataFrame:
     """Recall by length (mean of both tasks) for every reader; NaN where a reader was not run."""
     recall = data[data["metric"] == "recall"]
     wide = recall.pivot_table(index="tokens", columns="model", values="value").round(2)
-    order = ["memory", "nearest", "oracle", "bm25", "linear", "causal", "causal-window", "llm"]
+    rows = ["memory", "nearest", "oracle", "bm25", "linear"]
+    order = [*rows, "causal", "causal-window", "llm", "llm-chat"]
     return wide[[name for name in order if name in wide]].reset_index()
 
 
