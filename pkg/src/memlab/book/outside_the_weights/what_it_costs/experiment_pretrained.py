@@ -1,0 +1,117 @@
+"""Chapter 12 for a pretrained language model: what it costs to read a text whole, beside the memory
+and the word index over the same text; and from which length on its cache is the larger one.
+
+The model is the one that MEMLAB_LLM names, or SmolLM2-135M-Instruct where its package is installed
+(requirements-llm.txt). No claim is judged here: those of the needle paper are about the memory, and
+a model of a hundred times the weights is no rival of equal size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import pandas as pd
+
+from memlab.book.outside_the_weights.what_it_costs import pretrained, tables
+from memlab.book.outside_the_weights.what_it_costs.measure import NEW
+from memlab.book.units import Unit
+from memlab.models import checkpoints
+from memlab.results import Verdict
+
+sources = checkpoints.sources  # which model is asked, for the record
+# Tokens of the model. Eight thousand and an answer still lie within the 8,192 places of
+# SmolLM2-135M-Instruct.
+LENGTHS = {
+    "quick": (32, 64, 128),
+    "full": (1000, 2000, 4000, 8000),
+    "gpu": (1000, 2000, 4000, 8000),
+}
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """One a length, the shortest first, and one for the weights."""
+    yield Unit("weights", partial(pretrained.of_weights, seed))
+    for length in LENGTHS[profile]:
+        yield Unit(f"{length} tokens", partial(pretrained.at_length, length, seed))
+
+
+# ---- what is printed -----------------------------------------------------------------------------
+
+
+def table(data: pd.DataFrame) -> pd.DataFrame:
+    """By length in the model's own tokens: seconds to read the text, microseconds a token of it,
+    milliseconds a token written behind it (a part of an answer of sixteen, its question
+    included), megabytes of the cache; and seconds in which the memory (float32 rows) and the word
+    index have read the same text."""
+    build = tables.numbers(data, "llm", "build")
+    rows = tables.numbers(data, "model", "build") + tables.numbers(data, "float32", "write")
+    found = pd.DataFrame(
+        {
+            "read s": build,
+            "µs/token": 1e6 * build / build.index,
+            "write ms/token": 1e3 * tables.numbers(data, "llm", "answer") / NEW,
+            "cache MB": tables.numbers(data, "llm", "bytes") / 1e6,
+            "memory reads s": rows,
+            "BM25 reads s": tables.numbers(data, "bm25", "build"),
+        }
+    )
+    digits = {"µs/token": 0, "write ms/token": 0, "cache MB": 1}
+    return found.round({name: digits.get(name, 3) for name in found}).reset_index()
+
+
+def kept(data: pd.DataFrame) -> pd.DataFrame:
+    """Bytes a token of the model at the longest text: the model's cache, measured and by its
+    formula, the memory's rows, the word index, the text itself; and how many times the text that
+    is."""
+    parts = {
+        "the model's cache": ("llm", "bytes"),
+        "the same by formula": ("llm", "formula"),
+        "rows, float32": ("float32", "bytes"),
+        "rows, int8": ("int8", "bytes"),
+        "BM25, text included": ("bm25", "bytes"),
+        "the text": ("llm", "text"),
+    }
+    each = pd.Series({name: _each(data, *part) for name, part in parts.items()})
+    found = pd.DataFrame({"bytes/token": each, "times the text": each / each["the text"]})
+    return found.round(1).rename_axis("what is kept").reset_index()
+
+
+def _each(data: pd.DataFrame, system: str, metric: str) -> float:
+    held = tables.numbers(data, system, metric)
+    return float(held.iloc[-1] / held.index[-1])
+
+
+def turns(data: pd.DataFrame) -> pd.DataFrame:
+    """From which length on, in the model's tokens, its cache has more bytes than the memory's rows
+    and the weights of whoever reads them (the book's decoder; the model itself), and than its own
+    weights; and, where three lengths or more were measured, from which on it spends more seconds
+    on pairs of tokens than on tokens. Infinite where that never comes. `extrapolated`: whether that
+    is longer than what was measured."""
+    cache = _each(data, "llm", "bytes")
+    ahead = cache - _each(data, "float32", "bytes")
+    weights = data[data.task == "weights"].groupby("model").value.mean()
+    found = {
+        "cache over rows and the book's decoder": _ratio(weights["decoder"], ahead),
+        "cache over rows and the model as their reader": _ratio(weights["llm"], ahead),
+        "cache over the model's own weights": _ratio(weights["llm"], cache),
+    }
+    lengths = tables.numbers(data, "llm", "build").index
+    if len(lengths) >= 3:
+        law = tables.law(data, "llm", "build", (0, 1, 2))
+        found["pairs of tokens over tokens, seconds"] = _ratio(law.b, law.c)
+    rows = [(name, length, length > max(lengths)) for name, length in found.items()]
+    return pd.DataFrame(rows, columns=["what", "tokens", "extrapolated"]).round({"tokens": 0})
+
+
+def _ratio(fixed: float, each: float) -> float:
+    return fixed / each if each > 0 else math.inf
+
+
+more_tables = (kept, turns)
+
+
+def verdicts(data: pd.DataFrame) -> list[Verdict]:
+    """None: see the module."""
+    return []
