@@ -1,4 +1,4 @@
-# Every target sets up what it needs. Without make: README.md says what stands behind `make book` and `make test`.
+# Every target but gpu sets up what it needs. Without make: README.md says what stands behind `make book` and `make test`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +28,11 @@ FIRST := book/outside-the-weights/memory-decoder.ipynb
 CPU_MINUTES = awk -F'[ms ]+' 'NR == 2 { printf "CPU minutes, user and system: %.1f\n", $$1 + $$3 + ($$2 + $$4) / 60 }'
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900
 
-.PHONY: help setup book test lint notebooks check serve clean
+# What `make gpu` runs with: PYTHON if it is given, or the one in .venv, or the system's.
+AT_HAND = $(if $(filter file,$(origin PYTHON)),$(firstword $(wildcard $(BIN)/python) $(PYTHON)),$(PYTHON))
+MINUTES ?= 12
+
+.PHONY: help setup book test lint notebooks check serve gpu clean
 help:       ## this list
 	@grep -E '^[a-z]+: .*##' Makefile | sed -E 's/:.*## /\t/'
 setup: $(VENV)/.complete  ## .venv with everything in it
@@ -52,6 +56,8 @@ check: setup  ## fast, no kernel: every .ipynb is its .md, executed; repository 
 	$(BIN)/python tools/claims.py check
 serve: book  ## the site at http://localhost:8000
 	$(BIN)/python -m http.server -d _build/html 8000
+gpu:  ## what a GPU manages in MINUTES=12, of EXPERIMENTS= or all, into book/results; sets nothing up: PYTHON=… as it is
+	PYTHONPATH="$(CURDIR)/pkg/src" $(AT_HAND) -m memlab gpu --minutes $(MINUTES) $(EXPERIMENTS)
 clean:  ## what `make book` and `make test` left, but not .venv
 	rm -rf _build .cache .pytest_cache .ruff_cache .hypothesis
 

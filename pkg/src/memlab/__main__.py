@@ -1,10 +1,12 @@
 """The command line: `python -m memlab list`, `python -m memlab run EXPERIMENT [--profile quick]
-[--out FILE]`, `python -m memlab train memory-decoder|causal|fixed-memory --folder FOLDER` (how the
-shipped weights were made).
+[--out FILE]`, `python -m memlab gpu --minutes 12` (what a large GPU can do meanwhile), `python -m
+memlab train memory-decoder|causal|fixed-memory --folder FOLDER` (how the shipped weights were
+made).
 
 Progress goes to stderr, the table and one line per claim to stdout. Exit status 0 means that the
 experiment ran, whatever it found; 2 means that the request made no sense; 1, that nobody takes what
-is printed (a closed pipe, a full disk), or that another process of the group failed; 130, Ctrl-C.
+is printed (a closed pipe, a full disk), that another process of the group failed, or one of the
+experiments of `gpu`; 130, Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from memlab import results, runtime
-from memlab.book import experiments
+from memlab.book import experiments, gpu
 from memlab.results import Record
 
 if TYPE_CHECKING:
@@ -135,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--folder", required=True, help="where config and float16 weights are written"
     )
+    _add_gpu(commands)
     kept = {run: "each record as it is measured", train: "the loss by step, at the end"}
     for command, what in kept.items():
         command.add_argument("--profile", default=None, help="quick (default), full or gpu")
@@ -142,6 +145,43 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--threads", type=int, default=None, help="torch threads (default 1)")
         command.add_argument("--out", default=None, help=f"append to this .jsonl file {what}")
     return parser
+
+
+def _add_gpu(commands: Any) -> None:
+    command = commands.add_parser(
+        "gpu", help="run the gpu profile in order of worth, as far as some minutes reach"
+    )
+    command.add_argument(
+        "experiments", nargs="*", metavar="EXPERIMENT", help="these in this order (default: all)"
+    )
+    command.add_argument("--minutes", type=float, default=12.0, help="the budget (default 12)")
+    command.add_argument(
+        "--out", default=gpu.FOLDER, metavar="FOLDER", help=f"of the records (default {gpu.FOLDER})"
+    )
+    command.add_argument("--list", action="store_true", help="print the plan and run nothing")
+    command.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: go on where there is no GPU"
+    )
+    command.add_argument("--threads", type=int, default=None, help="torch threads (default 1)")
+
+
+def _gpu(args: argparse.Namespace) -> int:
+    """0, or 1 where an experiment failed."""
+    names = gpu.order(args.experiments)
+    if args.list:
+        for line in gpu.listing(names, args.out):
+            _say(line)
+        return 0
+    if runtime.processes() > 1:
+        raise ValueError(f"expected one process for gpu, got {runtime.processes()} from torchrun")
+    gpu.check_device(args.device)
+    runtime.use_threads(args.threads)
+    _check_folder(args.out, "--out")
+    session = gpu.Session(args.out, args.minutes)
+    session.run(names)
+    for line in session.summary():
+        _say(line)
+    return 1 if session.failed else 0
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -187,7 +227,7 @@ def _train(args: argparse.Namespace) -> None:
     if runtime.processes() > 1:
         raise ValueError(f"expected one process for train, got {runtime.processes()} from torchrun")
     runtime.use_threads(args.threads)
-    _check_folder(args.folder)
+    _check_folder(args.folder, "--folder")
     made_by = runtime.provenance(profile=profile, seed=args.seed)
     with contextlib.ExitStack() as stack:
         # opened first: that a file cannot be written to is no news for the end of a training
@@ -206,8 +246,9 @@ def _train(args: argparse.Namespace) -> None:
         _say(f"loss by step: {Path(args.out).absolute()}")
 
 
-def _check_folder(folder: str) -> None:
-    """Make the folder if there is none; ValueError if nothing can be written there."""
+def _check_folder(folder: str, option: str) -> None:
+    """Make the folder that an option names if there is none; ValueError if nothing can be written
+    there."""
     try:
         if not folder:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -216,7 +257,7 @@ def _check_folder(folder: str) -> None:
             pass
     except OSError as problem:
         raise ValueError(
-            f"expected in --folder a folder that can be written to, got {folder!r}"
+            f"expected in {option} a folder that can be written to, got {folder!r}"
             f" ({problem.strerror})"
         ) from problem
 
@@ -261,7 +302,12 @@ def _list(_: argparse.Namespace) -> None:
     _say("\n".join(experiments.names()))
 
 
-COMMANDS = {"list": _list, "run": _run, "train": _train}
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "list": _list,
+    "run": _run,
+    "gpu": _gpu,
+    "train": _train,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -269,7 +315,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _streams():
         try:
             args = _parser().parse_args(argv)
-            COMMANDS[args.command](args)
+            return COMMANDS[args.command](args) or 0
         except _Unprinted as unprinted:
             _let_go(sys.stdout)
             return _unread(cast(OSError, unprinted.__cause__))
@@ -282,7 +328,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, OSError, ModuleNotFoundError) as problem:
             print(f"memlab: {problem}", file=sys.stderr)
             return 2
-    return 0
 
 
 def _unread(problem: OSError) -> int:

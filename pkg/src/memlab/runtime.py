@@ -101,12 +101,15 @@ def device(prefer: str | None = None) -> torch.device:
 
 
 def fast_bfloat16() -> bool:
-    """Whether this machine multiplies in bfloat16 faster than in float32: a GPU, or a CPU with AMX
-    tiles.
+    """Whether this machine multiplies in bfloat16 faster than in float32: a GPU from Ampere on, or
+    a CPU with AMX tiles.
 
-    Elsewhere (plain AVX2, for one) bfloat16 on the CPU is emulated and more than ten times slower.
+    Elsewhere (a T4, plain AVX2) bfloat16 is emulated; on the CPU that is more than ten times
+    slower.
     """
-    return torch.cuda.is_available() or bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_capability() >= (8, 0)
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def autocast(kind: str, wanted: bool) -> contextlib.AbstractContextManager[Any]:

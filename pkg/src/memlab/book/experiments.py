@@ -35,16 +35,22 @@ TABLE = {
     "reciting-pretrained": "opening_the_box.reciting.experiment_pretrained",
     "how-much-fits": "opening_the_box.how_much_fits.experiment",
     "before-you-ask": "opening_the_box.before_you_ask.experiment",
+    "before-you-ask-pretrained": "opening_the_box.before_you_ask.experiment_pretrained",
+    "by-heart": "opening_the_box.before_you_ask.experiment_by_heart",
     "the-right-question": "opening_the_box.the_right_question.experiment",
+    "the-right-question-pretrained": "opening_the_box.the_right_question.experiment_pretrained",
     "associative-memories": "outside_the_weights.associative_memories.experiment",
     "memory-decoder": "outside_the_weights.memory_decoder.experiment",
+    "bridge": "outside_the_weights.memory_decoder.experiment_bridge",
     "one-matrix": "outside_the_weights.one_matrix.experiment",
     "understanding": "outside_the_weights.understanding.experiment",
     "editing": "outside_the_weights.editing.experiment",
     "needles": "outside_the_weights.needles.experiment",
+    "needles-reader": "outside_the_weights.needles.experiment_reader",
     "harder-needles": "outside_the_weights.needles.experiment_harder",
     "causal-training": "outside_the_weights.needles.experiment_causal",
     "what-it-costs": "outside_the_weights.what_it_costs.experiment",
+    "what-it-costs-pretrained": "outside_the_weights.what_it_costs.experiment_pretrained",
 }
 
 

@@ -151,10 +151,11 @@ def _files(place: Path) -> list[Path]:
 
 def trained(profile: str, seed: int = 0) -> MemoryDecoder:
     """The model that this machine trained with this profile and seed: from the cache, or trained
-    now (minutes). ValueError if the cache cannot be written to: it says so before the training."""
+    now (minutes); on the GPU where there is one. ValueError if the cache cannot be written to: it
+    says so before the training."""
     place = _place(runtime.profile(profile), seed)
     if place.exists():
-        return load(place)  # type: ignore[no-any-return]
+        return load(place).to(runtime.device())  # type: ignore[no-any-return]
     if not os.access(place.parent, os.W_OK):
         raise ValueError(
             f"expected in MEMLAB_CACHE a folder that can be written to, got {place.parent}"
@@ -172,8 +173,10 @@ def _shown(profile: str, seed: int) -> tuple[MemoryDecoder, training.Log]:
 
 
 def shipped() -> MemoryDecoder:
-    """The better-trained weights that travel with the package (see their card)."""
-    return load(weights.folder("memory-decoder"))  # type: ignore[no-any-return]
+    """The better-trained weights that travel with the package (see their card); on the GPU where
+    there is one."""
+    found = load(weights.folder("memory-decoder"))
+    return found.to(runtime.device())  # type: ignore[no-any-return]
 
 
 def for_profile(profile: str, seed: int = 0) -> MemoryDecoder:

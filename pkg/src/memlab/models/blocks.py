@@ -44,7 +44,8 @@ class Norm:
     ) -> tuple[Float[Tensor, "flat flat"], Float[Tensor, " flat"]]:
         """N and n with vec(norm(Z)) = N vec(Z) + n; N depends on Z through one scale a token."""
         tokens, dim = Z.shape
-        C = torch.eye(dim, dtype=Z.dtype) - (1 / dim if self.centred else 0.0)
+        identity = torch.eye(dim, dtype=Z.dtype, device=Z.device)
+        C = identity - (1 / dim if self.centred else 0.0)
         scale = ((Z @ C).square().mean(-1) + self.eps).rsqrt()
         N = torch.kron(scale.diag(), self.weight[:, None] * C)
         n = torch.zeros_like(Z[0]) if self.bias is None else self.bias

@@ -305,9 +305,13 @@ def load(folder: str | Path) -> Qwen2ForCausalLM:
 
 
 def load_causal(rope: str | None = None, factor: float = 1.0) -> Qwen2ForCausalLM:
-    """The shipped baseline in float32; with `rope` its positions are scaled as in `variant`."""
-    model = load(weights.folder("causal"))
-    return model if rope is None else variant(model, rope=rope, factor=factor)
+    """The shipped baseline in float32, on the GPU where there is one; with `rope` its positions are
+    scaled as in `variant`."""
+    model: Any = load(weights.folder("causal"))
+    model.to(runtime.device())
+    if rope is not None:
+        return variant(model, rope=rope, factor=factor)
+    return model  # type: ignore[no-any-return]
 
 
 def make(

@@ -58,7 +58,7 @@ def build(
         "eos_token_id": None,
         "pad_token_id": None,
         "tie_word_embeddings": True,
-        **_special(family, positions, dim),
+        **_special(family, positions, dim, heads),
         **options,
     }
     config = getattr(transformers, f"{FAMILIES[family]}Config")(**settings)
@@ -69,13 +69,17 @@ def _special(
     family: str,
     positions: int,
     dim: int,
+    heads: int,
 ) -> dict[str, Any]:
     """What only the config of this family takes: its names of the length and of the dropouts, the
-    width of its feed-forward layer."""
+    width of its feed-forward layer, its key-value heads."""
     length = "n_positions" if family == "gpt2" else "max_position_embeddings"
     special: dict[str, Any] = {length: positions}
     if family in ("llama", "qwen2"):
         special["intermediate_size"] = max(2, round(8 * dim / 3))
+        # Qwen2 has 32 unless it is told: the CPU's fused kernel reads the first of them, the plain
+        # formula raises.
+        special["num_key_value_heads"] = heads
     return special | dict.fromkeys(_DROPOUTS.get(family, ()), 0.0)
 
 
@@ -90,7 +94,8 @@ def _initialised(
     kind = "LMHeadModel" if family == "gpt2" else "ForCausalLM"
     # The constructor draws from the global random state, which is put back.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(runtime.derive_seed(seed, "reciters", family))
+        # torch.manual_seed would seed every GPU as well.
+        torch.default_generator.manual_seed(runtime.derive_seed(seed, "reciters", family))
         model = getattr(transformers, FAMILIES[family] + kind)(config).eval()
     model.loss_type = "ForCausalLM"
     return model

@@ -103,7 +103,7 @@ def trivial_form(
     The unit is fed the constant 1 and α divided by σ(1), which must not be 0.
     """
     y = f(X).reshape(-1)
-    level = sigma(torch.ones(1, dtype=X.dtype))
+    level = sigma(X.new_ones(1))
     zeros = X.new_zeros(len(y))
     no_slope = X.new_zeros(len(y), X.numel())
     return DynamicSum(
@@ -163,12 +163,12 @@ def _attention_path(
     m = A @ n1 + a.reshape(-1)
     if p.residual_after_norm:
         return M + N1, m + n1
-    return M + torch.eye(size, dtype=X.dtype), m
+    return M + torch.eye(size, dtype=X.dtype, device=X.device), m
 
 
 def _each_token(weight: Tensor, X: Tensor) -> Tensor:
     """The matrix that multiplies every row of X by `weight` from the right, acting on vec(X)."""
-    one = torch.eye(len(X), dtype=X.dtype)
+    one = torch.eye(len(X), dtype=X.dtype, device=X.device)
     return torch.kron(one, weight.T.contiguous())
 
 

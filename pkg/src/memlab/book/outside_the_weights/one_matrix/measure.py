@@ -121,7 +121,7 @@ def error(
     """‖read − value‖ / ‖value‖ of each read-out, before it is trimmed to a latent; values without
     their mean."""
     queries = ep.queries if queries is None else queries
-    values = (ep.latents - model.mean)[: len(queries)]
+    values = model.centred(ep.latents)[: len(queries)]
     matrix = model.write(ep.latents, ep.keys, ridge)
     return (queries @ matrix - values).norm(dim=1) / values.norm(dim=1)
 
@@ -212,7 +212,7 @@ def doubts(
     included. With little ridge it is near 0 for a stored text, up to as many texts as rows, and
     about 1 for any other."""
     latents, queries = _as_segments(model, ep, said)
-    values = latents - model.mean
+    values = model.centred(latents)
     return (queries @ matrix - values).norm(dim=1) / values.norm(dim=1)
 
 

@@ -242,7 +242,7 @@ class FixedMemory(MemoryDecoder):
         """Addresses and centred values that the matrix is solved from. Larimar's M = W₀⁺Z stands
         for its own rows; up to `key_width` patterns its read-out is the projection on the patterns,
         which can then stand for themselves."""
-        values = self._centred(latents)
+        values = self.centred(latents)
         if self.config.address == "keys":
             return keys, values
         if len(values) > self.config.key_width:
@@ -257,9 +257,9 @@ class FixedMemory(MemoryDecoder):
         long as a key."""
         if self.config.address == "keys":
             return keys
-        return self._centred(latents) / math.sqrt(self.config.latent_width)
+        return self.centred(latents) / math.sqrt(self.config.latent_width)
 
-    def _centred(self, latents: Tensor) -> Tensor:
+    def centred(self, latents: Float[Tensor, "pat latent"]) -> Float[Tensor, "pat latent"]:
         """Without the mean, where they lie: latents may wait in RAM for a model on a GPU."""
         return latents - self.mean.to(latents.device)
 
