@@ -13,8 +13,8 @@ import pytest
 
 from memlab import results
 from memlab.book.outside_the_weights.needles import experiment
-from memlab.book.outside_the_weights.needles.measure import Cell, Outcome
-from memlab.models import causal_baseline
+from memlab.book.outside_the_weights.needles.measure import prompt
+from memlab.book.units import WHOLE
 from memlab.results import Record
 
 LENGTHS = (1024, 16384, 2**20)
@@ -92,39 +92,50 @@ def test_the_recorded_run_is_whole_and_says_what_the_chapter_says(root: Path) ->
 # ---- a large model of somebody else's ------------------------------------------------------------
 
 
-def joined(length: int, profile: str, names: tuple[str, ...]) -> dict[str, int]:
-    """Who reads prompts of a length whole in a profile, and how many of them."""
-    cell: Any = Cell.__new__(Cell)
-    cell.length = length
-    cell.said_by = lambda answer, trials: [Outcome(True, None, "")] * trials
-    whole: dict[str, Any] = dict.fromkeys(names, lambda prompt: None)
-    found = experiment._from_text(cell, whole, experiment.PLANS[profile])
-    return {name: len(outcomes) for name, outcomes in found.items()}
+def reads_along(monkeypatch: pytest.MonkeyPatch, *, chats: bool = True) -> list[tuple[str, str]]:
+    """A model that the environment names; it knows passkeys, and says at which form it was asked
+    what."""
+    asked: list[tuple[str, str]] = []
 
+    def said(form: str, prompt: Any) -> str | None:
+        asked.append((form, prompt.fact.question))
+        return None if len(prompt.segments) > 200 else f"It is {prompt.fact.answer}."
 
-def test_a_large_model_reads_as_far_as_the_profile_can_afford() -> None:
-    names = ("causal", "llm", "llm-chat")
-    assert joined(1024, "full", names) == {"causal": 20, "llm": 10, "llm-chat": 10}
-    assert joined(8192, "full", names) == {"causal": 20, "llm": 10}
-    assert joined(16384, "full", names) == {}
-    assert joined(65536, "gpu", names) == {"llm": 100, "llm-chat": 100}
-    assert joined(2048, "quick", names) == {"llm": 10, "llm-chat": 10}
+    large = SimpleNamespace(
+        chats=chats,
+        answer=lambda prompt: said("llm", prompt),
+        reply=lambda prompt: said("llm-chat", prompt),
+    )
+    monkeypatch.setattr(experiment.any_language_model, "named", lambda: large)
+    monkeypatch.setenv("MEMLAB_LLM", "hub:a/model")
+    return asked
 
 
 @pytest.mark.parametrize("chats", [True, False])
-def test_a_model_with_a_form_of_chat_is_asked_in_it_too(
+def test_a_large_model_reads_the_very_prompts_as_far_as_window_and_profile_reach(
     chats: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer, reply = (lambda prompt: "said"), (lambda prompt: "replied")
-    large = SimpleNamespace(chats=chats, answer=answer, reply=reply)
-    monkeypatch.setattr(experiment.any_language_model, "named", lambda: large)
-    monkeypatch.setattr(causal_baseline, "load_causal", lambda: None)
-    monkeypatch.setattr(causal_baseline, "variant", lambda model, window: None)
-    found = experiment._whole_readers()
-    assert found["llm"] is answer
-    assert found.get("llm-chat") is (reply if chats else None)
-    monkeypatch.setattr(experiment.any_language_model, "named", lambda: None)
-    assert set(experiment._whole_readers()) == {"causal", "causal-window"}
+    asked = reads_along(monkeypatch, chats=chats)
+    plan = {"lengths": (256, 1024, 8192, 16384), "llm": 8192, "llm-chat": 256, "llm_trials": 4}
+    monkeypatch.setitem(experiment.PLANS, "full", plan)
+    data = results.frame(experiment.by_language_model("full", 3))
+    forms = {"llm": [256, 1024], "llm-chat": [256]} if chats else {"llm": [256, 1024]}
+    assert {name: sorted(set(rows.tokens)) for name, rows in data.groupby("model")} == forms
+    assert (data.value == 1).all() and data.groupby(["model", "task", "tokens"]).size().eq(4).all()
+    assert sorted(set(data.depth)) == [0.05, 0.15, 0.25, 0.35]
+    own = [prompt("passkey", 256, trial, seed=3).fact.question for trial in range(4)]
+    assert [question for form, question in asked[:4]] == own
+
+
+def test_units_are_the_own_readers_and_a_large_model_where_one_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MEMLAB_LLM", raising=False)
+    assert [unit.name for unit in experiment.units("quick", 0)] == [WHOLE]
+    with pytest.raises(ValueError, match="expected in MEMLAB_LLM the name of a language model"):
+        list(experiment.by_language_model("quick", 0))
+    reads_along(monkeypatch)
+    assert [unit.name for unit in experiment.units("quick", 0)] == [WHOLE, "language model"]
 
 
 def test_the_record_says_which_model_read_along_if_one_did(

@@ -11,13 +11,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 
 import pandas as pd
 import torch
 
 from memlab import runtime, weights
-from memlab.book.outside_the_weights.needles import any_language_model
-from memlab.book.outside_the_weights.needles.measure import Cell, Outcome
+from memlab.book.outside_the_weights.needles import any_language_model, measure
+from memlab.book.outside_the_weights.needles.measure import Cell, Outcome, said_by
+from memlab.book.units import WHOLE, Unit
 from memlab.corpora.needles import KINDS, Prompt
 from memlab.decoder import pretrained
 from memlab.models import causal_baseline, checkpoints
@@ -56,8 +58,8 @@ PLANS: dict[str, dict] = {
         "trials": 500,
         "causal": 8 * K,
         "causal_trials": 100,
-        "llm": 10 * MILLION,
-        "llm-chat": 10 * MILLION,
+        "llm": 256 * K,
+        "llm-chat": 256 * K,
         "llm_trials": 100,
     },
 }
@@ -70,9 +72,23 @@ def sources() -> dict[str, str]:
 
 def run(profile: str, seed: int = 0) -> Iterator[Record]:
     """Every reader on every cell; one record a trial, and three of cost for every length."""
+    for unit in units(profile, seed):
+        yield from unit.measure()
+
+
+def units(profile: str, seed: int) -> Iterator[Unit]:
+    """The book's own readers; and the language model that MEMLAB_LLM names, if it does, which reads
+    the same prompts on its own."""
+    yield Unit(WHOLE, partial(by_own_readers, profile, seed))
+    if runtime.path_setting("MEMLAB_LLM"):
+        yield Unit("language model", partial(by_language_model, profile, seed))
+
+
+def by_own_readers(profile: str, seed: int) -> Iterator[Record]:
+    """The readers of stored rows, and the causal transformer as far as it is asked."""
     plan = PLANS[profile]
     model = model_for(profile, seed)
-    whole = _whole_readers()
+    whole = _causal_readers()
     for length in plan["lengths"]:
         shared: dict = {}
         # Beyond a million tokens latents are kept in a byte a number.
@@ -89,27 +105,38 @@ def run(profile: str, seed: int = 0) -> Iterator[Record]:
             )
             readers = _from_rows(cell) | _from_text(cell, whole, plan)
             for name, outcomes in readers.items():
-                yield from _records(name, cell, outcomes, seed)
+                yield from _records(name, cell.kind, length, outcomes, seed)
             yield from _scores(cell, seed)
             if kind == "needle":
                 yield from _costs(cell, seed)
             print(f"needles: {length:>9,} tokens, {kind}", file=sys.stderr)
 
 
-def _whole_readers() -> dict[str, Answer]:
-    """The models that read the whole prompt, by name."""
+def by_language_model(profile: str, seed: int) -> Iterator[Record]:
+    """What the language model that MEMLAB_LLM names writes behind the cue, and replies to the
+    question where it has a form of chat, as far as its window and the profile reach."""
+    large = any_language_model.named()
+    if large is None:
+        raise ValueError("expected in MEMLAB_LLM the name of a language model, got none")
+    answers: dict[str, Answer] = {"llm": large.answer}
+    if large.chats:
+        answers["llm-chat"] = large.reply
+    plan = PLANS[profile]
+    for length, kind, (name, answer) in product(plan["lengths"], KINDS, answers.items()):
+        if length <= plan[name]:
+            outcomes = said_by(answer, kind, length, plan["llm_trials"], seed)
+            yield from _records(name, kind, length, outcomes, seed)
+            print(f"needles: {length:>9,} tokens, {kind}, {name}", file=sys.stderr)
+
+
+def _causal_readers() -> dict[str, Answer]:
+    """The transformers of equal size, which read the whole prompt, by name."""
     causal = causal_baseline.load_causal()
     windowed = causal_baseline.variant(causal, window=causal_baseline.WINDOW)
-    found: dict[str, Answer] = {
+    return {
         "causal": partial(causal_baseline.answer, causal, tokenizer=weights.tokenizer()),
         "causal-window": partial(causal_baseline.answer, windowed, tokenizer=weights.tokenizer()),
     }
-    large = any_language_model.named()
-    if large is not None:
-        found["llm"] = large.answer
-        if large.chats:
-            found["llm-chat"] = large.reply
-    return found
 
 
 def _from_rows(cell: Cell) -> dict[str, list[Outcome]]:
@@ -133,28 +160,26 @@ def _from_text(
     """What the models that read the whole prompt answer, where the prompt is not too long."""
     found = {}
     for name, answer in whole.items():
-        large = name.startswith("llm")
-        longest = plan[name] if large else plan["causal"]
         no_other = name == "causal-window" and cell.length <= causal_baseline.WINDOW
-        if cell.length <= longest and not no_other:
-            found[name] = cell.said_by(answer, plan["llm_trials" if large else "causal_trials"])
+        if cell.length <= plan["causal"] and not no_other:
+            found[name] = cell.said_by(answer, plan["causal_trials"])
     return found
 
 
 def _records(
     name: str,
-    cell: Cell,
+    kind: str,
+    length: int,
     outcomes: list[Outcome],
     seed: int,
 ) -> Iterator[Record]:
     for trial, outcome in enumerate(outcomes):
-        depth = round(cell.prompts[trial].depth, 2)
-        meta = {"tokens": cell.length, "depth": depth}
+        meta = {"tokens": length, "depth": round(measure.depth(trial), 2)}
         right = float(outcome.right)
-        yield Record("needles", name, cell.kind, "recall", right, seed, trial, meta)
+        yield Record("needles", name, kind, "recall", right, seed, trial, meta)
         if outcome.address is not None:
             hit = float(outcome.address)
-            yield Record("needles", name, cell.kind, "address", hit, seed, trial, meta)
+            yield Record("needles", name, kind, "address", hit, seed, trial, meta)
 
 
 def _scores(cell: Cell, seed: int) -> Iterator[Record]:

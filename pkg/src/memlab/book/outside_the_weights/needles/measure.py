@@ -12,7 +12,7 @@ segments are encoded independently of each other
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,8 +73,12 @@ def prompt(
     fact_seed = runtime.derive_seed(seed, kind, length, trial)
     hidden = needles.fact(kind, fact_seed, split=split)
     hay = hay or haystack(length, trial, seed=seed, split=split)
-    depth = trial % 10 / 10 + 0.05
-    return needles.hide(hay, hidden, depth, length, encode, limit=LIMIT)
+    return needles.hide(hay, hidden, depth(trial), length, encode, limit=LIMIT)
+
+
+def depth(trial: int) -> float:
+    """Where in the text the fact of a trial is hidden: ten depths in turn."""
+    return trial % 10 / 10 + 0.05
 
 
 def haystack(
@@ -99,6 +103,37 @@ def _rule(top_k: int) -> Any:
     """Shared out over the processes that this one has joined, if it has."""
     rule = KeyValue(top_k)
     return Sharded(rule) if runtime.joined() else rule
+
+
+def said_by(
+    answer: Callable[[needles.Prompt], str | None],
+    kind: str,
+    length: int,
+    trials: int,
+    seed: int = 0,
+) -> list[Outcome]:
+    """What a model writes that reads the whole prompts of a cell, none of which is encoded for the
+    memory; no outcomes if one of them is too long for it (None)."""
+    known: dict[int, needles.Haystack] = {}
+    prompts = []
+    for trial in range(trials):
+        number = _haystack_number(length, trial)
+        if number not in known:
+            known[number] = haystack(length, trial, seed=seed)
+        prompts.append(prompt(kind, length, trial, seed=seed, hay=known[number]))
+    return _answered(answer, prompts)
+
+
+def _answered(
+    answer: Callable[[needles.Prompt], str | None], prompts: Sequence[needles.Prompt]
+) -> list[Outcome]:
+    outcomes = []
+    for made in prompts:
+        said = answer(made)
+        if said is None:
+            return []
+        outcomes.append(Outcome(correct(made.fact, said), None, said))
+    return outcomes
 
 
 class Cell:
@@ -277,14 +312,7 @@ class Cell:
     def said_by(self, answer: Callable[[needles.Prompt], str | None], trials: int) -> list[Outcome]:
         """What a model that reads the whole prompt writes, for the first `trials`; no outcomes if
         one of them is too long for it (None)."""
-        outcomes = []
-        for made in self.prompts[:trials]:
-            said = answer(made)
-            if said is None:
-                return []
-            right = correct(made.fact, said)
-            outcomes.append(Outcome(right, None, said))
-        return outcomes
+        return _answered(answer, self.prompts[:trials])
 
     def bm25(self) -> list[Outcome]:
         """BM25 over the words of the segments picks the row; the same decoder writes it out. Ten
