@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 
-@pytest.fixture
-def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A Llama of two small blocks with the book's tokenizer, which `installed_llm` names."""
+def _saved(folder: Path, seed: int) -> str:
     from memlab import weights
-    from memlab.models import checkpoints, stock
+    from memlab.models import stock
 
     tokenizer = weights.tokenizer()
-    sizes = {"dim": 48, "layers": 2, "heads": 2, "seed": 0, "num_key_value_heads": 1}
+    sizes = {"dim": 48, "layers": 2, "heads": 2, "seed": seed, "num_key_value_heads": 1}
     made = stock.build("llama", len(tokenizer), 512, **sizes)
-    folder = tmp_path / "tiny"
     made.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    monkeypatch.setenv("MEMLAB_LLM", str(folder))
+    return str(folder)
+
+
+@pytest.fixture
+def saved_llm(tmp_path: Path) -> Callable[[int], str]:
+    """Saves a Llama of two small blocks with the book's tokenizer; `saved_llm(seed)` is its
+    folder."""
+    return lambda seed: _saved(tmp_path / f"tiny-{seed}", seed)
+
+
+@pytest.fixture
+def llm(saved_llm: Callable[[int], str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Such a model, which `installed_llm` names."""
+    from memlab.models import checkpoints
+
+    folder = saved_llm(0)
+    monkeypatch.setenv("MEMLAB_LLM", folder)
     checkpoints.load_once.cache_clear()
-    yield checkpoints.load_once(str(folder))[0]
+    yield checkpoints.load_once(folder)[0]
     checkpoints.load_once.cache_clear()

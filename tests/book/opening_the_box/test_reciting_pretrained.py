@@ -4,7 +4,7 @@ as it was, what is measured; and every verdict from made-up records."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +19,14 @@ from memlab.book.opening_the_box.reciting import poems_as_text, pretrained
 from memlab.book.opening_the_box.reciting.pretrained import Lesson
 from memlab.corpora import verse
 from memlab.corpora.poems import Poem
-from memlab.models import checkpoints, stock
+from memlab.models import checkpoints
 
 
-def saved(folder: Path, seed: int = 0) -> str:
-    """A Llama of two small blocks with the book's tokenizer."""
-    tokenizer = weights.tokenizer()
-    made = stock.build(
-        "llama",
-        len(tokenizer),
-        512,
-        dim=48,
-        layers=2,
-        heads=2,
-        seed=seed,
-        num_key_value_heads=1,
-    )
-    made.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture
-def llm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The model that the environment names; the licence and the documentation are one line."""
-    monkeypatch.setenv("MEMLAB_LLM", saved(tmp_path / "tiny"))
+@pytest.fixture(autouse=True)
+def short_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no licence, and the documentation is one line."""
     monkeypatch.setattr(pretrained, "LICENCE", tmp_path / "none")
     monkeypatch.setattr(pretrained.text, "documentation", lambda split: ("Return the value.",))
-    checkpoints.load_once.cache_clear()
-    yield checkpoints.load_once(checkpoints.installed_llm())[0]
-    checkpoints.load_once.cache_clear()
 
 
 def table_of(records: Any) -> pd.DataFrame:
@@ -200,26 +178,31 @@ def test_units_are_told_apart_and_ask_once_before_the_lessons() -> None:
 
 
 def test_a_record_says_which_model_it_was_and_takes_no_other(
-    llm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    llm: Any,
+    saved_llm: Callable[[int], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "reciting-pretrained.jsonl"
     data = experiments.measure("reciting-pretrained", "quick", 0, out=file)
     (session,) = results.provenances(file)
-    assert session["llm_checkpoint"] == "tiny" and len(session["llm_sha256"]) == 64
+    assert session["llm_checkpoint"] == "tiny-0" and len(session["llm_sha256"]) == 64
     table = experiment.table(data)
     assert list(table.epochs) == [0, 2] and list(table.columns[-5:]) == [
         "recited",
         "other titles",
         "never taught",
         "tokens right",
-        "code bits",
+        "bits a poem",
     ]
+    assert list(table.lesson) == ["4 poems of 16 words"] * 2
     assert len(experiment.elsewhere(data)) == 2
     assert [verdict.verdict for verdict in experiment.verdicts(data)] == ["not testable here"] * 5
     experiments.recorded("reciting-pretrained", tmp_path)
-    assert capsys.readouterr().out.rstrip().endswith(", tiny")
-    monkeypatch.setenv("MEMLAB_LLM", saved(tmp_path / "other", seed=1))
-    with pytest.raises(ValueError, match="to go on with, got llm_checkpoint 'tiny', llm_sha256"):
+    assert capsys.readouterr().out.rstrip().endswith(", tiny-0")
+    monkeypatch.setenv("MEMLAB_LLM", saved_llm(1))
+    with pytest.raises(ValueError, match="to go on with, got llm_checkpoint 'tiny-0', llm_sha256"):
         experiments.measure("reciting-pretrained", "quick", 0, out=file, resume=True)
 
 
@@ -245,6 +228,7 @@ def made_up(**shares: float | tuple[float, float]) -> pd.DataFrame:
         "own": (Lesson(16, 20), "taught", 1.0),
         "fresh": (Lesson(16, 20), "never taught", 0.0),
         "bare": (Lesson(16, 20, start="random"), "taught", 0.0),
+        "late bare": (Lesson(16, 100, start="random"), "taught", 0.5),
         "twin": (Lesson(16, 20, swapped=True), "taught", 1.0),
         "others": (Lesson(16, 20, swapped=True), "titles swapped", 0.0),
         "five": (Lesson(64, 5), "taught", 0.9),
@@ -270,6 +254,7 @@ VERDICTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "T3": [
         ("supported", {}),
         ("qualified", {"bare": (0.8, 1.0)}),
+        ("qualified", {"late bare": 1.0}),
         ("refuted", {"own": 0.5, "bare": 0.5}),
     ],
     "S5": [

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pandas as pd
 
@@ -33,6 +34,7 @@ PLANS: dict[str, dict[Lesson, int]] = {
         Lesson(16, 10, words=64): 3,
         Lesson(64, 20): 1,
         Lesson(16, 100): 1,
+        Lesson(16, 100, start="random"): 1,
         Lesson(16, 20, rank=1): 1,
         Lesson(16, 20, rank=8): 1,
         Lesson(0, 20): 1,
@@ -80,6 +82,25 @@ def _by_lesson(data: pd.DataFrame, task: str, metric: str) -> pd.Series:
     return rows.groupby(LESSON, sort=False).value.mean()
 
 
+def _shown(found: pd.DataFrame) -> pd.DataFrame:
+    """The columns that tell lessons apart as one that says what is taught and to whom, and the
+    epochs."""
+    made = found.reset_index()
+    what = [_what(row) for row in made[LESSON].itertuples()]
+    made.insert(0, "lesson", what)
+    rest = [column for column in made if column not in LESSON[:-1]]
+    return made[rest].rename_axis(None, axis=1)
+
+
+def _what(row: Any) -> str:
+    """A lesson in words, without its epochs."""
+    said = [f"{row.count} poems of {row.words} words" if row.words else "English verse"]
+    said += ["titles swapped"] * (row.titles == "swapped")
+    said += ["random start"] * (row.start == "random")
+    said += [f"rank {row.rank:.0f}"] * bool(row.rank)
+    return ", ".join(said)
+
+
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """Each lesson: shares of poems recited of what was taught, of the same under other titles and
     of poems never taught; tokens right of what was taught; bits to write one of its poems down.
@@ -89,18 +110,18 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
         "other titles": _by_lesson(data, "titles swapped", STRICT),
         "never taught": _by_lesson(data, "never taught", STRICT),
         "tokens right": _by_lesson(data, "taught", "tokens"),
-        "code bits": _by_lesson(data, "taught", "code bits"),
+        "bits a poem": _by_lesson(data, "taught", "code bits"),
     }
-    digits = {"code bits": 1}
+    digits = {"bits a poem": 1}
     found = pd.DataFrame({name: one.round(digits.get(name, 2)) for name, one in columns.items()})
-    return found.reset_index()
+    return _shown(found)
 
 
 def elsewhere(data: pd.DataFrame) -> pd.DataFrame:
     """Bits a token of texts that no lesson held, before (0 epochs) and after each; means over
     seeds."""
     rows = data[data.task == "elsewhere"]
-    return rows.pivot_table("value", LESSON, "text", sort=False).round(2).reset_index()
+    return _shown(rows.pivot_table("value", LESSON, "text", sort=False).round(2))
 
 
 more_tables = (elsewhere,)
@@ -150,16 +171,24 @@ def _t1(data: pd.DataFrame) -> Verdict:
 
 
 def _t3(data: pd.DataFrame) -> Verdict:
-    """Better pretrained recite more: pretrained against not at all."""
+    """Better pretrained recite more: pretrained against not at all, after 20 epochs and after the
+    paper's 100. The latter was added after the former had been seen for one seed: where the lead is
+    gone by then, pretraining makes the lesson shorter, and the claim is qualified."""
     own = _recited(data, Lesson(16, 20))
     bare = _recited(data, Lesson(16, 20, start="random"))
-    if missing := _missing("T3", own, bare):
+    late = _recited(data, Lesson(16, 100))
+    late_bare = _recited(data, Lesson(16, 100, start="random"))
+    if missing := _missing("T3", own, bare, late, late_bare):
         return missing
     lead = own - bare
-    verdict = "supported" if lead.min() >= 0.3 else "refuted" if lead.max() <= 0 else "qualified"
+    gone = late.mean() - late_bare.mean() < 0.3
+    verdict = "qualified" if gone or lead.min() < 0.3 else "supported"
+    if lead.max() <= 0:
+        verdict = "refuted"
     said = (
-        "pretrained against not at all, the same architecture and lesson of 20 epochs:"
-        f" {own.mean():.2f} and {bare.mean():.2f} of 16 poems; not which pretraining is better"
+        "pretrained against not at all, the same architecture and lesson:"
+        f" {own.mean():.2f} and {bare.mean():.2f} of 16 poems after 20 epochs,"
+        f" {late.mean():.2f} and {late_bare.mean():.2f} after 100; not which pretraining is better"
     )
     return Verdict("T3", verdict, said)
 
