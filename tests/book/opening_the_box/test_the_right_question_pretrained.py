@@ -281,7 +281,7 @@ def test_a_record_says_which_model_it_was_and_its_tables_hold_every_question(
     file = tmp_path / "the-right-question-pretrained.jsonl"
     data = experiments.measure("the-right-question-pretrained", "quick", 0, out=file)
     (session,) = results.provenances(file)
-    assert session["llm_checkpoint"] == "tiny" and len(session["llm_sha256"]) == 64
+    assert session["llm_checkpoint"] == "tiny-0" and len(session["llm_sha256"]) == 64
     table = experiment.table(data)
     cues = list(dict.fromkeys(question.cue for question in pretrained.english(4, 0)[1]))
     assert list(table.cue) == cues and set(table.model) == {"English titles"}

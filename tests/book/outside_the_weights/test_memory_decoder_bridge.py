@@ -330,7 +330,7 @@ def test_a_whole_run(cached: Path, llm: Any) -> None:
     file = cached / "bridge.jsonl"
     data = experiments.measure("bridge", "quick", 0, out=file)
     (session,) = results.provenances(file)
-    assert session["llm_checkpoint"] == "tiny"
+    assert session["llm_checkpoint"] == "tiny-0"
     table = experiment.table(data)
     assert list(table.columns) == ["task", "model", "span", "exact", "tokens", "bits a token"]
     arms = [TEXT, SPELLED, NOTHING, FIRST, DECODER, BRIDGE, ANOTHER]

@@ -285,7 +285,7 @@ def test_a_run_says_which_model_it_was_and_leaves_it_as_it_is(
     data = experiments.measure("needles-reader", "quick", 0, out=file)
     assert all(torch.equal(one, before[name]) for name, one in llm.state_dict().items())
     (session,) = results.provenances(file)
-    assert session["llm_checkpoint"] == "tiny" and len(session["llm_sha256"]) == 64
+    assert session["llm_checkpoint"] == "tiny-0" and len(session["llm_sha256"]) == 64
     assert set(data[data.metric == "answered"].model) == {OWN, "bm25", ORACLE, RANDOM, NOTHING}
     length, window = (data[data.metric == name].value.item() for name in ("length", "window"))
     assert window == 512 and 1500 < length < 2200

@@ -132,7 +132,7 @@ def test_a_record_says_which_model_it_was_and_makes_its_tables(llm: Any, tmp_pat
     file = tmp_path / f"{NAME}.jsonl"
     data = experiments.measure(NAME, "quick", 0, out=file)
     (session,) = results.provenances(file)
-    assert session["llm_checkpoint"] == "tiny"
+    assert session["llm_checkpoint"] == "tiny-0"
     assert list(experiment.table(data).tokens) == [32, 64, 128]
     assert len(experiment.kept(data)) == 6 and len(experiment.turns(data)) == 4
     assert experiment.verdicts(data) == []
