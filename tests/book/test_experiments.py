@@ -15,6 +15,7 @@ import pytest
 
 from memlab import __main__, results, runtime
 from memlab.book import experiments, units
+from memlab.models import checkpoints
 from memlab.results import Record, Verdict
 
 
@@ -223,3 +224,26 @@ def test_on_a_terminal_a_bar_says_it(
 def test_a_page_hears_nothing(during: list[Callable[[], object]], capsys) -> None:
     assert len(experiments.run("tiny", "quick")) == 9
     assert capsys.readouterr() == ("", "")
+
+
+# "needles" does without one.
+ASKING = [
+    name
+    for name in experiments.names()
+    if name != "needles" and hasattr(experiments.find(name), "sources")
+]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_where_no_language_model_is_installed_one_sentence_says_what_to_install(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MEMLAB_LLM", raising=False)
+    monkeypatch.setattr(checkpoints, "OPTIONAL", "no_such_package_of_anybody")
+    with pytest.raises(ModuleNotFoundError, match="expected a language model: set MEMLAB_LLM"):
+        experiments.measure(name, "quick", out=tmp_path / "x.jsonl")
+    assert not (tmp_path / "x.jsonl").exists()
+
+
+def test_experiments_that_ask_a_language_model_are_known_by_their_sources() -> None:
+    assert len(ASKING) >= 7 and "by-heart" in ASKING and "reciting" not in ASKING

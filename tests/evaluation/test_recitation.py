@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers
 
-from memlab import evaluation, runtime
+from memlab import evaluation, runtime, weights
 from memlab.corpora import poems as corpus
+from memlab.models import stock
 from memlab.training import Recipe, fit
 
 POEMS = corpus.synthetic(24, 6, 16, authors=4)
@@ -182,3 +183,27 @@ def test_measuring_draws_nothing_from_the_global_random_state(
     evaluation.recite(model, POEMS.keys, 6)
     evaluation.read(model, POEMS)
     assert runtime.derive_seed(0) == runtime.derive_seed(0)
+
+
+# ---- as text -------------------------------------------------------------------------------------
+
+
+def test_texts_are_those_of_prompts_alone_be_they_ids_or_their_vectors() -> None:
+    tokenizer = weights.tokenizer()
+    model = stock.build("llama", len(tokenizer), 64, dim=16, layers=1, heads=2, seed=1)
+    prompts = [torch.tensor(ids) for ids in ([300, 301, 302], [400], [500, 501], [7, 8, 9, 10])]
+    alone = [
+        tokenizer.decode(evaluation.greedy(model, ids[None], new=6, pad=0)[0, len(ids) :].tolist())
+        for ids in prompts
+    ]
+    assert len(set(alone)) > 1
+    table = model.get_input_embeddings().weight.detach()
+    for asked in (prompts, [table[ids] for ids in prompts]):
+        for at_once in (1, 2, 16):
+            said = evaluation.greedy_texts(model, tokenizer, asked, new=6, ends=[], at_once=at_once)
+            assert said == alone
+    first = int(evaluation.greedy(model, prompts[0][None], new=1, pad=0)[0, -1])
+    ended = evaluation.greedy_texts(model, tokenizer, prompts[:1], new=6, ends=[first])
+    assert ended == [""] and evaluation.greedy_texts(model, tokenizer, [], new=6, ends=[]) == []
+    with pytest.raises(ValueError, match="expected prompts of at least 1 token, got an empty one"):
+        evaluation.greedy_texts(model, tokenizer, [prompts[0], prompts[0][:0]], new=6, ends=[])

@@ -74,6 +74,11 @@ class Verdict:
     verdict: str
     evidence: str
 
+    @classmethod
+    def lacking(cls, claim: str, what: str) -> Verdict:
+        """That a claim cannot be judged from a record without `what` decides it."""
+        return cls(claim, "not testable here", f"the record lacks {what}")
+
     def __str__(self) -> str:
         return f"{self.claim} {self.verdict}  {self.evidence}"
 

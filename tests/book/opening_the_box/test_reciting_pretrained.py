@@ -19,7 +19,6 @@ from memlab.book.opening_the_box.reciting import poems_as_text, pretrained
 from memlab.book.opening_the_box.reciting.pretrained import Lesson
 from memlab.corpora import verse
 from memlab.corpora.poems import Poem
-from memlab.models import checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -204,16 +203,6 @@ def test_a_record_says_which_model_it_was_and_takes_no_other(
     monkeypatch.setenv("MEMLAB_LLM", saved_llm(1))
     with pytest.raises(ValueError, match="to go on with, got llm_checkpoint 'tiny-0', llm_sha256"):
         experiments.measure("reciting-pretrained", "quick", 0, out=file, resume=True)
-
-
-def test_without_a_model_one_sentence_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MEMLAB_LLM", raising=False)
-    monkeypatch.setattr(checkpoints, "OPTIONAL", "no_such_package_of_anybody")
-    with pytest.raises(ModuleNotFoundError, match="expected a language model: set MEMLAB_LLM"):
-        experiments.measure("reciting-pretrained", "quick", out=tmp_path / "x.jsonl")
-    assert not (tmp_path / "x.jsonl").exists()
 
 
 # ---- verdicts ------------------------------------------------------------------------------------

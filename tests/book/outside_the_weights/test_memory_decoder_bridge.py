@@ -101,7 +101,8 @@ def test_what_is_counted_as_exact_is_what_is_written(scribe: Scribe, rows: Rows)
         assert found.exact.tolist() == [False] and found.right.tolist() == [5]
     sequences = [scribe.sequence(scribe.copying, vectors) for vectors in given]
     assert len(sequences[0]) != len(sequences[1])
-    assert scribe.continued(sequences, 6) == said
+    written = evaluation.greedy_texts(scribe.llm, scribe.tokenizer, sequences, new=6, ends=[end])
+    assert written == said
 
 
 def test_bits_are_those_of_the_model(scribe: Scribe, rows: Rows) -> None:
@@ -136,9 +137,12 @@ def test_questions_are_put_behind_the_row_or_alone(
     scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[torch.Tensor] = []
-    monkeypatch.setattr(
-        Scribe, "continued", lambda self, sequences, new: asked.extend(sequences) or ["", ""]
-    )
+
+    def kept(_llm: Any, _tokenizer: Any, sequences: Any, **_: Any) -> list[str]:
+        asked.extend(sequences)
+        return ["", ""]
+
+    monkeypatch.setattr(bridges, "greedy_texts", kept)
     vectors = torch.full((2, scribe.table.shape[1]), 7.0)
     bridges.replies(scribe, [vectors, vectors[:0]], ["Who?", "Who?"])
     system = scribe.embedded(scribe.tokenizer(f"{bridges.ANSWER[0]}\n").input_ids)
@@ -352,16 +356,6 @@ def test_a_whole_run(cached: Path, llm: Any) -> None:
     assert decoder.value.mean() >= 0.8 and len(decoder) == 10
     found = experiment.verdicts(data)
     assert [one.claim for one in found] == ["N60", "N61", "N62"]
-
-
-def test_without_a_model_one_sentence_says_what_to_install(
-    cached: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MEMLAB_LLM")
-    monkeypatch.setattr(checkpoints, "OPTIONAL", "no_such_package_of_anybody")
-    with pytest.raises(ModuleNotFoundError, match="expected a language model: set MEMLAB_LLM"):
-        experiments.measure("bridge", "quick", out=cached / "x.jsonl")
-    assert not (cached / "x.jsonl").exists()
 
 
 @pytest.mark.parametrize("profile", ["quick", "full", "gpu"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tokenizers import processors
 
-from memlab import weights
+from memlab import evaluation, weights
 from memlab.book.outside_the_weights.needles import any_language_model, measure
 from memlab.book.outside_the_weights.needles.any_language_model import TextReader
 from memlab.book.outside_the_weights.needles.measure import Outcome
@@ -345,6 +345,6 @@ def test_a_reply_has_no_more_tokens_than_it_may(folder: Path) -> None:
 def test_nothing_behind_an_end_mark_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = any_language_model.load(str(folder))
     out = torch.tensor([[5, 6, 7, 40, 41, 2, 42], [5, 6, 7, 43, 2, 2, 2]])
-    monkeypatch.setattr(any_language_model, "greedy", lambda *args, **options: out)
+    monkeypatch.setattr(evaluation.recitation, "greedy", lambda *args, **options: out)
     said = [reader.tokenizer.decode(ids) for ids in ([40, 41], [43])]
     assert reader.continued([[5, 6, 7], [5, 6, 7]]) == said

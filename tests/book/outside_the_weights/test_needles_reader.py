@@ -315,15 +315,6 @@ def test_a_ranker_whose_package_is_not_there_is_left_out_by_name(
         assert said.count("\n") == 1
 
 
-def test_without_a_model_one_sentence_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MEMLAB_LLM", raising=False)
-    monkeypatch.setattr(checkpoints, "OPTIONAL", "no_such_package_of_anybody")
-    with pytest.raises(ModuleNotFoundError, match="expected a language model: set MEMLAB_LLM"):
-        experiments.measure("needles-reader", "quick", out=tmp_path / "x.jsonl")
-
-
 @pytest.mark.parametrize("profile", ["quick", "full", "gpu"])
 def test_units_are_told_apart_and_nothing_is_read_before_they_are_measured(
     profile: str, monkeypatch: pytest.MonkeyPatch

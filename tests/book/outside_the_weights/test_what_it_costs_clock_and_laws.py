@@ -18,10 +18,7 @@ from memlab import retrieval
 from memlab.book.outside_the_weights.what_it_costs import clock_and_laws, measure, whole_runs
 from memlab.decoder import (
     MemoryDecoder,
-    MemoryDecoderConfig,
-    new_decoder,
     pretrained,
-    tiny_text_config,
 )
 from memlab.memories import KeyValue
 from memlab.models import causal_baseline
@@ -136,18 +133,9 @@ def test_roofline_and_counted_operations() -> None:
     assert clock_and_laws.exponent([1, 2, 4], [3.0, 12.0, 48.0]) == pytest.approx(2)
 
 
-@pytest.fixture(scope="module")
-def model() -> MemoryDecoder:
-    config = MemoryDecoderConfig(
-        tiny_text_config(width=16, layers=1, heads=2),
-        latent_width=96,
-        key_width=8,
-        encoder_layers=1,
-        encoder_heads=2,
-        slots=48,
-        segment_tokens=48,
-    )
-    return new_decoder(config).eval()
+@pytest.fixture
+def model(decoder: MemoryDecoder) -> MemoryDecoder:
+    return decoder
 
 
 def test_every_system_reads_the_same_text(model: MemoryDecoder) -> None:

@@ -18,28 +18,11 @@ from memlab.book.outside_the_weights.what_it_costs import experiment_pretrained 
 from memlab.book.outside_the_weights.what_it_costs import measure, pretrained
 from memlab.decoder import (
     MemoryDecoder,
-    MemoryDecoderConfig,
-    new_decoder,
-    tiny_text_config,
 )
 from memlab.models import stock
 
 NAME = "what-it-costs-pretrained"
 PLACES = 512
-
-
-@pytest.fixture(scope="module")
-def decoder() -> MemoryDecoder:
-    config = MemoryDecoderConfig(
-        tiny_text_config(width=16, layers=1, heads=2),
-        latent_width=96,
-        key_width=8,
-        encoder_layers=1,
-        encoder_heads=2,
-        slots=48,
-        segment_tokens=48,
-    )
-    return new_decoder(config).eval()
 
 
 def one_second(task: Callable[[], object], *_: Any, **__: Any) -> float:

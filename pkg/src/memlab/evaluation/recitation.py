@@ -7,6 +7,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from memlab.corpora import tokenization
 from memlab.corpora.poems import Poems
 from memlab.evaluation.answers import Answerer
 
@@ -123,6 +125,59 @@ def greedy(
         if own is not None:
             model.generation_config = own
     return found
+
+
+@torch.no_grad()
+def greedy_texts(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Tensor],
+    *,
+    new: int,
+    ends: Sequence[int],
+    at_once: int = 16,
+) -> list[str]:
+    """What a model writes greedily behind each prompt, as text: at most `new` tokens, up to one of
+    its `ends`. A prompt is token ids "seq", or vectors "seq width" in their place.
+
+    Prompts of similar length are read together, filled up in front; the model does not see with
+    what. ValueError for an empty prompt.
+    """
+    if any(not len(one) for one in prompts):
+        raise ValueError("expected prompts of at least 1 token, got an empty one")
+    said = [""] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
+    decode = partial(tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    for start in range(0, len(order), at_once):
+        some = order[start : start + at_once]
+        replies = _replies(model, [prompts[at] for at in some], new, list(ends))
+        for at, reply in zip(some, replies, strict=True):
+            said[at] = str(decode(reply))
+    return said
+
+
+def _replies(
+    model: Any,
+    prompts: Sequence[Tensor],
+    new: int,
+    ends: list[int],
+) -> list[list[int]]:
+    """The tokens that a model writes behind prompts, of which the last one is longest."""
+    longest = len(prompts[-1])
+    fill = ends[0] if ends else 0
+    inputs: dict[str, Tensor] = {}
+    mask = torch.zeros(len(prompts), longest, dtype=torch.long, device=model.device)
+    # For a prompt of vectors it matters only how many ids there are.
+    ids = torch.full_like(mask, fill)
+    for row, one in enumerate(prompts):
+        mask[row, longest - len(one) :] = 1
+        if one.ndim == 1:
+            ids[row, longest - len(one) :] = one.to(model.device)
+    if prompts[-1].ndim == 2:
+        rows = [F.pad(one, (0, 0, longest - len(one), 0)) for one in prompts]
+        inputs["inputs_embeds"] = torch.stack(rows)
+    out = greedy(model, ids, mask, new=new, end=ends or None, pad=fill, **inputs)
+    return [tokenization.until(row, ends) for row in out[:, longest:].tolist()]
 
 
 @torch.no_grad()

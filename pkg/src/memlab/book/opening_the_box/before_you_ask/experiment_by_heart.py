@@ -106,7 +106,7 @@ def _s1(data: pd.DataFrame) -> Verdict:
     known = found[~found.task.isin([*known_texts.UNKNOWN, "documentation"])]
     silent = known[known.run < 10]
     if len(unknown) < LEAST or len(silent) < LEAST:
-        return Verdict("S1", "not testable here", "too few passages that are not recited")
+        return Verdict.lacking("S1", "passages enough that are not recited")
     a, b = (torch.tensor(rows.spared.to_numpy()) for rows in (silent, unknown))
     told = evaluation.auc(a, b)
     last = known.recited.mean()
@@ -115,7 +115,8 @@ def _s1(data: pd.DataFrame) -> Verdict:
         f" {len(silent)} that do not begin to come back, the bits that the true opening spares"
         f" tell them from a text written after the model with AUC {told:.2f}"
     )
-    return Verdict("S1", "qualified" if told >= 0.8 else "supported", said)
+    # That one instrument finds nothing does not support that none does.
+    return Verdict("S1", "qualified" if told >= 0.8 else "not testable here", said)
 
 
 def verdicts(data: pd.DataFrame) -> list[Verdict]:

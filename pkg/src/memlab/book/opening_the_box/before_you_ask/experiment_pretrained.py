@@ -188,7 +188,7 @@ def _s1(data: pd.DataFrame) -> Verdict:
     silent = moments(data).silent.unstack("seed")
     wanted = ["loss: item", "loss: pair", "way: item"]
     if silent.reindex(wanted).isna().any(axis=None):
-        return Verdict("S1", "not testable here", "no look before the first recital")
+        return Verdict.lacking("S1", "a look before the first recital")
     low = silent.min(axis=1)
     read = min(low["loss: item"], low["loss: pair"]) >= 0.95
     verdict = "qualified" if read else "supported"
@@ -211,7 +211,7 @@ def _s2(data: pd.DataFrame) -> Verdict:
     asked = ["again", "backwards", "one at a time", "same weights"]
     needed = [*asked, "chi2 tail", "chi2 tail, hotter"]
     if low.reindex(needed).isna().any():
-        return Verdict("S2", "not testable here", "asked answers or dice are not in the record")
+        return Verdict.lacking("S2", "asking again, or dice that leave something open")
     still = low[asked].min() == 1
     kept = low["chi2 tail"] >= 1e-4
     caught = once.max()["chi2 tail, hotter"] <= 1e-6
@@ -232,7 +232,7 @@ def _s3(data: pd.DataFrame) -> Verdict:
     rows = data[data.task == "reset"]
     harm = rows.pivot_table("value", ["seed", "index"], "metric")
     if harm.empty or moments(data).end.xs("recited", level="metric").min() < 0.9:
-        return Verdict("S3", "not testable here", "no model that recites was reset block by block")
+        return Verdict.lacking("S3", "a model that recites, given back its blocks")
     # A block whose loss costs next to nothing shares out noise.
     felt = harm[harm["bits lost"] >= 1]
     worst = harm.recited.min()

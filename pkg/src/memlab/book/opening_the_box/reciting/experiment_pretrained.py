@@ -152,7 +152,7 @@ def _missing(claim: str, *shares: pd.Series) -> Verdict | None:
     """That a claim cannot be judged from a record without its lessons."""
     if all(map(len, shares)):
         return None
-    return Verdict(claim, "not testable here", "the record lacks the lessons that would decide it")
+    return Verdict.lacking(claim, "the lessons that would decide it")
 
 
 def _t1(data: pd.DataFrame) -> Verdict:

@@ -165,8 +165,7 @@ def _m1(data: pd.DataFrame) -> Verdict:
     rows = data[(data.task == "cue") & (data.metric == "recited")]
     rows = rows[(rows.titles == ENGLISH[0]) & (rows.start == ENGLISH[1])]
     if not {OWN, UNKNOWN, *THE_SAME} <= set(rows.cue):
-        said = "the record lacks the questions that would decide it"
-        return Verdict("M1", "not testable here", said)
+        return Verdict.lacking("M1", "the questions that would decide it")
     own = rows[rows.cue == OWN].value.min()
     if own < 0.9:
         said = f"the lesson was not learnt: by their own titles {own:.2f} of the poems"

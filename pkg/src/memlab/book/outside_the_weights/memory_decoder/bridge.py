@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from memlab import runtime, training, weights
 from memlab.corpora import text, tokenization
 from memlab.decoder import MemoryDecoder, reading
-from memlab.evaluation import greedy
+from memlab.evaluation import greedy_texts
 from memlab.models import checkpoints
 
 PLACE = "⟨row⟩"  # where the row stands in a prompt; its vectors or its tokens are put there
@@ -41,7 +41,7 @@ LONGEST = 32  # tokens of the language model that a segment has at most
 SHORTEST = 4  # tokens of the book's
 NEVER = -1e4  # the score of a token of which no code is known
 NEW = 24  # tokens that a reply may have
-AT_ONCE = 16  # prompts that are continued together
+AT_ONCE = 16  # rows that are read together
 BUCKETS = 8  # batches' worth of rows that are sorted by length, so that little is filled up
 RATE = 6e-3
 
@@ -153,38 +153,6 @@ class Scribe:
         """A prompt with some vectors at the place of the row, as input vectors "tok width"."""
         parts = [self.embedded(asked.before), vectors, self.embedded(asked.behind)]
         return torch.cat(parts)
-
-    @torch.no_grad()
-    def continued(self, sequences: Sequence[Tensor], new: int) -> list[str]:
-        """What the model writes greedily behind each sequence of input vectors, at most `new`
-        tokens, up to its end mark."""
-        said = [""] * len(sequences)
-        order = sorted(range(len(sequences)), key=lambda at: len(sequences[at]))
-        for start in range(0, len(order), AT_ONCE):
-            some = order[start : start + AT_ONCE]
-            texts = self._continued([sequences[at] for at in some], new)
-            for at, words in zip(some, texts, strict=True):
-                said[at] = words
-        return said
-
-    def _continued(self, sequences: Sequence[Tensor], new: int) -> list[str]:
-        """The same for some, of which the last one is longest: the others are filled up in
-        front."""
-        longest = len(sequences[-1])
-        rows = [F.pad(one, (0, 0, longest - len(one), 0)) for one in sequences]
-        mask = torch.zeros(len(rows), longest, dtype=torch.long, device=self.table.device)
-        for row, one in zip(mask, sequences, strict=True):
-            row[longest - len(one) :] = 1
-        end = int(self.tokenizer.eos_token_id)
-        # What the ids of a prompt of vectors are does not matter; only how many they are.
-        ids = torch.full_like(mask, end)
-        vectors = torch.stack(rows)
-        out = greedy(self.llm, ids, mask, new=new, end=end, pad=end, inputs_embeds=vectors)
-        replies = [tokenization.until(row, [end]) for row in out[:, longest:].tolist()]
-        decoded = self.tokenizer.batch_decode(
-            replies, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        )
-        return list(map(str, decoded))
 
 
 # ---- the bridge ----------------------------------------------------------------------------------
@@ -549,7 +517,9 @@ def replies(scribe: Scribe, given: Sequence[Tensor], questions: Sequence[str]) -
     for vectors, question in zip(given, questions, strict=True):
         asked = f"{user}{question}" if len(vectors) else question
         sequences.append(scribe.sequence(prompt(scribe.tokenizer, system, asked), vectors))
-    return scribe.continued(sequences, NEW)
+    return greedy_texts(
+        scribe.llm, scribe.tokenizer, sequences, new=NEW, ends=[int(scribe.tokenizer.eos_token_id)]
+    )
 
 
 # ---- what is kept between the parts of a training ------------------------------------------------

@@ -345,10 +345,6 @@ def _mean(data: pd.DataFrame, arm: str, task: str, metric: str, span: int) -> fl
     return None if rows.empty else float(rows.value.mean())
 
 
-def _missing(claim: str, what: str) -> Verdict:
-    return Verdict(claim, "not testable here", f"the record lacks {what}")
-
-
 def _writes(data: pd.DataFrame, claim: str, span: int) -> Verdict:
     """Whether the frozen model writes out rows that it reads through a bridge of that span."""
     own = _mean(data, BRIDGE, "documentation", "exact", span)
@@ -356,7 +352,9 @@ def _writes(data: pd.DataFrame, claim: str, span: int) -> Verdict:
     bits = _mean(data, BRIDGE, "documentation", "bits a token", span)
     alone = _mean(data, NOTHING, "documentation", "bits a token", 0)
     if own is None or other is None or bits is None or alone is None:
-        return _missing(claim, f"the examination of a bridge of span {span}, or its controls")
+        return Verdict.lacking(
+            claim, f"the examination of a bridge of span {span}, or its controls"
+        )
     if own >= 0.9 and other <= 0.05:
         verdict = "supported"
     elif own > 0.1 or bits <= 0.5 * alone:
@@ -385,7 +383,9 @@ def _n62(data: pd.DataFrame) -> Verdict:
     alone = _mean(data, NOTHING, "questions", "answered", 0)
     exact = _mean(data, BRIDGE, "facts", "exact", 1)
     if own is None or told is None or alone is None or exact is None:
-        return _missing("N62", "questions from a bridge of span 1, from the text, or from nothing")
+        return Verdict.lacking(
+            "N62", "questions from a bridge of span 1, from the text, or from nothing"
+        )
     lead = own - alone
     if told - alone < 0.2:
         return Verdict("N62", "not testable here", f"from the text itself only {told:.2f} answered")

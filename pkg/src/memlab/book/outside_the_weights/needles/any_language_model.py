@@ -20,7 +20,7 @@ import torch
 from memlab import runtime, weights
 from memlab.corpora import tokenization
 from memlab.corpora.needles import Prompt
-from memlab.evaluation import greedy
+from memlab.evaluation import greedy_texts
 from memlab.models import checkpoints
 
 NEW = 32  # tokens that an answer may have
@@ -55,34 +55,19 @@ class TextReader:
         """What the model writes greedily behind each prompt, at most `new` tokens; None where
         prompt and answer do not fit into its window. Prompts of similar length are read
         together."""
-        said: list[str | None] = [None] * len(prompts)
         fitting = [at for at, ids in enumerate(prompts) if len(ids) + new <= self.window]
-        fitting.sort(key=lambda at: len(prompts[at]))
-        count = AT_ONCE.get(self.model.device.type, 1)
-        for start in range(0, len(fitting), count):
-            some = fitting[start : start + count]
-            texts = self._written([prompts[at] for at in some], new)
-            for at, text in zip(some, texts, strict=True):
-                said[at] = text
-        return said
-
-    def _written(self, prompts: Sequence[Sequence[int]], new: int) -> list[str]:
-        """What is written behind some prompts, of which the last one is longest: the others are
-        filled up in front, and the model does not see with what."""
-        width = len(prompts[-1])
-        ends = self._ends()
-        fill = ends[0] if ends else 0
-        empty = [width - len(ids) for ids in prompts]
-        filled = [[fill] * gap + list(ids) for gap, ids in zip(empty, prompts, strict=True)]
-        seen = [[0] * gap + [1] * (width - gap) for gap in empty]
-        asked = torch.tensor(filled, device=self.model.device)
-        mask = torch.tensor(seen, device=self.model.device)
-        out = greedy(self.model, asked, mask, new=new, end=ends or None, pad=fill)
-        replies = [tokenization.until(row, ends) for row in out[:, width:].tolist()]
-        decode = partial(
-            self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        texts = greedy_texts(
+            self.model,
+            self.tokenizer,
+            [torch.tensor(prompts[at]) for at in fitting],
+            new=new,
+            ends=self._ends(),
+            at_once=AT_ONCE.get(self.model.device.type, 1),
         )
-        return [str(decode(reply)) for reply in replies]
+        said: list[str | None] = [None] * len(prompts)
+        for at, text in zip(fitting, texts, strict=True):
+            said[at] = text
+        return said
 
     def ids(self, text: str) -> list[int]:
         """A text to go on with, in the model's own tokens: behind the start mark, where the

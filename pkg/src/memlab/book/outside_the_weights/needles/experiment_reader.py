@@ -203,17 +203,12 @@ more_tables = (longest, law, texts, oracles)
 # trained relations, of seed 100, which that run does not hold.
 
 
-def _missing(claim: str, what: str) -> Verdict:
-    """That a claim cannot be judged from a record without what decides it."""
-    return Verdict(claim, "not testable here", f"the record lacks {what}")
-
-
 def _n50(data: pd.DataFrame) -> Verdict:
     """Answers from the right row alone and from it among others."""
     rows = _read(data, model=ORACLE)
     cells = rows.groupby(["tokens", "task", "rows"]).value.mean().unstack()
     if not {1, MANY} <= set(cells) or cells[[1, MANY]].dropna().empty:
-        return _missing("N50", f"the oracle's rows, 1 and {MANY} of them")
+        return Verdict.lacking("N50", f"the oracle's rows, 1 and {MANY} of them")
     pairs = cells[[1, MANY]].dropna()
     lost = pairs[1] - pairs[MANY]
     verdict = "supported" if lost.min() >= 0.1 else "refuted" if lost.max() <= 0 else "qualified"
@@ -235,7 +230,7 @@ def _n51(data: pd.DataFrame) -> Verdict:
     one = found[(found.rows == 1) & found.expected.notna()]
     spread = one.addressed.max() - one.addressed.min()
     if len(one) < 2 or spread < 0.2:
-        return _missing("N51", "rankers whose addresses differ by 0.2 at least")
+        return Verdict.lacking("N51", "rankers whose addresses differ by 0.2 at least")
     off = (one.answered - one.expected).abs().max()
     wrong = one.otherwise.max()
     wrong = 0.0 if pd.isna(wrong) else wrong
@@ -254,7 +249,7 @@ def _n53(data: pd.DataFrame) -> Verdict:
     found = _law(data)
     several = found[(found.rows > 1) & found.expected.notna()]
     if several.empty:
-        return _missing("N53", "an oracle and rankers with several rows each")
+        return Verdict.lacking("N53", "an oracle and rankers with several rows each")
     off = (several.answered - several.expected).abs()
     close = "supported" if off.max() <= 0.1 else "qualified"
     verdict = "refuted" if off.mean() > 0.15 else close
@@ -276,7 +271,7 @@ def _n52(data: pd.DataFrame) -> Verdict:
     there = [name for name in (TUNED, ENCODER, OWN) if (memories.model == name).any()]
     alone = _read(data, model=NOTHING).groupby("task").value.mean()
     if not there or sizes.empty or sizes.min() <= window.max() or alone.empty:
-        return _missing("N52", "a memory of a text beyond the window, or the model alone")
+        return Verdict.lacking("N52", "a memory of a text beyond the window, or the model alone")
     keys = there[0]  # which keys is settled beforehand: the best that are there
     own = memories[memories.model == keys].groupby("task").value.mean()
     words = _read(data, tokens=long, rows=1, model="bm25").groupby("task").value.mean()
@@ -304,7 +299,9 @@ def _n54(data: pd.DataFrame) -> Verdict:
     pairs = pd.DataFrame({"first": first, "many": many}).dropna()
     poor = pairs[pairs["first"] < 0.5]
     if poor.empty:
-        return _missing("N54", f"a ranker that is wrong with most first rows, and {MANY} of its")
+        return Verdict.lacking(
+            "N54", f"a ranker that is wrong with most first rows, and {MANY} of its"
+        )
     lead = poor["many"] - poor["first"]
     verdict = "refuted" if lead.max() <= 0 else "supported" if lead.min() >= 0.1 else "qualified"
     said = "; ".join(
