@@ -396,7 +396,9 @@ def test_what_comes_first_is_in_the_book_and_the_rest_follows_its_order() -> Non
 
 
 def test_each_expectation_is_of_some_unit() -> None:
-    """A unit that is renamed would fall back on what is expected of the unknown."""
+    """A unit that is renamed would fall back on what is expected of the unknown, and so would an
+    experiment that nobody entered."""
+    assert sorted(gpu.EXPECTED) == sorted(experiments.names())
     for name, needs in gpu.EXPECTED.items():
         there = [unit.name for unit in experiments.chosen(name, gpu.PROFILE, 0)]
         used = {gpu.need_of(name, unit).pattern for unit in there}

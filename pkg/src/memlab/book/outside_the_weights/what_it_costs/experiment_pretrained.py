@@ -57,7 +57,8 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
             "BM25 reads s": tables.numbers(data, "bm25", "build"),
         }
     )
-    digits = {"µs/token": 0, "write ms/token": 0, "cache MB": 1}
+    found.index = found.index.astype(int)
+    digits = {"read s": 2, "µs/token": 0, "write ms/token": 0, "cache MB": 1}
     return found.round({name: digits.get(name, 3) for name in found}).reset_index()
 
 
@@ -84,18 +85,13 @@ def _each(data: pd.DataFrame, system: str, metric: str) -> float:
 
 
 def turns(data: pd.DataFrame) -> pd.DataFrame:
-    """From which length on, in the model's tokens, its cache has more bytes than the memory's rows
-    and the weights of whoever reads them (the book's decoder; the model itself), and than its own
-    weights; and, where three lengths or more were measured, from which on it spends more seconds
-    on pairs of tokens than on tokens. Infinite where that never comes. `extrapolated`: whether that
-    is longer than what was measured."""
-    cache = _each(data, "llm", "bytes")
-    ahead = cache - _each(data, "float32", "bytes")
+    """From which length on, in the model's tokens, its cache has more bytes than its own weights;
+    and, where three lengths or more were measured, from which on it spends more seconds on pairs of
+    tokens than on tokens. Infinite where that never comes. `extrapolated`: whether that is longer
+    than what was measured."""
     weights = data[data.task == "weights"].groupby("model").value.mean()
     found = {
-        "cache over rows and the book's decoder": _ratio(weights["decoder"], ahead),
-        "cache over rows and the model as their reader": _ratio(weights["llm"], ahead),
-        "cache over the model's own weights": _ratio(weights["llm"], cache),
+        "cache over the model's own weights": _ratio(weights["llm"], _each(data, "llm", "bytes")),
     }
     lengths = tables.numbers(data, "llm", "build").index
     if len(lengths) >= 3:
