@@ -94,6 +94,17 @@ def test_seeds_do_not_change_from_version_to_version() -> None:
     assert runtime.derive_seed(0, "poems") == expected
 
 
+def test_what_constructors_draw_follows_from_a_seed(untouched_global_random_state: None) -> None:
+    drawn = []
+    for seed in (3, 3, 4):
+        with runtime.drawing_from(seed):
+            drawn.append(torch.nn.Linear(2, 2).weight.detach())
+    assert drawn[0].equal(drawn[1]) and not drawn[0].equal(drawn[2])
+    with pytest.raises(KeyError), runtime.drawing_from(3):
+        torch.rand(1)
+        raise KeyError
+
+
 def test_no_global_random_state_moves(untouched_global_random_state: None) -> None:
     torch.rand(3, generator=runtime.generator(0, "x"))
     runtime.python_random(0, "x").random()

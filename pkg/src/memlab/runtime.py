@@ -89,6 +89,16 @@ def python_random(seed: int, *scope: str | int) -> random.Random:
     return random.Random(derive_seed(seed, *scope))
 
 
+@contextlib.contextmanager
+def drawing_from(seed: int) -> Iterator[None]:
+    """A block in which what torch draws on the CPU follows from `seed`, as in the constructor of a
+    model that takes no generator. The global state is afterwards as it was before, that of GPUs
+    is not touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
+        yield
+
+
 def device(prefer: str | None = None) -> torch.device:
     """The device asked for, or CUDA where there is one, or the CPU. ValueError if torch knows no
     such device."""

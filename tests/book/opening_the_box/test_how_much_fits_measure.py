@@ -74,6 +74,16 @@ def test_a_setting_says_how_often_a_poem_is_met() -> None:
     assert Setting(dim=64).recipe.lr < Setting().recipe.lr == Setting(dim=16).recipe.lr
 
 
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_is_used_where_it_is_fast(
+    fast: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(measure.runtime, "fast_bfloat16", lambda: fast)
+    assert Setting(bfloat16=True).recipe.bfloat16 == fast
+    assert not Setting().recipe.bfloat16
+
+
 @pytest.mark.parametrize(
     ("dim", "layers", "weights"), [(4, 1, 784), (8, 1, 1936), (8, 2, 2712), (12, 1, 3492)]
 )

@@ -38,6 +38,7 @@ from transformers import (
 )
 from transformers.utils import ModelOutput
 
+from memlab import runtime
 from memlab.decoder.encoder import SegmentEncoder
 
 ADDRESS_WEIGHT = 0.4  # of the loss of addressing beside that of reading
@@ -586,8 +587,7 @@ def _positions(config: MemoryDecoderConfig, count: int) -> tuple[Tensor, Tensor]
 def new_decoder(config: MemoryDecoderConfig | None = None, seed: int = 0) -> MemoryDecoder:
     """An untrained model whose start depends on `seed` alone; the global random state is left
     untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
+    with runtime.drawing_from(seed):
         model = MemoryDecoder(config if config is not None else MemoryDecoderConfig())
         align_positions(model)
     return model

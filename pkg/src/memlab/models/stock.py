@@ -93,9 +93,7 @@ def _initialised(
 
     kind = "LMHeadModel" if family == "gpt2" else "ForCausalLM"
     # The constructor draws from the global random state, which is put back.
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed every GPU as well.
-        torch.default_generator.manual_seed(runtime.derive_seed(seed, "reciters", family))
+    with runtime.drawing_from(runtime.derive_seed(seed, "reciters", family)):
         model = getattr(transformers, FAMILIES[family] + kind)(config).eval()
     model.loss_type = "ForCausalLM"
     return model

@@ -33,7 +33,7 @@ READ = 8192
 @dataclass(frozen=True)
 class Setting:
     """A box (a Llama `dim` wide), its poems, and its training: all poems at every step, or `batch`
-    of them."""
+    of them; in bfloat16, if that is said, on machines on which it is fast."""
 
     poems: int = 32
     words: int = 16
@@ -58,7 +58,7 @@ class Setting:
             lr=0.1 * slow,
             muon=0.15 * slow**0.5,
             muon_bfloat16=False,
-            bfloat16=self.bfloat16,
+            bfloat16=self.bfloat16 and runtime.fast_bfloat16(),
         )
 
     def draw(self, seed: int) -> Poems:

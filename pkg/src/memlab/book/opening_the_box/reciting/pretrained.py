@@ -107,9 +107,7 @@ def pupil_of(lesson: Lesson, model: Any, seed: int) -> Any:
     family draws them."""
     if lesson.start == "pretrained":
         return copy.deepcopy(model)
-    with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed every GPU as well.
-        torch.default_generator.manual_seed(runtime.derive_seed(seed, "random start"))
+    with runtime.drawing_from(runtime.derive_seed(seed, "random start")):
         return type(model)(model.config).to(model.device).eval()
 
 

@@ -286,8 +286,7 @@ def drawn_bridge(
     """A bridge of random weights, drawn from `seed` alone, on the device of the language model: to
     be set by `align`, or by `restore`."""
     config = decoder.config
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(runtime.derive_seed(seed, "bridge", span))
+    with runtime.drawing_from(runtime.derive_seed(seed, "bridge", span)):
         bridge = Bridge(
             slots=config.slots,
             code=config.latent_width // config.slots,

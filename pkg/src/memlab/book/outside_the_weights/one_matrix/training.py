@@ -180,8 +180,7 @@ def untrained(
         state[places] = torch.cat([rows[: config.slots], stretch])
         config.text_config.n_positions = len(state[places])
     state["rank"] = state["rank"][:1]
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(runtime.derive_seed(seed, "wide keys"))
+    with runtime.drawing_from(runtime.derive_seed(seed, "wide keys")):
         model = FixedMemory(config)
     model.load_state_dict(state, strict=False)
     return model.eval()
