@@ -182,6 +182,29 @@ def rows(name: str, count: int, spared: float, run: int) -> Iterator[Record]:
             yield Record(experiment.NAME, "llm", name, metric, value, 0, index, meta)
 
 
+def test_what_an_opening_saves_is_told_with_its_interval_and_compared() -> None:
+    """Passage i of a text saves its text's own bits and i hundredths."""
+    texts = {
+        "Bible, often quoted": (12, 1.0),
+        "Bible, chapters drawn": (12, 0.0),
+        "documentation": (12, 1.0),
+        known_texts.UNKNOWN[0]: (12, 0.0),
+    }
+    made = [one for name, (n, bits) in texts.items() for one in rows(name, n, bits, 3)]
+    data = results.frame(made)
+    saved = experiment.saved(data).set_index("text")
+    assert list(saved.index) == list(texts) and set(saved.passages) == {12}
+    assert list(saved.saved) == pytest.approx([1.055, 0.055, 1.055, 0.055], abs=0.006)
+    se = pd.Series([0.01 * i for i in range(12)]).sem()
+    assert saved.high.iloc[0] - saved.low.iloc[0] == pytest.approx(2 * 1.96 * se, abs=0.011)
+    lineups = experiment.lineups(data).set_index("line-up")["AUC by bits saved"]
+    assert list(lineups.str.split().str[0]) == ["0.75", "0.25", "1.00"]
+    assert lineups.iloc[2] == "1.00 (1.00–1.00)"
+    low, high = map(float, lineups.iloc[0].split("(")[1].rstrip(")").split("–"))
+    assert 0.5 < low < 0.75 < high < 1
+    assert experiment.lineups(data).equals(experiment.lineups(data))
+
+
 @pytest.mark.parametrize(
     ("known", "unknown", "verdict"),
     [

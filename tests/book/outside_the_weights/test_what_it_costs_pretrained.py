@@ -143,8 +143,8 @@ def made_up(*lengths: int, pair: float = 1e-6) -> pd.DataFrame:
                 "formula": 1e3 * n,
                 "text": 4.0 * n,
             },
-            "model": {"build": 1e-5 * n},
-            "float32": {"write": 2e-5 * n, "bytes": 200.0 * n},
+            "model": {"build": 1e-5 * n, "ask": 0.01, "check": 0.02, "answer": 0.04},
+            "float32": {"write": 2e-5 * n, "read": 1e-5 * n, "bytes": 200.0 * n},
             "int8": {"bytes": 50.0 * n},
             "bm25": {"build": 1e-6 * n, "bytes": 10.0 * n},
         }
@@ -158,9 +158,9 @@ def made_up(*lengths: int, pair: float = 1e-6) -> pd.DataFrame:
 def test_the_table_divides_by_the_model_s_own_tokens() -> None:
     table = experiment.table(made_up(1000, 2000)).set_index("tokens")
     assert list(table["read s"]) == [3.0, 8.0] and list(table["µs/token"]) == [3000, 4000]
-    assert list(table["write ms/token"]) == [100, 100]
-    assert list(table["cache MB"]) == [1.0, 2.0]
+    assert list(table["question ms"]) == [1600, 1600]
     assert list(table["memory reads s"]) == [0.03, 0.06]
+    assert list(table["its question ms"]) == [80, 90]
     assert list(table["BM25 reads s"]) == [0.001, 0.002]
 
 

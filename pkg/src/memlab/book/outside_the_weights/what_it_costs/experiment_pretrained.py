@@ -15,7 +15,6 @@ from functools import partial
 import pandas as pd
 
 from memlab.book.outside_the_weights.what_it_costs import pretrained, tables
-from memlab.book.outside_the_weights.what_it_costs.measure import NEW
 from memlab.book.units import Unit
 from memlab.models import checkpoints
 from memlab.results import Verdict
@@ -42,24 +41,25 @@ def units(profile: str, seed: int) -> Iterator[Unit]:
 
 def table(data: pd.DataFrame) -> pd.DataFrame:
     """By length in the model's own tokens: seconds to read the text, microseconds a token of it,
-    milliseconds a token written behind it (a part of an answer of sixteen, its question
-    included), megabytes of the cache; and seconds in which the memory (float32 rows) and the word
-    index have read the same text."""
+    milliseconds for a question and an answer of sixteen tokens behind it; and seconds in which the
+    memory (float32 rows) and the word index have read the same text, milliseconds for the same of
+    the memory."""
     build = tables.numbers(data, "llm", "build")
+    asked = sum(tables.numbers(data, "model", stage) for stage in tables.QUESTION)
     rows = tables.numbers(data, "model", "build") + tables.numbers(data, "float32", "write")
     found = pd.DataFrame(
         {
             "read s": build,
             "µs/token": 1e6 * build / build.index,
-            "write ms/token": 1e3 * tables.numbers(data, "llm", "answer") / NEW,
-            "cache MB": tables.numbers(data, "llm", "bytes") / 1e6,
+            "question ms": 1e3 * tables.numbers(data, "llm", "answer"),
             "memory reads s": rows,
+            "its question ms": 1e3 * (asked + tables.numbers(data, "float32", "read")),
             "BM25 reads s": tables.numbers(data, "bm25", "build"),
         }
     )
     found.index = found.index.astype(int)
-    digits = {"read s": 2, "µs/token": 0, "write ms/token": 0, "cache MB": 1}
-    return found.round({name: digits.get(name, 3) for name in found}).reset_index()
+    digits = {"µs/token": 0, "question ms": 0, "its question ms": 0, "BM25 reads s": 3}
+    return found.round({name: digits.get(name, 2) for name in found}).reset_index()
 
 
 def kept(data: pd.DataFrame) -> pd.DataFrame:
