@@ -360,7 +360,9 @@ def test_the_law_sets_the_models_beside_the_small_boxes() -> None:
         for seed in (0, 1)
     ]
     law = experiment.law(data, results.frame(boxes)).set_index("cue")
-    assert list(law.columns[:2]) == ["English titles", "the same, random start"]
+    assert list(law.columns[1:3]) == ["English titles", "the same, random start"]
+    meant = experiment._counted(data, "meant").loc["English titles", experiment.MEANING]
+    assert law.loc[experiment.MEANING, "meant, before"] == f"{meant.hits / meant.asked:.2f}"
     assert law.loc[experiment.MEANING, "English titles"] == "0.55"
     assert law.loc["in French", "the same, random start"] == "–"
     assert law.loc[pretrained.OWN, "small box, gaps"] == "0.90"

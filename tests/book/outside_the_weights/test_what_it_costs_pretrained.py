@@ -3,7 +3,6 @@ is measured, and tables that follow the data. No test asserts a time."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,15 +165,16 @@ def test_the_table_divides_by_the_model_s_own_tokens() -> None:
 
 def test_bytes_are_set_beside_those_of_the_text() -> None:
     kept = experiment.kept(made_up(1000, 2000)).set_index("what is kept")
-    assert list(kept["bytes/token"]) == [1000, 1000, 200, 50, 10, 4]
-    assert list(kept["times the text"]) == [250, 250, 50, 12.5, 2.5, 1]
+    assert list(kept["bytes/token"]) == ["1,000", "1,000", "200", "50.0", "10.0", "4.0"]
+    assert list(kept["times the text"]) == ["250", "250", "50.0", "12.5", "2.5", "1.0"]
 
 
 def test_lengths_from_which_on_a_cost_is_the_larger() -> None:
     turns = experiment.turns(made_up(100, 200, 450)).set_index("what")
-    assert list(turns.tokens) == [400, 2000]
+    assert list(turns.tokens) == ["400", "2,000"]
     assert list(turns.extrapolated) == [False, True]
     two = experiment.turns(made_up(100, 200))
-    assert list(two.tokens) == [400], "a line and a square want three lengths"
+    assert list(two.tokens) == ["400"], "a line and a square want three lengths"
     line = experiment.turns(made_up(100, 200, 450, pair=0.0))
-    assert line.tokens.iloc[-1] == math.inf or line.tokens.iloc[-1] > 1e9
+    last = line.tokens.iloc[-1]
+    assert last == "inf" or len(last) > 9

@@ -62,6 +62,7 @@ MODELS = {
     ("English", "random"): "the same, random start",
     ("drawn", "pretrained"): "drawn titles",
 }
+ENGLISH = ("English", "pretrained")
 
 
 def _counted(data: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -73,6 +74,12 @@ def _counted(data: pd.DataFrame, metric: str) -> pd.DataFrame:
     made = rows.assign(hits=hits, asked=rows["count"], model=named)
     found: pd.DataFrame = made.groupby(["model", "cue"], sort=False)[["hits", "asked"]].sum()
     return found.round().astype(int)
+
+
+def _shares(data: pd.DataFrame, metric: str) -> pd.Series:
+    found = _counted(data, metric)
+    shares: pd.Series = found.hits / found.asked
+    return shares
 
 
 def _interval(hits: int, asked: int) -> str:
@@ -126,12 +133,15 @@ more_tables = (read, lessons)
 
 
 def law(data: pd.DataFrame, boxes: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Recall by cue, a column a model; and, where the records of `the-right-question` are given,
-    of its boxes *strict* and *gaps* by the question that is nearest to it. "–" where it was not
-    asked."""
-    found = _counted(data, "recited")
-    wide = (found.hits / found.asked).unstack(0, sort=False)
+    """Recall by cue, a column a model; of English titles also how many the pretrained model took
+    for the right poem's before its lesson ("meant, before"); and, where the records of
+    `the-right-question` are given, the recall of its boxes *strict* and *gaps* by the question that
+    is nearest to it. "–" where it was not asked."""
+    wide = _shares(data, "recited").unstack(0, sort=False)
+    meant = _shares(data, "meant").unstack(0, sort=False).get(MODELS[ENGLISH])
     wide = wide[[name for name in MODELS.values() if name in wide]]
+    if meant is not None:
+        wide.insert(0, "meant, before", meant)
     if boxes is not None and len(boxes):
         asked = boxes[boxes.task == "cue"].groupby(["model", "cue"]).value.mean()
         for box in ("strict", "gaps"):
@@ -155,7 +165,6 @@ THE_SAME = (
     "paraphrased, no word shared",
 )
 MEANING = "paraphrased, no word shared"
-ENGLISH = ("English", "pretrained")
 
 
 def _m1(data: pd.DataFrame) -> Verdict:

@@ -58,8 +58,9 @@ def table(data: pd.DataFrame) -> pd.DataFrame:
         }
     )
     found.index = found.index.astype(int)
-    digits = {"µs/token": 0, "question ms": 0, "its question ms": 0, "BM25 reads s": 3}
-    return found.round({name: digits.get(name, 2) for name in found}).reset_index()
+    whole = {name: int for name in ("µs/token", "question ms", "its question ms")}
+    digits = {**dict.fromkeys(whole, 0), "BM25 reads s": 3}
+    return found.round({name: digits.get(name, 2) for name in found}).astype(whole).reset_index()
 
 
 def kept(data: pd.DataFrame) -> pd.DataFrame:
@@ -76,7 +77,8 @@ def kept(data: pd.DataFrame) -> pd.DataFrame:
     }
     each = pd.Series({name: _each(data, *part) for name, part in parts.items()})
     found = pd.DataFrame({"bytes/token": each, "times the text": each / each["the text"]})
-    return found.round(1).rename_axis("what is kept").reset_index()
+    shown = found.map(lambda one: f"{one:,.0f}" if one >= 100 else f"{one:.1f}")
+    return shown.rename_axis("what is kept").reset_index()
 
 
 def _each(data: pd.DataFrame, system: str, metric: str) -> float:
@@ -97,8 +99,8 @@ def turns(data: pd.DataFrame) -> pd.DataFrame:
     if len(lengths) >= 3:
         law = tables.law(data, "llm", "build", (0, 1, 2))
         found["pairs of tokens over tokens, seconds"] = _ratio(law.b, law.c)
-    rows = [(name, length, length > max(lengths)) for name, length in found.items()]
-    return pd.DataFrame(rows, columns=["what", "tokens", "extrapolated"]).round({"tokens": 0})
+    rows = [(name, f"{length:,.0f}", length > max(lengths)) for name, length in found.items()]
+    return pd.DataFrame(rows, columns=["what", "tokens", "extrapolated"])
 
 
 def _ratio(fixed: float, each: float) -> float:
