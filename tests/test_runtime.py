@@ -230,9 +230,10 @@ def test_file_digest(tmp_path: Path) -> None:
 
 
 def test_provenance_says_who_what_when_and_on_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/somewhere/memlab/__main__.py", "run", "needles"])
+    words = ["run", "needles", "--out", f"{Path.cwd()}/made/a.jsonl", f"--out={Path.cwd()}/b.jsonl"]
+    monkeypatch.setattr(sys, "argv", ["/somewhere/memlab/__main__.py", *words])
     made = runtime.provenance(profile="quick", seed=0)
-    assert made["command"] == "python -m memlab run needles"
+    assert made["command"] == "python -m memlab run needles --out a.jsonl --out=b.jsonl"
     assert made["torch"] == torch.__version__ and made["seed"] == 0 and made["profile"] == "quick"
     assert {"commit", "date", "python", "transformers", "device", "instructions", "threads"} <= set(
         made
@@ -241,6 +242,12 @@ def test_provenance_says_who_what_when_and_on_what(monkeypatch: pytest.MonkeyPat
     assert not any("/" in str(value) for value in made.values()), (
         "no folder of this machine belongs in a result"
     )
+
+
+def test_a_command_keeps_paths_that_are_relative(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["run", "needles", "--out", "book/results/needles.jsonl", "--only", "a = b/c"]
+    monkeypatch.setattr(sys, "argv", ["memlab", *words])
+    assert runtime.provenance()["command"] == " ".join(["memlab", *words])
 
 
 def test_provenance_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

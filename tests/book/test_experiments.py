@@ -18,6 +18,8 @@ from memlab.book import experiments, units
 from memlab.models import checkpoints
 from memlab.results import Record, Verdict
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.fixture
 def during(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
@@ -247,3 +249,12 @@ def test_where_no_language_model_is_installed_one_sentence_says_what_to_install(
 
 def test_experiments_that_ask_a_language_model_are_known_by_their_sources() -> None:
     assert len(ASKING) >= 7 and "by-heart" in ASKING and "reciting" not in ASKING
+
+
+def test_recorded_commands_can_be_given_anywhere() -> None:
+    """No folder of the machine that measured stands in a record."""
+    folder = ROOT / "book" / "results"
+    for path in sorted(folder.glob("*.jsonl")):
+        for made in results.provenances(path):
+            words = str(made["command"]).replace("=", " ").split()
+            assert not [word for word in words if word.startswith(("/", "~"))], path.name

@@ -304,11 +304,12 @@ def _commit() -> str:
 
 def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
     """Who made a result: command, commit, date, versions, device, threads, instruction set, plus
-    `extra`."""
+    `extra`. Of files outside of the working folder the command keeps the names alone: where
+    somebody's folders lie is nobody's business."""
     import transformers
 
     on_gpu = torch.cuda.is_available()
-    words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    words = [Path(sys.argv[0]).name, *map(_without_folder, sys.argv[1:])]
     # A name of a file may be bytes that are no text.
     command = [os.fsencode(word).decode("utf-8", "backslashreplace") for word in words]
     if command[0] == "__main__.py":
@@ -325,6 +326,12 @@ def provenance(**extra: str | int | float) -> dict[str, str | int | float]:
         "threads": torch.get_num_threads(),
         **extra,
     }
+
+
+def _without_folder(word: str) -> str:
+    """A word of a command, of an absolute path in it the last part alone."""
+    option, equals, path = word.rpartition("=")
+    return option + equals + Path(path).name if Path(path).is_absolute() else word
 
 
 def _sizes(path: Path) -> dict[str, int]:
