@@ -11,6 +11,7 @@ chapters and the recorded results all call these three. One that asks a model of
 from __future__ import annotations
 
 import importlib
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -192,8 +193,8 @@ def _model_of(made: Mapping[str, Any]) -> str:
 
 
 def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
-    """The records of `folder`/`name`.jsonl, after one printed line a session that says who made
-    them.
+    """The records of `folder`/`name`.jsonl, after a printed line a session that says who made
+    them, or two.
 
     Where there is no such file (a notebook on its own, a run not made yet) it says so, and the
     frame is empty.
@@ -209,9 +210,10 @@ def recorded(name: str, folder: str | Path = "../results") -> pd.DataFrame:
     for made in results.provenances(path):
         seconds = made.get("wall_seconds")
         took = "not finished" if seconds is None else f"{seconds / 60:.0f} min"
-        print(
+        who = (
             f"recorded {made['date'][:10]}: profile {made['profile']}, {took},"
             f" {made['device']}, {made['threads']} thread{'s' * (made['threads'] != 1)}, torch"
             f" {made['torch']}{_model_of(made)}"
         )
+        print(textwrap.fill(who, PAGE_WIDTH, subsequent_indent="  "))
     return results.load(path)
